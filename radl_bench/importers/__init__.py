@@ -1,0 +1,65 @@
+"""Readers of benchmark files made elsewhere; each writes a benchmark folder of our own layout into the user's data."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from radl_bench.types import Sample
+
+
+def data_home() -> Path:
+    """Return the user's data folder: `$RADL_BENCH_HOME`, else `radl-bench` in the platform's cache folder."""
+    home = os.environ.get("RADL_BENCH_HOME")
+    if home:
+        return Path(home).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(cache) if cache else Path.home() / ".cache") / "radl-bench"
+
+
+def sample_row(sample: Sample) -> dict[str, Any]:
+    """Return the JSON object of one line of `samples.jsonl`."""
+    return {
+        "id": sample.id,
+        "prompt": sample.prompt,
+        "instances": [
+            {"phrase": i.phrase, "category": i.category, "color": i.color, "box": list(i.box)} for i in sample.instances
+        ],
+        "relations": [[r.subject, r.predicate, r.object] for r in sample.relations],
+        "verbs": sample.verbs,
+        "tags": list(sample.tags),
+    }
+
+
+def samples_bytes(samples: Iterable[Sample]) -> bytes:
+    """Return the bytes of `samples.jsonl`: UTF-8, one object a line, keys in a fixed order, `\\n` at every end."""
+    return "".join(json.dumps(sample_row(s), ensure_ascii=False) + "\n" for s in samples).encode()
+
+
+def benchmark_toml(fields: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]], samples: bytes) -> str:
+    """Return the text of `benchmark.toml` for these fields, metric tables and the bytes of `samples.jsonl`.
+
+    Values are strings and numbers, whose JSON spelling is TOML too (the standard library reads TOML but writes none).
+    """
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
+    lines.append(f'samples_sha256 = "{sha256(samples).hexdigest()}"')
+    for name, parameters in metrics.items():
+        lines += ["", f"[metrics.{name}]"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in parameters.items()]
+    return "\n".join(lines) + "\n"
+
+
+def write_benchmark(
+    folder: Path, samples: Iterable[Sample], fields: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write `samples.jsonl` and then `benchmark.toml` into `folder`, each under a temporary name first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = samples_bytes(samples)
+    for name, content in (("samples.jsonl", data), ("benchmark.toml", benchmark_toml(fields, metrics, data).encode())):
+        part = folder / f".{name}.part"
+        part.write_bytes(content)
+        os.replace(part, folder / name)
