@@ -1,0 +1,57 @@
+"""`radl-train STAGE`: run one training stage of the mini model from its TOML file."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from radl_bench.errors import MissingData, RadlBenchError, UsageError, did_you_mean
+
+STAGES = {
+    "autoencoder": "radl_model.train.stages:autoencoder",
+    "cache": "radl_model.train.stages:cache",
+    "base": "radl_model.train.stages:base",
+    "adapter": "radl_model.train.stages:adapter",
+}
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """Read a TOML file. Raises MissingData or UsageError as sentences."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
+    if not path.exists():
+        raise MissingData(f"No training config at {path}. The shipped ones are in {CONFIGS}.")
+    try:
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from None
+
+
+def train(
+    stage: Annotated[str, typer.Argument(help=f"One of: {', '.join(STAGES)}.")],
+    out: Annotated[Path, typer.Option(help="Folder of checkpoint, log, sample sheets and weights.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file; default: the shipped one of the stage.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this long; the next call goes on.")] = None,
+) -> None:
+    """Train one stage; an existing checkpoint in OUT is resumed."""
+    if stage not in STAGES:
+        raise UsageError(did_you_mean(stage, STAGES, "stage"))
+    module, function = STAGES[stage].split(":")
+    settings = load_config(config or CONFIGS / f"{stage}.toml")
+    getattr(importlib.import_module(module), function)(settings, out, minutes)
+
+
+def main() -> None:
+    """Entry point; errors are one sentence on stderr."""
+    try:
+        typer.run(train)
+    except RadlBenchError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None

@@ -1,0 +1,195 @@
+"""The training loop that every stage shares: bf16 autocast, EMA, warm-up and decay, checkpoint, resume, loss log.
+
+A batch is a function of its step (`make_batch(step)`), so a resumed training sees the batches that it would have seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from torch import nn
+
+Batch = Any
+LossFn = Callable[[nn.Module, Batch, torch.Generator], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Hyper-parameters of a run.
+
+    Attributes:
+        steps: optimiser steps in all; raise it to go on from a finished checkpoint.
+        batch_size: samples a step.
+        lr: peak learning rate; linear warm-up over `warmup` steps, linear decay to 2 % over the last `decay` steps.
+        ema: decay of the weight average; 0 keeps none.
+        precision: "bf16" (autocast) or "no".
+        checkpoint_every: seconds between checkpoints.
+        sample_every: steps between sample sheets.
+    """
+
+    steps: int
+    batch_size: int
+    lr: float
+    warmup: int = 200
+    decay: int = 1000
+    weight_decay: float = 0.01
+    beta2: float = 0.99
+    clip: float = 1.0
+    ema: float = 0.999
+    precision: str = "bf16"
+    seed: int = 0
+    checkpoint_every: float = 180.0
+    sample_every: int = 1000
+    log_every: int = 50
+
+
+def lr_factor(step: int, config: LoopConfig) -> float:
+    """Warm-up, plateau, linear decay; in (0, 1]."""
+    up = min(1.0, (step + 1) / max(config.warmup, 1))
+    down = min(1.0, (config.steps - step) / max(config.decay, 1))
+    return up * max(down, 0.02)
+
+
+class Loop:
+    """Train `module` with `loss_fn` on `make_batch`; the state lives in `out/checkpoint.pt`.
+
+    Args:
+        module: what is trained; parameters without `requires_grad` stay out of optimiser and checkpoint.
+        make_batch: step -> batch.
+        loss_fn: (module, batch, rng) -> scalar loss; `rng` is seeded by the step.
+        on_sample: called with (module holding the EMA weights, step) for sample sheets and figures.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        make_batch: Callable[[int], Batch],
+        loss_fn: LossFn,
+        config: LoopConfig,
+        out: Path,
+        on_sample: Callable[[nn.Module, int], dict[str, float] | None] | None = None,
+    ) -> None:
+        self.config, self.out, self.on_sample = config, out, on_sample
+        self.make_batch, self.loss_fn = make_batch, loss_fn
+        out.mkdir(parents=True, exist_ok=True)
+        self.accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.names = [n for n, p in module.named_parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            self.parameters, config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+        )
+        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
+        # The average warms up as (1 + n) / (10 + n), so that it is of use after the first minutes.
+        self.ema = EMAModel(self.parameters, decay=config.ema) if config.ema else None
+        self.step, self.seconds, self._average = 0, 0.0, 0.0
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out / "checkpoint.pt"
+
+    def resume(self) -> bool:
+        """Load the checkpoint if there is one; returns whether there was."""
+        if not self.checkpoint.exists():
+            return False
+        state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
+        with torch.no_grad():
+            for name, parameter in zip(self.names, self.parameters, strict=True):
+                parameter.copy_(state["parameters"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        self.step, self.seconds, self._average = state["step"], state["seconds"], state["loss"]
+        return True
+
+    def save(self) -> None:
+        """Write the checkpoint to a temporary name and move it into place."""
+        state = {
+            "parameters": {n: p.detach() for n, p in zip(self.names, self.parameters, strict=True)},
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else {},
+            "step": self.step,
+            "seconds": self.seconds,
+            "loss": self._average,
+            "config": asdict(self.config),
+        }
+        temporary = self.checkpoint.with_suffix(".tmp")
+        torch.save(state, temporary)
+        os.replace(temporary, self.checkpoint)
+
+    def _log(self, row: dict[str, float]) -> None:
+        line = json.dumps({"step": self.step, "seconds": round(self.seconds, 1), **row})
+        with (self.out / "log.jsonl").open("a") as file:
+            file.write(line + "\n")
+        print(line, flush=True)
+
+    def _train_step(self) -> float:
+        rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * lr_factor(self.step, self.config)
+        loss = self.loss_fn(self.module, self.make_batch(self.step), rng)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.parameters, self.config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.ema:
+            self.ema.step(self.parameters)
+        return float(loss.detach())
+
+    def sample(self) -> None:
+        """Run `on_sample` with the averaged weights and log what it measures."""
+        if self.on_sample is None:
+            return
+        with self.averaged():
+            measured = self.on_sample(self.accelerator.unwrap_model(self.module), self.step)
+        if measured:
+            self._log(measured)
+
+    def averaged(self) -> _Averaged:
+        """Context in which the module holds the EMA weights."""
+        return _Averaged(self)
+
+    def run(self, minutes: float | None = None) -> None:
+        """Train up to `config.steps`, or until `minutes` of this call are over; always leaves a checkpoint."""
+        begin = last = saved = time.monotonic()
+        while self.step < self.config.steps:
+            loss = self._train_step()
+            if not loss == loss:
+                raise FloatingPointError(f"The loss is not a number at step {self.step}; lower the learning rate.")
+            self.step += 1
+            self._average = loss if self.step == 1 else 0.98 * self._average + 0.02 * loss
+            now = time.monotonic()
+            self.seconds, last = self.seconds + now - last, now
+            if self.step % self.config.log_every == 0:
+                self._log({"loss": round(self._average, 5)})
+            if now - saved > self.config.checkpoint_every:
+                self.save()
+                saved = now
+            if self.step % self.config.sample_every == 0:
+                self.sample()
+            if minutes is not None and now - begin > minutes * 60:
+                break
+        self.save()
+        self.sample()
+
+
+class _Averaged:
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+
+    def __enter__(self) -> None:
+        if self.loop.ema:
+            self.loop.ema.store(self.loop.parameters)
+            self.loop.ema.copy_to(self.loop.parameters)
+
+    def __exit__(self, *_: object) -> None:
+        if self.loop.ema:
+            self.loop.ema.restore(self.loop.parameters)
