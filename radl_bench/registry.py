@@ -1,0 +1,145 @@
+"""Names of the parts that can be chosen, as plain dicts `name -> "module:attribute"`, loaded when asked for.
+
+Third parties add names with entry points of the group `radl_bench.<kind>`, or need no name at all:
+`path/to/file.py:Class` works wherever a name does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from radl_bench.errors import MissingExtra, RadlBenchError, UsageError, did_you_mean
+
+GENERATORS = {
+    "radl": "radl_bench.generators.radl:RadlGenerator",
+    "stable-diffusion": "radl_bench.generators.stable_diffusion:StableDiffusionGenerator",
+    "sprites": "radl_bench.generators.sprites:SpritesGenerator",
+}
+DETECTORS = {
+    "mini": "radl_bench.judges.mini_detector:MiniDetector",
+    "oracle": "radl_bench.judges.detectors:OracleDetector",
+    "blind": "radl_bench.judges.detectors:BlindDetector",
+}
+SEGMENTERS = {
+    "mini": "radl_bench.judges.segmenters:MiniSegmenter",
+    "grabcut": "radl_bench.judges.segmenters:GrabCutSegmenter",
+    "box": "radl_bench.judges.segmenters:BoxSegmenter",
+}
+ENCODERS = {"mini": "radl_bench.judges.mini_clip:MiniClip"}
+METRICS = {
+    "success": "radl_bench.metrics.success",
+    "iou": "radl_bench.metrics.iou",
+    "average_precision": "radl_bench.metrics.average_precision",
+    "clip_score": "radl_bench.metrics.clip_score",
+}
+REPORT_FORMATS = {
+    "markdown": "radl_bench.report.formats:markdown",
+    "json": "radl_bench.report.formats:to_json",
+    "csv": "radl_bench.report.formats:to_csv",
+}
+KINDS: dict[str, dict[str, str]] = {
+    "generators": GENERATORS,
+    "detectors": DETECTORS,
+    "segmenters": SEGMENTERS,
+    "encoders": ENCODERS,
+    "metrics": METRICS,
+    "report_formats": REPORT_FORMATS,
+}
+_WORDS = {"generators": "method", "report_formats": "format"}
+
+
+def known(kind: str) -> dict[str, str]:
+    """Return `name -> "module:attribute"` of a kind, built-ins first; an entry point cannot replace a built-in."""
+    points = metadata.entry_points(group=f"radl_bench.{kind}")
+    return KINDS[kind] | {p.name: p.value for p in sorted(points, key=lambda p: p.name) if p.name not in KINDS[kind]}
+
+
+def resolve(kind: str, name: str) -> Any:
+    """Return the class (or module, or function) of a name, importing it now.
+
+    Args:
+        kind: a key of `KINDS`.
+        name: a built-in name, the name of an entry point, or `path/to/file.py:Class`.
+
+    Raises:
+        UsageError: unknown name, or the file cannot be imported or has no such class.
+        MissingExtra: a package that this part needs is not installed.
+    """
+    names = known(kind)
+    if name in names:
+        return _import(names[name], name)
+    if is_file_spec(name):
+        path, _, attribute = name.rpartition(":")
+        return _attribute(_import_file(Path(path).expanduser()), attribute, path)
+    hint = " A class of your own is given as path/to/file.py:Class." if ".py" in name else ""
+    raise UsageError(did_you_mean(name, names, _WORDS.get(kind, kind[:-1])) + hint)
+
+
+def is_file_spec(name: str) -> bool:
+    """Say whether `name` has the form `path/to/file.py:Class`."""
+    path, _, attribute = name.rpartition(":")
+    return path.endswith(".py") and attribute.isidentifier()
+
+
+def source_sha256(name: str) -> str | None:
+    """Return the sha256 of the file of `path/to/file.py:Class`, None for other names."""
+    if not is_file_spec(name):
+        return None
+    return hashlib.sha256(Path(name.rpartition(":")[0]).expanduser().read_bytes()).hexdigest()
+
+
+def describe_error(error: BaseException) -> str:
+    """Return `ValueError: message (file.py, line 12)`, naming where it was raised."""
+    text = " ".join(str(error).split()) or "no message"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text[:500]}{where}"
+
+
+def _import(spec: str, name: str) -> Any:
+    module_name, _, attribute = spec.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except RadlBenchError:
+        raise
+    except ImportError as error:
+        package = (error.name or module_name).partition(".")[0]
+        raise MissingExtra(f"'{name}' needs the package {package} ({error}). Run: pip install {package}") from error
+    return _attribute(module, attribute, module_name) if attribute else module
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}. Give the method as path/to/file.py:Class.")
+    path = path.resolve()
+    name = f"radl_bench_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} cannot be imported as Python.")
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # so that the file can import its neighbours
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # where dataclasses and pickle look it up
+    try:
+        spec.loader.exec_module(module)
+    except RadlBenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise UsageError(f"{path} cannot be imported: {describe_error(error)}.") from error
+    return module
+
+
+def _attribute(module: ModuleType, attribute: str, origin: str) -> Any:
+    if hasattr(module, attribute):
+        return getattr(module, attribute)
+    classes = [name for name, value in vars(module).items() if inspect.isclass(value) and not name.startswith("_")]
+    raise UsageError(did_you_mean(attribute, classes, f"class in {origin}"))
