@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from radl_bench.files import replace_file
 from radl_bench.types import Sample
 
 
@@ -60,6 +61,4 @@ def write_benchmark(
     folder.mkdir(parents=True, exist_ok=True)
     data = samples_bytes(samples)
     for name, content in (("samples.jsonl", data), ("benchmark.toml", benchmark_toml(fields, metrics, data).encode())):
-        part = folder / f".{name}.part"
-        part.write_bytes(content)
-        os.replace(part, folder / name)
+        replace_file(folder / name, content)

@@ -1,0 +1,38 @@
+"""`radl-bench report`: tables out of scored runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radl_bench.errors import MissingData
+
+
+def report(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUN]...", help="Run folders; every run under --root when not given."),
+    ] = None,
+    format: Annotated[str, typer.Option("--format", help="markdown, json or csv.")] = "markdown",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File or folder to write to; reports/ when not given.")
+    ] = None,
+    root: Annotated[Path, typer.Option("--root", help="Where the runs are.")] = Path("runs"),
+) -> None:
+    """Compare scored runs: success, position and text scores with 95 % intervals and tie groups."""
+    from radl_bench.report import build_report, check_format, show, write_report
+    from radl_bench.store import find_runs
+
+    check_format(format)
+    folders = list(runs or find_runs(root))
+    if not folders:
+        raise MissingData(f"There is no run under {root}/. Run `radl-bench generate coco-mig --level 6` first.")
+    built = build_report(folders)
+    text, file = write_report(built, format, out)
+    if format == "markdown":
+        show(built)
+    else:
+        typer.echo(text, nl=False)
+    typer.echo(f"Report: {file}", err=format != "markdown")

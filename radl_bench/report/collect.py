@@ -1,0 +1,191 @@
+"""Finding scored runs and sorting them into groups whose numbers may stand in one column."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radl_bench.errors import BadInput, MissingData
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METHODS = {
+    "sprites": "real (rendered)",
+    "stable-diffusion": "Stable Diffusion (text only)",
+    "multidiffusion": "MultiDiffusion",
+    "layout-guidance": "TFLCG",
+    "boxdiff": "BoxDiff",
+    "layout-diffusion": "LayoutDiffusion",
+    "gligen": "GLIGEN",
+    "migc": "MIGC",
+    "radl": "RaDL",
+}
+"""Generator name -> name in a table, in the order of the literature; unknown methods stand before RaDL."""
+
+_MINI = re.compile(r"(?<![A-Za-z])mini(?![A-Za-z])")  # "mini-detector@1", not "gemini"
+
+REFERENCE = "sprites"
+"""Pictures made from the layout itself: they calibrate the judges and take no part in the contest."""
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """What `scores/scores.json` of one run says; the rows are read only when they are asked for."""
+
+    path: Path
+    data: dict[str, Any]
+
+    @property
+    def method(self) -> str:
+        return str(self.data["generator"]["name"])
+
+    @property
+    def model(self) -> str:
+        """Name of the model: "mini", "sd14", the last part of a path, or "-" where the method has none."""
+        return Path(str(self.data["generator"].get("model") or "-")).name
+
+    @property
+    def complete(self) -> bool:
+        return self.data.get("status") == "complete"
+
+    @property
+    def mini(self) -> bool:
+        """Whether these are mini numbers: made by the embedded model or measured by an embedded judge."""
+        judges = " ".join(map(str, _leaves(self.data.get("judges", {}))))
+        return self.model == "mini" or self.method == REFERENCE or bool(_MINI.search(judges))
+
+    @cached_property
+    def cells(self) -> dict[tuple[str, int | None], dict[str, Any]]:
+        """Scores by (metric, level); the level None is all levels together."""
+        return {(score["metric"], score["level"]): score for score in self.data["scores"]}
+
+    @cached_property
+    def rows(self) -> pd.DataFrame | None:
+        """`rows.parquet` (one row an instance or image), or None when the file is not there."""
+        file = self.path / "scores" / "rows.parquet"
+        if not file.is_file():
+            return None
+        import pandas as pd
+
+        try:
+            return pd.read_parquet(file, columns=["sample_id", "k", "level", "metric", "value"])
+        except (OSError, ValueError, KeyError) as error:
+            raise BadInput(f"{file} cannot be read ({error}). Run `radl-bench score {self.path}` again.") from None
+
+
+@dataclass
+class Group:
+    """Runs whose numbers were measured alike: same benchmark, filter, protocol, scale and signatures."""
+
+    identity: tuple
+    runs: list[ScoredRun] = field(default_factory=list)
+    signatures: dict[tuple[str, int | None], str] = field(default_factory=dict)
+
+    @property
+    def mini(self) -> bool:
+        return self.runs[0].mini
+
+    @property
+    def benchmark(self) -> dict[str, Any]:
+        return self.runs[0].data["benchmark"]
+
+    def labels(self) -> list[str]:
+        """Return a name for each run; runs of one method and model are told apart by their folder."""
+        names = [(METHODS.get(run.method, run.method), run.model) for run in self.runs]
+        twins = {name for name in names if names.count(name) > 1}
+        return [f"{n[0]} #{run.path.name}" if n in twins else n[0] for n, run in zip(names, self.runs, strict=True)]
+
+
+def collect(paths: Sequence[Path]) -> tuple[list[ScoredRun], list[Path]]:
+    """Read the scores of run folders; return the scored runs and the folders that have no scores yet.
+
+    Raises:
+        MissingData: a folder is not a run.
+        BadInput: a `scores.json` is broken or of another version.
+    """
+    scored, unscored = [], []
+    for path in dict.fromkeys(Path(p).resolve() for p in paths):
+        if (path / "scores" / "scores.json").is_file():
+            scored.append(_read(path))
+        elif (path / "manifest.json").is_file():
+            unscored.append(path)
+        else:
+            raise MissingData(f"{path} is not a run: it has no manifest.json. `radl-bench ls runs` lists the runs.")
+    return scored, unscored
+
+
+def group_runs(runs: Sequence[ScoredRun]) -> list[Group]:
+    """Sort runs into groups that may share a table. Only the number of samples may differ within a group."""
+    groups: list[Group] = []
+    for run in sorted(runs, key=_order):
+        signatures = {key: unsized(str(score.get("signature", ""))) for key, score in run.cells.items()}
+        home = next((g for g in groups if g.identity == _identity(run) and _agree(g.signatures, signatures)), None)
+        if home is None:
+            home = Group(_identity(run))
+            groups.append(home)
+        home.runs.append(run)
+        home.signatures = {**signatures, **home.signatures}
+    return groups
+
+
+def unsized(signature: str) -> str:
+    """Return a signature without its number of units."""
+    return "|".join(part for part in signature.split("|") if not part.startswith("n:"))
+
+
+def _agree(one: dict, other: dict) -> bool:
+    return all(one[key] == other[key] for key in one.keys() & other.keys())
+
+
+def _identity(run: ScoredRun) -> tuple:
+    benchmark = run.data["benchmark"]
+    kept = {key: value for key, value in benchmark.get("filter", {}).items() if key != "limit"}
+    what = (benchmark["name"], str(benchmark["version"]), benchmark["sha256"], json.dumps(kept, sort_keys=True))
+    return (*what, run.data.get("protocol", ""), run.mini)
+
+
+def _order(run: ScoredRun) -> tuple:
+    names = list(METHODS)
+    place = names.index(run.method) if run.method in names else len(names) - 1.5
+    return (*_identity(run), place, run.method, run.model, str(run.path))
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in _leaves(item)]
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in _leaves(item)]
+    return [value]
+
+
+def _read(path: Path) -> ScoredRun:
+    file = path / "scores" / "scores.json"
+    again = f"Run `radl-bench score {path}` again."
+    try:
+        data = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"{file} is not JSON ({error}). {again}") from None
+    if not isinstance(data, dict) or data.get("schema_version") != 1:
+        raise BadInput(f"{file} is not of schema version 1. {again}")
+    problem = _problem(data)
+    if problem:
+        raise BadInput(f"{file} {problem}. {again}")
+    return ScoredRun(path, data)
+
+
+def _problem(data: dict[str, Any]) -> str | None:
+    for table, keys in {"benchmark": ("name", "version", "sha256"), "generator": ("name",)}.items():
+        missing = [key for key in keys if key not in (data.get(table) or {})]
+        if missing:
+            return f"has no {table}.{missing[0]}"
+    scores = data.get("scores")
+    keys_of_score = {"metric", "level", "value", "ci_low", "ci_high", "n", "n_missing"}
+    if not isinstance(scores, list) or not all(isinstance(s, dict) and keys_of_score <= s.keys() for s in scores):
+        return "has no list of scores with metric, level, value, interval, n and n_missing"
+    return None

@@ -1,0 +1,196 @@
+"""Tables of a report as plain data: what stands where, and which numbers are marked. No layout, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from radl_bench.report.collect import Group, ScoredRun
+from radl_bench.report.ties import column_groups, is_number
+
+METRICS = {
+    "success_inst": "R_inst",
+    "success_img": "R_img",
+    "miou": "mIoU",
+    "ap": "AP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "clip": "CLIP",
+    "local_clip": "Local CLIP",
+    "fid": "FID",
+}
+"""Metric name -> column head, in the order of the columns; metrics unknown here follow under their own name."""
+
+BY_LEVEL = ("success_inst", "success_img", "miou")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number: value and 95 % interval in the unit of the table, its tie group, and whether it alone is the best.
+
+    `value` is None when nothing could be measured; `group` is None for the reference and for a single contestant.
+    """
+
+    metric: str
+    level: int | None
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    missing: int
+    signature: str
+    group: int | None
+    best: bool
+
+    @property
+    def tied(self) -> bool:
+        """Whether the number shares the best group with another one."""
+        return self.group == 1 and not self.best
+
+
+Grid = dict[tuple[int, str, int | None], Cell]
+"""Cells by (index of the run, metric, level)."""
+
+Head = tuple[str, tuple[str, "int | None"]]
+"""Head of a column, and the (metric, level) below it."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method of a table; `cells` follow the table's columns, None where the run has no such score."""
+
+    label: str
+    model: str
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    heads: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Everything about one group of comparable runs; `cells` are all scores, also those that no table shows."""
+
+    title: str
+    cells: tuple[tuple[ScoredRun, str, Cell], ...]
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...]
+    signatures: tuple[str, ...]
+
+
+def build_section(group: Group) -> Section:
+    """Lay out one group: success and position by level, then all metrics over all levels."""
+    grid = _cells(group)
+    levels = sorted({level for run in group.runs for _, level in run.cells if level is not None})
+    tables = tuple(_tables(group, grid, levels, "mini" if group.mini else ""))
+    listed = tuple(_listed(group, grid))
+    return Section(_title(group), listed, tables, tuple(_notes(group)), tuple(_footnotes(group, grid)))
+
+
+def _listed(group: Group, grid: Grid) -> Iterator[tuple[ScoredRun, str, Cell]]:
+    for n, (run, label) in enumerate(zip(group.runs, group.labels(), strict=True)):
+        for metric, level in sorted(run.cells, key=lambda key: (_place(key[0]), key[1] is None, key[1] or 0)):
+            yield run, label, grid[n, metric, level]
+
+
+def _cells(group: Group) -> Grid:
+    keys = dict.fromkeys(key for run in group.runs for key in run.cells)
+    grid: Grid = {}
+    for metric, level in keys:
+        groups = column_groups(group.runs, metric, level)
+        alone = list(groups.values()).count(1) == 1  # in the group of the best
+        for n, run in enumerate(group.runs):
+            if (metric, level) in run.cells:
+                grid[n, metric, level] = _cell(run.cells[metric, level], groups.get(n), alone)
+    return grid
+
+
+def _cell(score: dict, group: int | None, alone: bool) -> Cell:
+    value, low, high = (float(score[k]) if is_number(score[k]) else None for k in ("value", "ci_low", "ci_high"))
+    return Cell(
+        metric=score["metric"],
+        level=score["level"],
+        value=value,
+        low=low,
+        high=high,
+        n=int(score["n"]),
+        missing=int(score["n_missing"]),
+        signature=str(score.get("signature", "")),
+        group=group,
+        best=group == 1 and alone,
+    )
+
+
+def _tables(group: Group, grid: Grid, levels: list[int], mark: str) -> Iterator[Table]:
+    metrics = sorted({metric for run in group.runs for metric, _ in run.cells}, key=_place)
+    first = [metric for metric in metrics if metric in BY_LEVEL]
+    rest = [metric for metric in metrics if metric not in BY_LEVEL]
+    where = f"L{levels[0]}" if len(levels) == 1 else "all levels"
+    if len(levels) > 1:
+        for metric in first:
+            heads: list[Head] = [(f"L{level}", (metric, level)) for level in levels]
+            heads.append(("all", (metric, None)))
+            yield _table(group, grid, _tagged(f"{METRICS[metric]} by number of objects", mark), heads)
+    elif first:
+        yield _table(group, grid, _tagged(f"Success and position, {where}", mark), _heads(first))
+    if rest:
+        yield _table(group, grid, _tagged(f"Detection and text, {where}", mark), _heads(rest))
+
+
+def _heads(metrics: Iterable[str]) -> list[Head]:
+    return [(METRICS.get(metric, metric), (metric, None)) for metric in metrics]
+
+
+def _table(group: Group, grid: Grid, title: str, heads: Sequence[Head]) -> Table:
+    lines = tuple(
+        Line(label, run.model, tuple(grid.get((n, metric, level)) for _, (metric, level) in heads))
+        for n, (run, label) in enumerate(zip(group.runs, group.labels(), strict=True))
+    )
+    return Table(title, tuple(head for head, _ in heads), lines)
+
+
+def _tagged(title: str, mark: str) -> str:
+    return f"{title} ({mark})" if mark else title
+
+
+def _place(metric: str) -> tuple[int, str]:
+    names = list(METRICS)
+    return (names.index(metric) if metric in names else len(names), metric)
+
+
+def _title(group: Group) -> str:
+    benchmark = group.benchmark
+    kept = {key: value for key, value in benchmark.get("filter", {}).items() if key != "limit"}
+    words = [f"{benchmark['name']} {benchmark['version']}", *(f"{key} {value}" for key, value in kept.items())]
+    words.append(f"protocol {group.runs[0].data.get('protocol', 'unknown')}")
+    return _tagged(", ".join(words), "mini" if group.mini else "")
+
+
+def _notes(group: Group) -> Iterator[str]:
+    if group.mini:
+        yield "mini: made by the embedded small models or measured by the embedded judges; not comparable with papers."
+    for run, label in zip(group.runs, group.labels(), strict=True):
+        if not run.complete:
+            yield f"{label} ({run.model}): this run was still going, or stopped early, when it was scored."
+    limits = [run.data["benchmark"].get("filter", {}).get("limit") for run in group.runs]
+    if len(set(limits)) > 1:
+        sizes = (f"{label} {limit or 'all'}" for label, limit in zip(group.labels(), limits, strict=True))
+        yield f"Numbers of samples differ ({', '.join(sizes)}); ties are judged on the samples all methods have."
+    elif limits[0]:
+        yield f"A part of the benchmark: {limits[0]} samples."
+
+
+def _footnotes(group: Group, grid: Grid) -> Iterator[str]:
+    """One line for each metric over all levels and each different (n, missing, signature)."""
+    labels = group.labels()
+    for metric in sorted({metric for _, metric, _ in grid}, key=_place):
+        cells = {label: grid[n, metric, None] for n, label in enumerate(labels) if (n, metric, None) in grid}
+        kinds = dict.fromkeys((cell.n, cell.missing, cell.signature) for cell in cells.values())
+        for n, missing, signature in kinds:
+            of = [label for label, c in cells.items() if (c.n, c.missing, c.signature) == (n, missing, signature)]
+            whose = "" if len(kinds) == 1 else f" ({', '.join(of)})"
+            yield f"{METRICS.get(metric, metric)}{whose}: n {n:,}, missing {missing:,}; `{signature}`"

@@ -1,0 +1,290 @@
+"""The report: grouping, marks, notes, formats; golden files in tests/golden/report (UPDATE_GOLDEN=1 writes them)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from radl_bench.errors import BadInput, MissingData, UsageError
+from radl_bench.report import build_report, report_runs, show
+from radl_bench.report.ties import column_groups
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "report"
+LEVELS = (2, 3, 4, 5, 6)
+METHODS = {"sprites": 0.97, "stable-diffusion": 0.2, "radl": 0.7}
+
+
+def _hit(*words: object) -> float:
+    """A number from 0 to 1 that depends on the words alone."""
+    return int(sha256(" ".join(map(str, words)).encode()).hexdigest()[:8], 16) / 2**32
+
+
+def _rows(method: str, rate: float, levels: tuple[int, ...], samples: int) -> pd.DataFrame:
+    rows = []
+    for level in levels:
+        for sample in (f"mig-{level}{n:03d}" for n in range(samples)):
+            hits = [float(_hit(method, sample, i) < rate) for i in range(level)]
+            rows += [(sample, 0, i, level, "success_inst", 100 * h, "") for i, h in enumerate(hits)]
+            rows += [(sample, 0, i, level, "miou", 90 * h, "") for i, h in enumerate(hits)]
+            rows.append((sample, 0, -1, level, "success_img", 100 * min(hits), ""))
+            rows.append((sample, 0, -1, level, "clip", 20 + 10 * rate + _hit(sample), ""))
+    return pd.DataFrame(rows, columns=["sample_id", "k", "instance", "level", "metric", "value", "reason"])
+
+
+def _scores(rows: pd.DataFrame, rate: float, signature: str) -> list[dict]:
+    scores = []
+    for metric in ("success_inst", "success_img", "miou", "clip"):
+        for level in (*sorted(set(rows["level"])), None):
+            of = rows[(rows["metric"] == metric) & (True if level is None else rows["level"] == level)]["value"]
+            scores.append(_score(metric, level, of.mean(), len(of), signature))
+    return [*scores, _score("ap", None, 50 * rate, len(rows), signature)]
+
+
+def _score(metric: str, level: int | None, value: float, n: int, signature: str) -> dict:
+    return {
+        "metric": metric,
+        "level": level,
+        "value": round(value, 6),
+        "ci_low": round(value - 2, 6),
+        "ci_high": round(value + 2.5, 6),
+        "n": n,
+        "n_missing": 0,
+        "signature": f"{metric}|bench:coco-mig@1:abcd1234|n:{n}|img:1|{signature}|v:0.1.0",
+    }
+
+
+def _run(root: Path, method: str, rate: float, **changes) -> Path:
+    """Write a scored run; changes: model, levels, samples, filter, status, signature, judges, name, hash."""
+    levels, samples = changes.get("levels", LEVELS), changes.get("samples", 8)
+    path = root / "runs" / "coco-mig" / method / changes.get("hash", sha256(method.encode()).hexdigest()[:8])
+    (path / "scores").mkdir(parents=True)
+    (path / "manifest.json").write_text("{}")
+    rows = _rows(method, rate, levels, samples)
+    rows.to_parquet(path / "scores" / "rows.parquet")
+    data = {
+        "schema_version": 1,
+        "protocol": "strict",
+        "benchmark": {
+            "name": "coco-mig",
+            "version": "1",
+            "sha256": "abcd1234" * 8,
+            "filter": changes.get("filter", {}),
+        },
+        "generator": {"name": changes.get("name", method), "revision": "1", "model": changes.get("model", "mini")},
+        "status": changes.get("status", "complete"),
+        "judges": changes.get("judges", {"detector": "mini-detector@1"}),
+        "scores": _scores(rows, rate, changes.get("signature", "det:mini-detector@1|seed:hashed")),
+    }
+    (path / "scores" / "scores.json").write_text(json.dumps(data))
+    return path
+
+
+@pytest.fixture
+def three(tmp_path, monkeypatch) -> list[Path]:
+    monkeypatch.chdir(tmp_path)
+    return [_run(tmp_path, method, rate) for method, rate in METHODS.items()]
+
+
+def _golden(name: str, text: str) -> None:
+    file = GOLDEN / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.write_text(text, "utf-8")
+    assert text == file.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("format", "name"), [("markdown", "report.md"), ("json", "report.json"), ("csv", "report.csv")]
+)
+def test_every_format_says_what_its_golden_file_says(three, format, name):
+    text = report_runs(three, format)
+    _golden(name, text)
+    assert (Path("reports") / name).read_text("utf-8") == text
+    assert [p.name for p in Path("reports").iterdir()] == [name]
+
+
+def test_the_terminal_shows_the_tables_in_100_columns(three, capsys):
+    show(build_report(three))
+    text = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines()) + "\n"
+    _golden("terminal.txt", text)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "…" not in text
+
+
+def test_the_three_formats_hold_the_same_numbers(three):
+    content = json.loads(report_runs(three, "json"))
+    lines = list(csv.DictReader(io.StringIO(report_runs(three, "csv"))))
+    table = report_runs(three, "markdown")
+    records = content["sections"][0]["scores"]
+    assert len(records) == len(lines) == 3 * (4 * 6 + 1)
+    for record, line in zip(records, lines, strict=True):
+        assert (float(line["value"]), line["metric"], line["label"]) == tuple(
+            record[key] for key in ("value", "metric", "label")
+        )
+        if record["metric"] != "clip" or record["level"] is None:  # CLIP by level stands in JSON and CSV only
+            assert f"{record['value']:.1f}" in table
+
+
+def test_the_best_is_bold_only_when_it_beats_all_others_and_the_reference_takes_no_part(three, tmp_path):
+    first = {r["method"]: r for r in _records(three) if (r["metric"], r["level"]) == ("success_inst", None)}
+    assert first["radl"]["best"]
+    assert first["stable-diffusion"]["tie_group"] == 2
+    assert first["sprites"]["tie_group"] is None
+    rival = _run(tmp_path, "rival", 0.68)
+    second = {r["method"]: r for r in _records([*three, rival]) if (r["metric"], r["level"]) == ("success_inst", None)}
+    assert not second["radl"]["best"]
+    assert not second["rival"]["best"]
+    assert second["radl"]["tie_group"] == second["rival"]["tie_group"] == 1
+    text = report_runs([*three, rival], "markdown")
+    assert "**" not in next(line for line in text.splitlines() if line.startswith("| rival"))
+
+
+def _records(runs: list[Path]) -> list[dict]:
+    return [r for section in json.loads(report_runs(runs, "json"))["sections"] for r in section["scores"]]
+
+
+def test_a_metric_without_rows_is_judged_by_its_intervals(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [_run(tmp_path, name, rate) for name, rate in (("a", 0.5), ("b", 0.54), ("c", 0.9))]
+    of = [run for _, run in sorted((r["method"], r) for r in _records(runs) if r["metric"] == "ap")]
+    assert [r["tie_group"] for r in of] == [2, 2, 1]
+    assert [r["best"] for r in of] == [False, False, True]
+
+
+def test_ties_are_judged_on_the_samples_that_all_have(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole = _run(tmp_path, "radl", 0.7)
+    part = _run(tmp_path, "part", 0.2, samples=4, filter={"limit": 20})
+    report = build_report([whole, part])
+    assert len(report.sections) == 1
+    assert any("Numbers of samples differ (part 20, RaDL all)" in note for note in report.sections[0].notes)
+    runs = [run for run, _, cell in report.sections[0].cells if cell.metric == "ap"]
+    assert column_groups(runs, "success_inst", None) == {0: 2, 1: 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"filter": {"level": 6}, "levels": (6,)},
+        {"signature": "det:mini-detector@1|seed:fixed"},
+        {"signature": "det:grounding-dino|seed:hashed", "judges": {"detector": "grounding-dino"}, "model": "sd14"},
+    ],
+)
+def test_runs_that_were_measured_differently_never_share_a_table(three, tmp_path, change):
+    other = _run(tmp_path, "gligen", 0.4, **change)
+    report = build_report([*three, other])
+    assert len(report.sections) == 2
+    for section in report.sections:
+        labels = {line.label for table in section.tables for line in table.lines}
+        assert labels in ({"GLIGEN"}, {"real (rendered)", "Stable Diffusion (text only)", "RaDL"})
+
+
+def test_mini_numbers_are_labelled_and_others_are_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dino = {"judges": {"detector": "grounding-dino"}, "signature": "det:grounding-dino|seed:hashed"}
+    runs = [_run(tmp_path, "radl", 0.7), _run(tmp_path, "radl", 0.6, model="sd14", hash="0" * 8, **dino)]
+    report = build_report(runs)
+    mini, paper = sorted(report.sections, key=lambda s: not s.cells[0][0].mini)
+    assert all(title.endswith("(mini)") for title in (mini.title, *(t.title for t in mini.tables)))
+    assert not any("mini" in text for text in (paper.title, *(t.title for t in paper.tables), *paper.notes))
+    assert {r["scale"] for r in _records(runs) if r["model"] == "sd14"} == {"paper"}
+
+
+def test_one_level_gives_two_tables_that_name_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tables = build_report([_run(tmp_path, "radl", 0.7, levels=(6,), filter={"level": 6})]).sections[0].tables
+    assert [t.title for t in tables] == ["Success and position, L6 (mini)", "Detection and text, L6 (mini)"]
+    assert tables[0].heads == ("R_inst", "R_img", "mIoU")
+
+
+def test_two_runs_of_one_method_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [_run(tmp_path, "radl", 0.7, hash="aaaaaaaa"), _run(tmp_path, "radl", 0.7, hash="bbbbbbbb")]
+    labels = [line.label for line in build_report(runs).sections[0].tables[0].lines]
+    assert labels == ["RaDL #aaaaaaaa", "RaDL #bbbbbbbb"]
+
+
+def test_a_run_that_is_still_going_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = report_runs([_run(tmp_path, "radl", 0.7, status="partial")])
+    assert "RaDL (mini): this run was still going" in text
+
+
+def test_unscored_runs_are_named_with_the_command(three, tmp_path):
+    bare = tmp_path / "runs" / "coco-mig" / "migc" / "12345678"
+    bare.mkdir(parents=True)
+    (bare / "manifest.json").write_text("{}")
+    command = "Run `radl-bench score runs/coco-mig/migc/12345678`."
+    assert command in report_runs([*three, bare])
+    with pytest.raises(MissingData, match="Not scored yet") as caught:
+        report_runs([bare])
+    assert command in str(caught.value)
+
+
+def test_nothing_measured_is_a_dash_null_and_an_empty_field(three):
+    file = three[2] / "scores" / "scores.json"
+    data = json.loads(file.read_text())
+    for score in data["scores"]:
+        if score["metric"] == "clip":
+            score.update(value=float("nan"), ci_low=float("nan"), ci_high=None, n_missing=score["n"])
+    file.write_text(json.dumps(data))
+    of = [r for r in _records(three) if r["metric"] == "clip" and r["method"] == "radl"]
+    assert {(r["value"], r["ci_low"], r["tie_group"]) for r in of} == {(None, None, None)}
+    assert "CLIP (RaDL): n 40, missing 40" in report_runs(three)
+
+
+def test_names_of_others_cannot_break_the_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run = _run(tmp_path, "evil", 0.5, name="a|b\n<script>[red]")
+    text = report_runs([run])
+    assert "a\\|b &lt;script>[red]" in text
+    widths = {line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("| ")}
+    assert widths == {5, 9}
+    show(build_report([run]))
+    assert "[red]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"schema_version": 2}', '{"schema_version": 1, "benchmark": {}}', "\xff"]
+)
+def test_a_broken_score_file_is_a_sentence(three, content):
+    (three[0] / "scores" / "scores.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(BadInput, match="Run `radl-bench score"):
+        report_runs(three)
+
+
+def test_broken_rows_are_a_sentence(three):
+    (three[2] / "scores" / "rows.parquet").write_bytes(b"no parquet")
+    with pytest.raises(BadInput, match=r"rows\.parquet"):
+        report_runs(three)
+
+
+def test_other_errors_are_sentences(three, tmp_path):
+    with pytest.raises(UsageError, match="Did you mean 'markdown'"):
+        report_runs(three, "markdwn")
+    with pytest.raises(MissingData, match="not a run"):
+        report_runs([tmp_path])
+    with pytest.raises(MissingData, match="no run to report"):
+        report_runs([])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        report_runs(three, out=tmp_path / "file" / "report.md")
+
+
+def test_the_report_needs_no_torch(three):
+    code = (
+        "import sys; from pathlib import Path; from radl_bench.report import report_runs, build_report, show;"
+        "runs = [Path(p) for p in sys.argv[1:]]; report_runs(runs); show(build_report(runs));"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'diffusers', 'transformers')))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", code, *map(str, three)], env=env, capture_output=True).returncode == 0
