@@ -1,0 +1,105 @@
+"""Metrics: pure functions from what the judges saw in an image to rows, and from rows to numbers.
+
+A metric is a module with a `METRIC`. Its `rows(view, protocol)` gives one `Row` an instance or image; a score is the
+mean of its rows, so that resampling is re-summing. A metric that is no mean (AP) keeps a pool instead and aggregates
+that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from typing import Protocol as TypingProtocol
+
+import numpy as np
+
+from radl_bench.protocol import Boxes, Match, Protocol
+from radl_bench.types import Sample
+
+WHOLE_IMAGE = -1
+"""`instance` of a row that speaks of the whole image."""
+
+MISSING_AS: dict[str, float | None] = {
+    "success_inst": 0.0,
+    "success_img": 0.0,
+    "miou": 0.0,
+    "clip": None,
+    "local_clip": None,
+}
+"""What a missing value (NaN in rows.parquet) counts as in a mean: a failure is 0, an unknown cosine is left out."""
+
+
+class Row(NamedTuple):
+    """One line of rows.parquet; `value` is per cent or 100 * cosine as in the tables, NaN where there is no evidence."""
+
+    instance: int
+    metric: str
+    value: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class View:
+    """What the judges saw in one image, after the protocol's matching.
+
+    Attributes:
+        problem: why the image cannot be judged, or None; then everything below is empty.
+        found: detections by category down to score 0.05, after suppression.
+        matches: one an instance.
+        shares: float [N, 7], colour shares of each instance's mask in the order of `types.COLORS`; 0 without a mask.
+        clip: cosine of image and prompt; local_clip: of each instance's crop and phrase; NaN without an encoder.
+    """
+
+    sample: Sample
+    k: int
+    problem: str | None = None
+    found: Mapping[str, Boxes] = field(default_factory=dict)
+    matches: tuple[Match, ...] = ()
+    shares: np.ndarray = field(default_factory=lambda: np.zeros((0, 7)))
+    clip: float = float("nan")
+    local_clip: tuple[float, ...] = ()
+
+
+class Estimate(NamedTuple):
+    """A number, its 95 % interval, units asked for and units without evidence, and how the interval was made."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    n_missing: int
+    ci: str
+
+
+class Pool(TypingProtocol):
+    """Gathers views for a metric that is no mean of rows."""
+
+    def add(self, view: View) -> None:
+        """Take what the metric needs out of a view."""
+        ...
+
+    def estimates(self, level: int | None) -> dict[str, Estimate]:
+        """Return the scores, by name, over the samples of a level, or all."""
+        ...
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What `radl_bench.registry.METRICS` names.
+
+    Attributes:
+        scores: names of the scores it gives, in table order.
+        requires: kinds of evidence: "detections", "coverage", "cosines".
+        settings: signature parts that belong to it, as keys: "det", "score", "floor", "nms", "iou", "color", "mask",
+        "enc", "crop".
+        rows: rows of one image.
+        pool: makes the pool of a metric that is no mean of rows; called with the number of resamples.
+    """
+
+    name: str
+    scores: tuple[str, ...]
+    requires: frozenset[str]
+    settings: tuple[str, ...]
+    rows: Callable[[View, Protocol], list[Row]] | None = None
+    pool: Callable[[int], Any] | None = None

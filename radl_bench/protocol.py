@@ -1,0 +1,142 @@
+"""Protocols: thresholds and matching rules, named and part of every signature.
+
+`strict` is this suite's default. `mig_bench_v1` keeps the matching rules of the public COCO-MIG scorer (every
+instance takes its best detection, the mask is prompted by the layout's box, a wrong colour zeroes the IoU) so that
+numbers can be compared with the literature; both read the same evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.types import Instance
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Rules of scoring.
+
+    Attributes:
+        one_to_one: a detection serves one instance at most.
+        mask_prompt: "det", the segmenter gets the matched detection, or "box", the layout's box.
+        color_gates_iou: an instance of the wrong colour adds 0 to mIoU.
+        iou: least IoU of a right position; coverage: least share of the mask in the right colour; score: least score
+        of a
+            detection (AP takes all down to 0.05); nms: IoU above which the weaker of two boxes of a category is
+            dropped.
+    """
+
+    name: str
+    one_to_one: bool
+    mask_prompt: str
+    color_gates_iou: bool
+    iou: float = 0.5
+    coverage: float = 0.2
+    score: float = 0.25
+    nms: float = 0.8
+
+
+PROTOCOLS = {
+    "strict": Protocol("strict", one_to_one=True, mask_prompt="det", color_gates_iou=False),
+    "mig_bench_v1": Protocol("mig_bench_v1", one_to_one=False, mask_prompt="box", color_gates_iou=True),
+}
+
+THRESHOLDS = ("iou", "coverage", "score", "nms")
+
+
+def resolve_protocol(name: str, **thresholds: float | None) -> Protocol:
+    """Return the named protocol with the thresholds that are not None put in its place.
+
+    Raises `UsageError` for an unknown name or a threshold outside 0..1.
+    """
+    if name not in PROTOCOLS:
+        raise UsageError(did_you_mean(name, PROTOCOLS, "protocol"))
+    given = {key: float(value) for key, value in thresholds.items() if value is not None}
+    for key, value in given.items():
+        if key not in THRESHOLDS or key not in {f.name for f in fields(Protocol)}:
+            raise UsageError(did_you_mean(key, THRESHOLDS, "threshold"))
+        if not 0.0 <= value <= 1.0:
+            raise UsageError(f"The threshold '{key}' is a fraction between 0 and 1, not {value:g}.")
+    return replace(PROTOCOLS[name], **given)  # type: ignore[arg-type]
+
+
+class Boxes(NamedTuple):
+    """Detections of one category in one picture: `boxes` float64 [N, 4] as fractions, `scores` float64 [N] in 0..1."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+
+    def above(self, score: float) -> Boxes:
+        """Return those with at least this score."""
+        keep = self.scores >= score
+        return Boxes(self.boxes[keep], self.scores[keep])
+
+
+class Match(NamedTuple):
+    """What an instance got: `box` of its detection or None, `iou` with it, `best_iou` of any box of its category."""
+
+    box: tuple[float, ...] | None
+    iou: float
+    best_iou: float
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return IoU [N, M] of xyxy boxes `a` [N, 4] and `b` [M, 4]; 0 where a box has no area."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inter = np.prod(np.clip(high - low, 0.0, None), axis=2)
+    area_a, area_b = np.prod(a[:, 2:] - a[:, :2], axis=1), np.prod(b[:, 2:] - b[:, :2], axis=1)
+    union = area_a[:, None] + area_b[None, :] - inter
+    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+
+
+def suppress(found: Boxes, threshold: float) -> Boxes:
+    """Return `found` by falling score without every box that overlaps a stronger kept one by more than `threshold`."""
+    order = np.argsort(-found.scores, kind="stable")
+    boxes, scores = found.boxes[order], found.scores[order]
+    overlap = box_iou(boxes, boxes)
+    keep: list[int] = []
+    for i in range(len(order)):
+        if not keep or overlap[i, keep].max() <= threshold:
+            keep.append(i)
+    return Boxes(boxes[keep], scores[keep])
+
+
+def match_instances(instances: Sequence[Instance], found: dict[str, Boxes], protocol: Protocol) -> list[Match]:
+    """Return one `Match` an instance; `found` holds the detections of each category above the protocol's score.
+
+    One to one, instances of a category share its detections such that as many as possible reach the IoU threshold
+    and, among those assignments, the sum of IoU is greatest (Hungarian method): identical phrases cannot starve each
+    other, and colour never decides who gets which box. Otherwise every instance takes its best detection.
+    """
+    out: list[Match] = [Match(None, 0.0, 0.0)] * len(instances)
+    for category in {i.category for i in instances}:
+        index = [n for n, instance in enumerate(instances) if instance.category == category]
+        boxes = found[category].boxes if category in found else np.zeros((0, 4))
+        if len(boxes) == 0:
+            continue
+        overlap = box_iou(np.array([instances[n].box for n in index], float), boxes)
+        chosen = _assign(overlap, protocol.iou) if protocol.one_to_one else dict(enumerate(overlap.argmax(axis=1)))
+        for row, n in enumerate(index):
+            out[n] = _match(overlap[row], boxes, chosen.get(row))
+    return out
+
+
+def _match(overlap: np.ndarray, boxes: np.ndarray, column: int | None) -> Match:
+    best = float(overlap.max())
+    if column is None or overlap[column] <= 0:
+        return Match(None, 0.0, best)
+    return Match(tuple(float(v) for v in boxes[column]), float(overlap[column]), best)
+
+
+def _assign(overlap: np.ndarray, threshold: float) -> dict[int, int]:
+    from scipy.optimize import linear_sum_assignment
+
+    # a match above the threshold outweighs every sum of IoU below it, so the count is maximised first
+    gain = overlap + (overlap >= threshold) * (1.0 + len(overlap))
+    return {int(r): int(c) for r, c in zip(*linear_sum_assignment(gain, maximize=True), strict=True)}
