@@ -1,0 +1,108 @@
+"""The adapter: all fusion layers of one UNet as one model that saves, loads, attaches and detaches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import ModelMixin, UNet2DConditionModel
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from torch import nn
+
+from radl_bench.errors import UsageError
+from radl_model.config import FusionConfig
+from radl_model.context import ContextHolder
+from radl_model.layer import InstanceFusionLayer
+from radl_model.processor import FusionProcessor
+
+
+def layer_names(unet: UNet2DConditionModel) -> list[str]:
+    """Names of the cross-attentions that get a layer: mid block, and the first up block that has attentions.
+
+    At Stable Diffusion v1's size these are the 8 x 8 bottleneck and the 16 x 16 up path (4 layers).
+
+    Raises:
+        UsageError: the UNet has no cross-attention in one of the two places.
+    """
+    up = next((f"up_blocks.{i}" for i, b in enumerate(unet.up_blocks) if getattr(b, "attentions", None)), None)
+    if up is None or not getattr(unet.mid_block, "attentions", None):
+        raise UsageError("This UNet is not shaped like Stable Diffusion v1: no attention in its mid or up blocks.")
+    found = []
+    for block in ("mid_block", up):
+        for i, attention in enumerate(unet.get_submodule(block).attentions):
+            for j, transformer in enumerate(getattr(attention, "transformer_blocks", ())):
+                if getattr(transformer, "attn2", None) is not None:
+                    found.append(f"{block}.attentions.{i}.transformer_blocks.{j}.attn2")
+    if not found:
+        raise UsageError("This UNet is not shaped like Stable Diffusion v1: its attentions do not read text.")
+    return found
+
+
+class FusionAdapter(ModelMixin, ConfigMixin):
+    """Layers by the name of the cross-attention they sit on; `save_pretrained` and `from_pretrained` as in diffusers.
+
+    Args:
+        sizes: name -> {"channels", "heads", "text_dim"}.
+        fusion: the fields of `FusionConfig`.
+    """
+
+    @register_to_config
+    def __init__(self, sizes: dict[str, dict[str, int]], fusion: dict[str, Any]) -> None:
+        super().__init__()
+        self.fusion_config = FusionConfig.from_dict(dict(fusion))
+        self.layers = nn.ModuleDict(
+            {
+                name.replace(".", "-"): InstanceFusionLayer(**size, config=self.fusion_config)
+                for name, size in sizes.items()
+            }
+        )
+        self.holder = ContextHolder()
+
+    @classmethod
+    def from_unet(cls, unet: UNet2DConditionModel, config: FusionConfig | None = None) -> FusionAdapter:
+        """Make a fresh adapter for `unet`, its branches started from the UNet's own attentions."""
+        config = config or FusionConfig()
+        adapter = cls({name: _sizes(unet.get_submodule(name)) for name in layer_names(unet)}, config.to_dict())
+        for name, layer in adapter.named_layers():
+            layer.init_from(unet.get_submodule(name), unet.get_submodule(name.removesuffix("attn2") + "attn1"))
+        return adapter
+
+    def named_layers(self) -> list[tuple[str, InstanceFusionLayer]]:
+        """Pairs of (name in the UNet, layer)."""
+        return [(key.replace("-", "."), layer) for key, layer in self.layers.items()]  # type: ignore[misc]
+
+    def attach(self, unet: UNet2DConditionModel) -> None:
+        """Wrap the processors of the UNet's layers; calling it again, or after they were replaced, is fine.
+
+        Raises:
+            UsageError: the UNet's layers differ in name or size from those that the adapter was made for.
+        """
+        for name, layer in self.named_layers():
+            try:
+                attn = unet.get_submodule(name)
+            except AttributeError:
+                raise UsageError(f"The adapter has a layer on {name}, which this base model does not have.") from None
+            want, have = self.config["sizes"][name], _sizes(attn)
+            if dict(want) != have:
+                raise UsageError(f"The adapter's layer {name} was made for {dict(want)}, but this base has {have}.")
+            base = attn.processor
+            if isinstance(base, FusionProcessor):
+                base = base.base
+            attn.set_processor(FusionProcessor(base, layer, self.holder, name))
+
+    @staticmethod
+    def detach(unet: UNet2DConditionModel) -> None:
+        """Give the UNet its own processors back."""
+        for module in unet.modules():
+            processor = getattr(module, "processor", None)
+            if isinstance(processor, FusionProcessor):
+                module.set_processor(processor.base)  # type: ignore[operator]
+
+    @torch.no_grad()
+    def parameter_count(self) -> int:
+        """Number of learned scalars."""
+        return sum(p.numel() for p in self.parameters())
+
+
+def _sizes(attn: Any) -> dict[str, int]:
+    return {"channels": attn.query_dim, "heads": attn.heads, "text_dim": attn.cross_attention_dim}

@@ -1,0 +1,61 @@
+"""Multi-head attention pieces shared by all branches; always scaled dot product attention, never explicit scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+KeyValue = tuple[Tensor, Tensor]
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """[M, L, C] -> [M, heads, L, C / heads]."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def attend(query: Tensor, keys: KeyValue, mask: Tensor | None = None) -> Tensor:
+    """Attention of `query` [M, L, C] over `keys` (each [M, heads, T, d]); bool `mask` broadcasts to [M, heads, L, T]."""
+    k, v = keys
+    out = F.scaled_dot_product_attention(split_heads(query, k.shape[1]), k, v, attn_mask=mask)
+    return out.transpose(1, 2).flatten(2)
+
+
+def at_rows(fn: Callable[[Tensor], Tensor], x: Tensor, rows: Tensor) -> Tensor:
+    """Apply a per-position `fn` to the positions `rows` of the flattened [M * L] only, zeros elsewhere.
+
+    Boxes cover a fraction of the image, and everything outside them is masked away: most of a branch's cost is saved.
+    """
+    y = fn(x.flatten(0, 1).index_select(0, rows))
+    return y.new_zeros(x.shape[0] * x.shape[1], y.shape[-1]).index_copy(0, rows, y).unflatten(0, x.shape[:2])
+
+
+class Attention(nn.Module):
+    """Projections of one new branch: bias-free q, k, v and an output with bias, as in Stable Diffusion.
+
+    The output projection starts at zero, so that a fresh branch changes nothing.
+    """
+
+    def __init__(self, channels: int, heads: int, key_dim: int, *, zero_out: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(channels, channels, bias=False)
+        self.to_k = nn.Linear(key_dim, channels, bias=False)
+        self.to_v = nn.Linear(key_dim, channels, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(channels, channels))
+        if zero_out:
+            nn.init.zeros_(self.to_out[0].weight)
+            nn.init.zeros_(self.to_out[0].bias)
+
+    def keys(self, states: Tensor) -> KeyValue:
+        """[M, T, key_dim] -> keys and values, each [M, heads, T, d]."""
+        return split_heads(self.to_k(states), self.heads), split_heads(self.to_v(states), self.heads)
+
+    @torch.no_grad()
+    def copy_from(self, attn: nn.Module) -> None:
+        """Start the q, k, v maps from a frozen attention of the base; wider keys keep their fresh extra columns."""
+        for name in ("to_q", "to_k", "to_v"):
+            source = getattr(attn, name).weight
+            getattr(self, name).weight[:, : source.shape[1]].copy_(source)
