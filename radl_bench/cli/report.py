@@ -22,10 +22,10 @@ def report(
     root: Annotated[Path, typer.Option("--root", help="Where the runs are.")] = Path("runs"),
 ) -> None:
     """Compare scored runs: success, position and text scores with 95 % intervals and tie groups."""
-    from radl_bench.report import build_report, check_format, show, write_report
+    from radl_bench.report import build_report, find_writer, show, write_report
     from radl_bench.store import find_runs
 
-    check_format(format)
+    find_writer(format)  # an unknown format is named before anything is read
     folders = list(runs or find_runs(root))
     if not folders:
         raise MissingData(f"There is no run under {root}/. Run `radl-bench generate coco-mig --level 6` first.")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from radl_bench.errors import MissingData, UsageError, did_you_mean
+from radl_bench.errors import MissingData, UsageError
 
 if TYPE_CHECKING:
     from radl_bench.report.tables import Section
+
+
+_SUFFIXES = {"markdown": "md"}
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,9 @@ def report_runs(runs: Sequence[Path], format: str = "markdown", out: Path | None
 def write_report(report: Report, format: str = "markdown", out: Path | None = None) -> tuple[str, Path]:
     """Write a laid-out report under a temporary name, put it in place, and return its text and file."""
     from radl_bench.files import replace_file
-    from radl_bench.report.formats import WRITERS, file_of
 
-    check_format(format)
-    text = WRITERS[format][0](report.sections, report.notes)
-    file = file_of(format, out)
+    text = find_writer(format)(report.sections, report.notes)
+    file = _file_of(format, out)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(file, text.encode())
@@ -81,12 +82,18 @@ def show(report: Report) -> None:
         console.print(part)
 
 
-def check_format(format: str) -> None:
-    """Raise `UsageError` with a suggestion when there is no such format."""
-    from radl_bench.report.formats import WRITERS
+def find_writer(format: str) -> Callable[[Sequence[Section], Sequence[str]], str]:
+    """Return the writer of a format (`registry.REPORT_FORMATS`); raises `UsageError` when there is none."""
+    from radl_bench.registry import resolve
 
-    if format not in WRITERS:
-        raise UsageError(did_you_mean(format, WRITERS, "format"))
+    return resolve("report_formats", format)
+
+
+def _file_of(format: str, out: Path | None) -> Path:
+    name = f"report.{_SUFFIXES.get(format, format)}"
+    if out is None:
+        return Path("reports") / name
+    return out / name if out.is_dir() else out
 
 
 def _short(path: Path) -> Path:

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.report.tables import Cell, Section, Table
@@ -156,15 +155,3 @@ def _rich_cell(cell: Cell | None) -> RenderableType:
     text = Text(f"{cell.value:.1f}", "bold" if cell.best else "")
     text.append(" =" if cell.tied else "")
     return text.append("\n" + _interval(cell).replace(", ", "–"), "dim")
-
-
-WRITERS = {"markdown": (markdown, "report.md"), "json": (as_json, "report.json"), "csv": (as_csv, "report.csv")}
-"""Format name -> writer and the name of its file in `reports/`."""
-
-
-def file_of(format: str, out: Path | None) -> Path:
-    """Return where a report goes: `out`, or the format's file in `out` when that is a folder or in `reports/`."""
-    name = WRITERS[format][1]
-    if out is None:
-        return Path("reports") / name
-    return out / name if out.is_dir() else out
