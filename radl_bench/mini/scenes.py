@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from radl_bench.mini.atlas import sprite
 from radl_bench.types import Instance, Sample
 
+Mask = NDArray[np.bool_]
+
 SIZE = 128
 _LEANING = ("leaning", "tilted")
 _FACING = ("facing", "looking at", "chasing", "following")
@@ -48,7 +50,8 @@ def _pose(tile: NDArray[np.uint8], predicate: str, mirror: bool) -> NDArray[np.u
     return turned[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
 
 
-def _paste(image: NDArray[np.float32], tile: NDArray[np.uint8], box: tuple[float, ...]) -> None:
+def _paste(image: NDArray[np.float32], tile: NDArray[np.uint8], box: tuple[float, ...]) -> tuple[slice, slice, Mask]:
+    """Draw the tile into its box; return the rows and columns of the box, and where the tile covers them."""
     size = image.shape[0]
     x0, y0, x1, y1 = (round(v * size) for v in box)
     x0, y0 = min(x0, size - 2), min(y0, size - 2)
@@ -60,6 +63,7 @@ def _paste(image: NDArray[np.float32], tile: NDArray[np.uint8], box: tuple[float
     region = image[y0 : y0 + height, x0 : x0 + width]
     scaled = scaled[: region.shape[0], : region.shape[1]]
     region[:] = region * (1 - scaled[..., 3:]) + scaled[..., :3] * 255
+    return slice(y0, y0 + height), slice(x0, x0 + width), scaled[..., 3] > 0.5
 
 
 def _area(instance: Instance) -> float:
@@ -92,13 +96,23 @@ def render(sample: Sample, seed: int, size: int = SIZE) -> NDArray[np.uint8]:
     Raises:
         UsageError: an instance is of a class that the atlas lacks.
     """
+    return render_visible(sample, seed, size)[0]
+
+
+def render_visible(sample: Sample, seed: int, size: int = SIZE) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return what `render` does, and the share of each instance's pixels that no later one hides, in 0..1."""
     rng = np.random.default_rng(seed)
     image = _background(rng, size)
     tosses = rng.random(sample.level) < 0.5
+    owner, area = np.full((size, size), -1), np.ones(sample.level)
     for index in _drawing_order(sample):
         instance = sample.instances[index]
         predicate = next((r.predicate for r in sample.relations if r.subject == index), "")
         tile = sprite(instance.category, instance.color)
-        _paste(image, _pose(tile, predicate, _mirror(sample, index, predicate, bool(tosses[index]))), instance.box)
+        posed = _pose(tile, predicate, _mirror(sample, index, predicate, bool(tosses[index])))
+        rows, columns, covered = _paste(image, posed, instance.box)
+        owner[rows, columns][covered] = index
+        area[index] = max(int(covered.sum()), 1)
     noise = rng.normal(0, 1.5, (size, size, 1)).astype(np.float32)
-    return np.clip(image + noise, 0, 255).astype(np.uint8)
+    visible = np.array([(owner == index).sum() for index in range(sample.level)]) / area
+    return np.clip(image + noise, 0, 255).astype(np.uint8), visible
