@@ -6,14 +6,13 @@ What is in a table is never measured again, so a second scoring loads no model a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
-import io
 import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,16 +20,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radl_bench.errors import BadInput, RadlBenchError
+from radl_bench.picture import FULL, Picture, crop_square
 from radl_bench.protocol import Boxes
+from radl_bench.registry import describe_error
 from radl_bench.types import Sample
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 FLOOR = 0.05
 """Least score of a detection that is kept; AP is computed from all of them."""
 
-FULL = (0.0, 0.0, 1.0, 1.0)
 _FLUSH = 4096  # rows a Parquet part
 
 
@@ -87,52 +87,11 @@ class EvidenceTable:
             signature = (table.schema.metadata or {}).get(b"signature", b"").decode()
             columns = [table.column(name).to_pylist() for name in self.keys + self.values]
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise BadInput(
-                f"The evidence in {part} cannot be read ({error}). Delete this file and score again."
-            ) from error
+            raise BadInput(f"The evidence in {part} cannot be read ({error}). Delete it and score again.") from error
         if signature != self.signature:
             raise BadInput(f"The evidence in {part} is of '{signature}', not '{self.signature}'. Delete this folder.")
         cut = len(self.keys)
         self._data.update((row[:cut], row[cut:]) for row in zip(*columns, strict=True))
-
-
-@dataclass
-class Picture:
-    """One image that was asked for; `problem` says why it cannot be judged, or is None.
-
-    `load` opens it at the first need, checks it against the sha256 of its row, and keeps it until `close`.
-    """
-
-    sample: Sample
-    k: int
-    path: Path | None
-    sha256: str = ""
-    problem: str | None = None
-    _image: Image | None = field(default=None, repr=False)
-
-    def load(self) -> Image | None:
-        """Return the image in RGB; None, with `problem` set, where that is impossible."""
-        if self._image is None and self.problem is None:
-            self._open()
-        return self._image
-
-    def close(self) -> None:
-        """Let go of the pixels."""
-        self._image = None
-
-    def _open(self) -> None:
-        from PIL import Image, UnidentifiedImageError
-
-        assert self.path is not None
-        try:
-            data = self.path.read_bytes()
-            if hashlib.sha256(data).hexdigest() != self.sha256:
-                self.problem = f"the file {self.path.name} is not the one that was generated"
-                return
-            with Image.open(io.BytesIO(data)) as image:
-                self._image = image.convert("RGB")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            self.problem = f"the file {self.path.name} cannot be read ({type(error).__name__})"
 
 
 class Evidence:
@@ -144,9 +103,7 @@ class Evidence:
         batch_size: pictures a call of a judge.
     """
 
-    def __init__(
-        self, folder: Path, detector: Any, segmenter: Any, encoder: Any | None = None, batch_size: int = 16
-    ) -> None:
+    def __init__(self, folder: Path, detector: Any, segmenter: Any, encoder: Any = None, batch_size: int = 16) -> None:
         self.detector, self.segmenter, self.encoder, self.batch_size = detector, segmenter, encoder, batch_size
         self._takes_samples = "samples" in inspect.signature(detector.detect).parameters
         self._texts: dict[str, np.ndarray] = {}
@@ -169,13 +126,15 @@ class Evidence:
         for batch in batches((p for p in todo if p.load() is not None), self.batch_size):
             queries = [_categories(p.sample) for p in batch]
             extra = {"samples": [p.sample for p in batch]} if self._takes_samples else {}
-            results = self.detector.detect([p.load() for p in batch], queries, **extra)
-            _check_length(self.detector.signature, len(results), len(batch))
-            for picture, wanted, found in zip(batch, queries, results, strict=True):
+            with _asking(self.detector):
+                results = self.detector.detect([p.load() for p in batch], queries, **extra)
+                _check_length(self.detector, len(results), len(batch))
+                found = [[(d.category, [float(v) for v in d.box], float(d.score)) for d in seen] for seen in results]
+            for picture, wanted, seen in zip(batch, queries, found, strict=True):
                 for category in wanted:
-                    kept = [d for d in found if d.category == category and d.score >= FLOOR]
-                    boxes = [float(v) for d in kept for v in d.box]
-                    self.found.add((self._key(picture), category), (boxes, [float(d.score) for d in kept]))
+                    kept = [(box, score) for name, box, score in seen if name == category and score >= FLOOR]
+                    boxes = [v for box, _ in kept for v in box]
+                    self.found.add((self._key(picture), category), (boxes, [score for _, score in kept]))
 
     def detections(self, picture: Picture) -> dict[str, Boxes]:
         """Return the raw detections of a measured picture, down to score 0.05, by category."""
@@ -194,7 +153,8 @@ class Evidence:
         if image is None:
             return
         rgb = np.asarray(image)
-        shares = coverage(rgb, self.segmenter.masks(rgb, np.array(list(todo.values()), float)))
+        with _asking(self.segmenter):
+            shares = coverage(rgb, self.segmenter.masks(rgb, np.array(list(todo.values()), float)))
         for key, share in zip(todo, shares, strict=True):
             self.colors.add((picture.sha256, key), (share.tolist(),))
 
@@ -210,42 +170,28 @@ class Evidence:
         todo = [t for t in todo if (t[0].sha256, t[1], box_key(t[2])) not in self.cosines and t[0].load() is not None]
         for batch in batches(todo, self.batch_size):
             crops = [crop_square(image, box) for p, _, box in batch if (image := p.load()) is not None]
-            images = np.asarray(self.encoder.encode_images(crops), np.float64)  # type: ignore[union-attr]
-            _check_length(self.encoder.signature, len(images), len(batch))  # type: ignore[union-attr]
-            texts = self._encode_texts([text for _, text, _ in batch])
-            for (picture, text, box), cosine in zip(batch, (images * texts).sum(axis=1), strict=True):
+            with _asking(self.encoder):
+                images = np.asarray(self.encoder.encode_images(crops), np.float64)
+                _check_length(self.encoder, len(images), len(batch))
+                cosines = (images * self._encode_texts([text for _, text, _ in batch])).sum(axis=1)
+            for (picture, text, box), cosine in zip(batch, cosines, strict=True):
                 self.cosines.add((picture.sha256, text, box_key(box)), (float(cosine),))
 
     def cosine(self, picture: Picture, text: str, box: Sequence[float] = FULL) -> float:
         """Return the cosine of a measured picture, or its crop, with a text; NaN where there is no encoder."""
-        return float(self.cosines[picture.sha256, text, box_key(box)][0]) if self.cosines else float("nan")
+        return float("nan") if self.cosines is None else float(self.cosines[picture.sha256, text, box_key(box)][0])
 
     def _encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if new:
-            features = self.encoder.encode_texts(new)  # type: ignore[union-attr]
+            features = self.encoder.encode_texts(new)
             self._texts.update(zip(new, np.asarray(features, np.float64), strict=True))
         return np.stack([self._texts[text] for text in texts])
 
     def _key(self, picture: Picture) -> str:
         # equal bytes may belong to two samples (two black images): a judge that reads the sample must not mix them up
-        return (
-            f"{picture.sha256}:{picture.sample.id}" if getattr(self.detector, "needs_sample", False) else picture.sha256
-        )
-
-
-def crop_square(image: Image, box: Sequence[float]) -> Image:
-    """Return the box of the image, stretched to a square so that an encoder's centre crop loses nothing of it."""
-    from PIL.Image import Resampling
-
-    from radl_bench.judges.segmenters import box_pixels
-
-    if tuple(box) == FULL and image.width == image.height:
-        return image
-    rows, cols = box_pixels(tuple(box), image.height, image.width)
-    crop = image.crop((cols.start, rows.start, cols.stop, rows.stop))
-    side = max(crop.size)
-    return crop.resize((side, side), Resampling.BICUBIC)
+        by_sample = getattr(self.detector, "needs_sample", False)
+        return f"{picture.sha256}:{picture.sample.id}" if by_sample else picture.sha256
 
 
 def box_key(box: Sequence[float]) -> str:
@@ -276,8 +222,17 @@ def _texts(sample: Sample) -> Iterator[tuple[str, tuple[float, ...]]]:
         yield instance.phrase, instance.box
 
 
-def _check_length(judge: str, got: int, wanted: int) -> None:
+@contextlib.contextmanager
+def _asking(judge: Any) -> Iterator[None]:
+    """Turn whatever a judge raises into a sentence; errors of our own pass."""
+    try:
+        yield
+    except RadlBenchError:
+        raise
+    except Exception as error:
+        raise RadlBenchError(f"The judge '{judge.signature}' failed: {describe_error(error)}.") from error
+
+
+def _check_length(judge: Any, got: int, wanted: int) -> None:
     if got != wanted:
-        raise RadlBenchError(
-            f"The judge '{judge}' returned {got} results for {wanted} pictures; it must return one each."
-        )
+        raise RadlBenchError(f"The judge '{judge.signature}' gave {got} results for {wanted} pictures, not one each.")

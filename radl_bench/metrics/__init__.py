@@ -31,7 +31,7 @@ MISSING_AS: dict[str, float | None] = {
 
 
 class Row(NamedTuple):
-    """One line of rows.parquet; `value` is per cent or 100 * cosine as in the tables, NaN where there is no evidence."""
+    """One line of rows.parquet; `value` is per cent or 100 * cosine as in the tables, NaN without evidence."""
 
     instance: int
     metric: str

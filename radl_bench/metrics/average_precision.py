@@ -108,7 +108,7 @@ def bootstrap_draws(images: list[PooledImage], resamples: int, seed: int = 0) ->
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Detections of a category by falling score: `sample` int [D], `right` bool [10, D]; `wanted` [S], boxes a sample."""
+    """Detections of a category by falling score: `sample` int [D], `right` bool [10, D]; `wanted` [S] boxes."""
 
     sample: np.ndarray
     right: np.ndarray

@@ -1,0 +1,103 @@
+"""`radl-bench score`: from images to numbers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radl_bench.errors import GenerationFailed, MissingData, UsageError
+
+
+def score(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUN]...", help="Run folders; every run under --root when not given."),
+    ] = None,
+    detector: Annotated[str, typer.Option(help="mini, oracle, blind, or path/to/file.py:Class.")] = "mini",
+    segmenter: Annotated[
+        str | None, typer.Option(help="mini, grabcut, box, or path/to/file.py:Class; goes with the detector.")
+    ] = None,
+    encoder: Annotated[str, typer.Option(help="mini, none, or path/to/file.py:Class.")] = "mini",
+    protocol: Annotated[str, typer.Option(help="strict or mig_bench_v1.")] = "strict",
+    iou: Annotated[float | None, typer.Option(help="Least IoU of a right position, 0 to 1.")] = None,
+    score_threshold: Annotated[float | None, typer.Option(help="Least score of a detection, 0 to 1.")] = None,
+    coverage: Annotated[float | None, typer.Option(help="Least share of a mask in the right colour.")] = None,
+    nms: Annotated[float | None, typer.Option(help="IoU above which the weaker of two boxes is dropped.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device of the judges, e.g. cuda.")] = None,
+    images: Annotated[Path | None, typer.Option(help="A folder of pictures made elsewhere; needs --benchmark.")] = None,
+    benchmark: Annotated[str | None, typer.Option(help="The benchmark the pictures were made for.")] = None,
+    level: Annotated[int | None, typer.Option(help="With --images: only samples with this many instances.")] = None,
+    table: Annotated[
+        Path | None, typer.Option("--map", help="With --images: a CSV with the columns file,sample_id,k.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="With --images: name of the method in reports.")] = None,
+    root: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+) -> None:
+    """Judge images and write rows and scores into each run; what a judge has seen before is not measured again."""
+    from radl_bench.score import score_each
+
+    folders = _folders(runs, images, benchmark, level, table, name, root)
+    scored = score_each(
+        folders,
+        detector=detector,
+        segmenter=segmenter,
+        encoder=encoder,
+        protocol=protocol,
+        iou=iou,
+        score_threshold=score_threshold,
+        coverage=coverage,
+        nms=nms,
+        device=device,
+    )
+    for outcome in scored:
+        print(outcome.file)
+    bad = [outcome for outcome in scored if outcome.problems]
+    print("Next: radl-bench report")
+    if bad:
+        raise GenerationFailed(" ".join(_lacking(o.run, o.problems, o.images) for o in bad))
+
+
+def _folders(
+    runs: list[Path] | None,
+    images: Path | None,
+    benchmark: str | None,
+    level: int | None,
+    table: Path | None,
+    name: str | None,
+    root: Path,
+) -> list[Path]:
+    from radl_bench.store import find_runs
+
+    if images is not None:
+        if benchmark is None or runs:
+            raise UsageError("--images needs --benchmark NAME, and no RUN beside it.")
+        return [_import(images, benchmark, level, table, name, root)]
+    if any(option is not None for option in (benchmark, level, table, name)):
+        raise UsageError("--benchmark, --level, --map and --name belong to --images DIR.")
+    folders = runs or find_runs(root)
+    if not folders:
+        raise MissingData(f"There is no run under {root}/. Run `radl-bench generate coco-mig --level 6` first.")
+    return folders
+
+
+def _import(images: Path, benchmark: str, level: int | None, table: Path | None, name: str | None, root: Path) -> Path:
+    from radl_bench.benchmark import load_benchmark, source_of
+    from radl_bench.image_import import import_images
+
+    chosen = load_benchmark(benchmark, level=level)
+    done = import_images(images, chosen, name=name, table=table, out=root, source=source_of(benchmark))
+    print(f"{done.pictures} pictures of {images} are the run {done.run}.")
+    for note in done.notes:
+        print(f"Note: {note}", file=sys.stderr)
+    return done.run
+
+
+def _lacking(run: Path, problems: tuple[str, ...], images: int) -> str:
+    more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return (
+        f"{len(problems)} of {images} images of {run} could not be judged ({problems[0]}{more}); "
+        "they count as failures in the scores."
+    )

@@ -1,0 +1,111 @@
+"""Judging: from the names of the judges and a list of pictures to what was seen in each."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from radl_bench.errors import UsageError
+from radl_bench.evidence import Evidence, batches
+from radl_bench.metrics import View
+from radl_bench.picture import Picture
+from radl_bench.protocol import Match, Protocol, match_instances, suppress
+from radl_bench.registry import resolve
+
+CHUNK = 64
+"""Pictures held at once."""
+
+SEGMENTER_OF = {"mini": "mini", "oracle": "mini", "blind": "mini"}
+"""Segmenter that goes with a detector; grabcut with every other one."""
+
+NO_ENCODER = "none"
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Names and objects of the judges; `encoder` may be None."""
+
+    names: dict[str, str]
+    detector: Any
+    segmenter: Any
+    encoder: Any | None
+
+
+def make_judges(detector: str, segmenter: str | None, encoder: str, device: str | None = None) -> Judges:
+    """Return judges by name, ready but not loaded; raises `UsageError` for one that breaks its contract."""
+    names = {"detector": detector, "segmenter": segmenter or SEGMENTER_OF.get(detector, "grabcut"), "encoder": encoder}
+    methods = {"detector": ("detect",), "segmenter": ("masks",), "encoder": ("encode_images", "encode_texts")}
+    made: dict[str, Any] = {"encoder": None}
+    for kind, name in names.items():
+        if name != NO_ENCODER or kind != "encoder":
+            made[kind] = _make(kind, name, methods[kind], device)
+    return Judges(names, **made)
+
+
+def _make(kind: str, name: str, methods: tuple[str, ...], device: str | None) -> Any:
+    factory = resolve(f"{kind}s", name)
+    takes_device = device is not None and "device" in inspect.signature(factory).parameters
+    judge = factory(device=device) if takes_device else factory()
+    lacking = [m for m in methods if not callable(getattr(judge, m, None))]
+    if lacking or not isinstance(getattr(judge, "signature", None), str):
+        raise UsageError(f"The {kind} '{name}' has no {lacking[0] + '()' if lacking else 'signature: str'}.")
+    return judge
+
+
+def judge(pictures: Sequence[Picture], evidence: Evidence, rules: Protocol, needs: frozenset[str]) -> Iterator[View]:
+    """Yield the view of each picture, in order; measures what is not known yet of the evidence in `needs`."""
+    try:
+        for chunk in batches(pictures, CHUNK):
+            yield from _judge_chunk(chunk, evidence, rules, needs)
+            for picture in chunk:
+                picture.close()
+    finally:
+        evidence.flush()  # also when a judge failed half way: what was measured stays measured
+
+
+def _judge_chunk(chunk: list[Picture], evidence: Evidence, rules: Protocol, needs: frozenset[str]) -> list[View]:
+    views: dict[int, dict[str, Any]] = {}
+    if "detections" in needs:
+        evidence.measure_detections([p for p in chunk if p.problem is None])
+        views = {n: _position(p, evidence, rules) for n, p in enumerate(chunk) if p.problem is None}
+    if "coverage" in needs:
+        for n, seen in views.items():
+            seen["shares"] = _shares(chunk[n], seen["matches"], evidence, rules)
+    if "cosines" in needs:
+        evidence.measure_cosines([p for p in chunk if p.problem is None])
+        for n, picture in enumerate(chunk):
+            if picture.problem is None:
+                views.setdefault(n, {}).update(_cosines(picture, evidence))
+    return [_view(p, views.get(n, {})) for n, p in enumerate(chunk)]
+
+
+def _view(picture: Picture, seen: dict[str, Any]) -> View:
+    if picture.problem is not None:
+        return View(picture.sample, picture.k, picture.problem)
+    seen.setdefault("shares", np.zeros((len(picture.sample.instances), 7)))
+    return View(picture.sample, picture.k, **seen)
+
+
+def _position(picture: Picture, evidence: Evidence, rules: Protocol) -> dict[str, Any]:
+    found = {category: suppress(boxes, rules.nms) for category, boxes in evidence.detections(picture).items()}
+    strong = {category: boxes.above(rules.score) for category, boxes in found.items()}
+    return {"found": found, "matches": tuple(match_instances(picture.sample.instances, strong, rules))}
+
+
+def _shares(picture: Picture, matches: Sequence[Match], evidence: Evidence, rules: Protocol) -> np.ndarray:
+    """Return float [N, 7]: colour shares under each instance's mask; zeros for one that nobody found."""
+    instances = picture.sample.instances
+    prompts = [i.box if rules.mask_prompt == "box" else m.box for i, m in zip(instances, matches, strict=True)]
+    evidence.measure_coverage(picture, [p for p in prompts if p is not None])
+    if picture.problem is not None:
+        return np.zeros((len(instances), 7))
+    return np.stack([np.zeros(7) if p is None else evidence.coverage(picture, p) for p in prompts])
+
+
+def _cosines(picture: Picture, evidence: Evidence) -> dict[str, Any]:
+    local = tuple(evidence.cosine(picture, i.phrase, i.box) for i in picture.sample.instances)
+    return {"clip": evidence.cosine(picture, picture.sample.prompt), "local_clip": local}

@@ -1,0 +1,71 @@
+"""A picture under judgement: opened at the first need, checked against its sha256, and let go again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from radl_bench.types import Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FULL = (0.0, 0.0, 1.0, 1.0)
+"""The box that is the whole picture."""
+
+
+@dataclass
+class Picture:
+    """One image that was asked for; `problem` says why it cannot be judged, or is None.
+
+    `load` opens it at the first need, checks it against the sha256 of its row, and keeps it until `close`.
+    """
+
+    sample: Sample
+    k: int
+    path: Path | None
+    sha256: str = ""
+    problem: str | None = None
+    _image: Image | None = field(default=None, repr=False)
+
+    def load(self) -> Image | None:
+        """Return the image in RGB; None, with `problem` set, where that is impossible."""
+        if self._image is None and self.problem is None:
+            self._open()
+        return self._image
+
+    def close(self) -> None:
+        """Let go of the pixels."""
+        self._image = None
+
+    def _open(self) -> None:
+        from PIL import Image, UnidentifiedImageError
+
+        assert self.path is not None
+        try:
+            data = self.path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != self.sha256:
+                self.problem = f"the file {self.path.name} is not the one that was generated"
+                return
+            with Image.open(io.BytesIO(data)) as image:
+                self._image = image.convert("RGB")
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            self.problem = f"the file {self.path.name} cannot be read ({type(error).__name__})"
+
+
+def crop_square(image: Image, box: Sequence[float]) -> Image:
+    """Return the box of the image, stretched to a square so that an encoder's centre crop loses nothing of it."""
+    from PIL.Image import Resampling
+
+    from radl_bench.judges.segmenters import box_pixels
+
+    if tuple(box) == FULL and image.width == image.height:
+        return image
+    rows, cols = box_pixels(tuple(box), image.height, image.width)
+    crop = image.crop((cols.start, rows.start, cols.stop, rows.stop))
+    side = max(crop.size)
+    return crop.resize((side, side), Resampling.BICUBIC)

@@ -1,0 +1,240 @@
+"""Scoring: run folders in, `scores/rows.parquet` and `scores/scores.json` out.
+
+Images are judged chunk by chunk, so memory holds one chunk of pictures whatever the size of the run. What a judge saw
+is kept as evidence; scoring again, or under other thresholds, reads that and loads no model. No generator is ever
+imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from radl_bench.aggregate import Conditions, MeanPool, scores_of
+from radl_bench.benchmark import benchmark_of
+from radl_bench.errors import RadlBenchError
+from radl_bench.evidence import Evidence
+from radl_bench.files import replace_file
+from radl_bench.judging import NO_ENCODER, Judges, judge, make_judges
+from radl_bench.metrics import Metric, Row, View
+from radl_bench.picture import Picture
+from radl_bench.progress import stage
+from radl_bench.protocol import THRESHOLDS, Protocol, resolve_protocol
+from radl_bench.registry import METRICS, resolve
+from radl_bench.stats import RESAMPLES
+from radl_bench.store import RunFolder
+from radl_bench.types import Benchmark
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What scoring a run gave: its `scores.json`, how many images were asked for, and why some could not be judged."""
+
+    run: Path
+    file: Path
+    images: int
+    problems: tuple[str, ...]
+
+
+def score_runs(runs: Sequence[str | Path], **options: Any) -> list[Path]:
+    """Score runs and return their `scores.json` files; the options are those of `score_each`."""
+    return [scored.file for scored in score_each(runs, **options)]
+
+
+def score_each(
+    runs: Sequence[str | Path],
+    *,
+    detector: str = "mini",
+    segmenter: str | None = None,
+    encoder: str = "mini",
+    protocol: str = "strict",
+    iou: float | None = None,
+    score_threshold: float | None = None,
+    coverage: float | None = None,
+    nms: float | None = None,
+    device: str | None = None,
+    resamples: int = RESAMPLES,
+    batch_size: int = 16,
+) -> list[Scored]:
+    """Score runs one after the other; a run that cannot be scored does not keep the others from it.
+
+    Args:
+        detector, segmenter, encoder: names of judges or `path/to/file.py:Class`; the segmenter goes with the detector
+            when not given, and the encoder "none" leaves the CLIP scores out.
+        protocol: a key of `protocol.PROTOCOLS`.
+        iou, score_threshold, coverage, nms: thresholds, fractions; the benchmark's or the protocol's when not given.
+        device: passed to judges that take one.
+        resamples: draws of the bootstrap; batch_size: pictures a call of a judge.
+
+    Raises:
+        UsageError: unknown judge, protocol or metric, or a threshold out of range.
+        RadlBenchError: some runs could not be scored; the sentence names them. The class is that of the first failure.
+    """
+    thresholds = {"iou": iou, "score": score_threshold, "coverage": coverage, "nms": nms}
+    resolve_protocol(protocol, **thresholds)  # a bad threshold must not wait for the judges
+    judges = make_judges(detector, segmenter, encoder, device)
+    done: list[Scored] = []
+    failures: list[RadlBenchError] = []
+    for run in runs:
+        try:
+            done.append(score_run(Path(run), judges, protocol, thresholds, resamples, batch_size))
+        except RadlBenchError as error:
+            failures.append(error)
+    if failures:
+        raise type(failures[0])(" ".join(map(str, failures)))
+    return done
+
+
+def score_run(
+    path: Path,
+    judges: Judges,
+    protocol: str,
+    thresholds: dict[str, float | None],
+    resamples: int = RESAMPLES,
+    batch_size: int = 16,
+) -> Scored:
+    """Score one run folder; see `score_each`."""
+    run = RunFolder.open(path)
+    benchmark = benchmark_of(run.manifest)
+    rules = resolve_protocol(protocol, **(_thresholds_of(benchmark) | _given(thresholds)))
+    metrics = [m for m in metrics_of(benchmark) if judges.encoder or "cosines" not in m.requires]
+    pictures = plan_pictures(run, benchmark)
+    means = {score: MeanPool(score, resamples) for m in metrics if m.pool is None for score in m.scores}
+    pools = {m.name: m.pool(resamples) for m in metrics if m.pool is not None}
+    evidence = Evidence(run.evidence_dir, judges.detector, judges.segmenter, judges.encoder, batch_size)
+    run.scores_dir.mkdir(exist_ok=True)
+    with RowWriter(run.scores_dir / "rows.parquet") as writer, stage("score", len(pictures)) as bar:
+        for view in judge(pictures, evidence, rules, _needs(metrics, rules)):
+            rows = [row for m in metrics if m.rows is not None for row in m.rows(view, rules)]
+            writer.write(view, rows)
+            for pool in means.values():
+                pool.add(view, rows)
+            for pool in pools.values():
+                pool.add(view)
+            bar.advance(1, failed=int(view.problem is not None))
+    conditions = _conditions(run, benchmark, rules, judges)
+    content = _summary(run, judges, rules, pictures) | {"scores": scores_of(metrics, means, pools, conditions)}
+    file = run.scores_dir / "scores.json"
+    replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    problems = tuple(f"{p.sample.id}_{p.k}: {p.problem}" for p in pictures if p.problem is not None)
+    return Scored(path, file, len(pictures), problems)
+
+
+def plan_pictures(run: RunFolder, benchmark: Benchmark) -> list[Picture]:
+    """Return every image the run was asked for, in the benchmark's order; one that is not there has a `problem`."""
+    rows = {(row["sample_id"], row["k"]): row for row in run.rows()}
+    out = []
+    for sample in benchmark.samples:
+        for k in range(run.manifest["benchmark"]["images_per_sample"]):
+            row = rows.get((sample.id, k))
+            if row is None:
+                out.append(Picture(sample, k, None, problem="it is not generated yet"))
+            elif row["status"] != "ok":
+                out.append(Picture(sample, k, None, problem=f"generating it failed: {row.get('error')}"))
+            else:
+                file = run.path / row["file"]
+                problem = None if file.is_file() else f"the file {file.name} is gone"
+                out.append(Picture(sample, k, file, row["sha256"], problem))
+    return out
+
+
+def metrics_of(benchmark: Benchmark) -> list[Metric]:
+    """Return the metrics that the benchmark names, or all; raises `UsageError` for an unknown one."""
+    found = [resolve("metrics", name) for name in benchmark.metrics or METRICS]
+    return [getattr(item, "METRIC", item) for item in found]
+
+
+def _needs(metrics: Sequence[Metric], rules: Protocol) -> frozenset[str]:
+    needs = frozenset().union(*(m.requires for m in metrics))
+    return needs | {"coverage"} if rules.color_gates_iou and "detections" in needs else needs
+
+
+def _thresholds_of(benchmark: Benchmark) -> dict[str, float | None]:
+    tables = benchmark.metrics.values()
+    return {key: value for table in tables for key, value in table.items() if key in THRESHOLDS}
+
+
+def _given(thresholds: dict[str, float | None]) -> dict[str, float | None]:
+    return {key: value for key, value in thresholds.items() if value is not None}
+
+
+def _conditions(run: RunFolder, benchmark: Benchmark, rules: Protocol, judges: Judges) -> Conditions:
+    recorded = run.manifest["benchmark"]
+    return Conditions(
+        benchmark=recorded,
+        levels=tuple(sorted({sample.level for sample in benchmark.samples})),
+        images_per_sample=recorded["images_per_sample"],
+        seeds=run.manifest["seeds"],
+        protocol=rules,
+        detector=judges.detector.signature,
+        segmenter=judges.segmenter.signature,
+        encoder=judges.encoder.signature if judges.encoder else NO_ENCODER,
+    )
+
+
+def _summary(run: RunFolder, judges: Judges, rules: Protocol, pictures: Sequence[Picture]) -> dict[str, Any]:
+    recorded, generator = run.manifest["benchmark"], run.manifest["generator"]
+    known = {(row["sample_id"], row["k"]) for row in run.rows()}
+    finished = all((p.sample.id, p.k) in known for p in pictures)
+    objects = {"detector": judges.detector, "segmenter": judges.segmenter, "encoder": judges.encoder}
+    return {
+        "schema_version": 1,
+        "protocol": rules.name,
+        "thresholds": {key: getattr(rules, key) for key in THRESHOLDS},
+        "benchmark": {key: recorded[key] for key in ("name", "version", "sha256", "filter", "images_per_sample")},
+        "generator": {key: generator.get(key) for key in ("name", "revision", "model", "params")},
+        "status": "complete" if finished else "partial",
+        "images": {"n": len(pictures), "n_missing": sum(p.problem is not None for p in pictures)},
+        "judges": {
+            kind: {"name": judges.names[kind], "signature": getattr(item, "signature", None)}
+            for kind, item in objects.items()
+        },
+    }
+
+
+class RowWriter:
+    """Writes rows.parquet image by image and puts it in place only when the block ends well."""
+
+    COLUMNS = ("sample_id", "k", "instance", "level", "metric", "value", "reason")
+
+    def __init__(self, file: Path) -> None:
+        self.file, self._part = file, file.with_name(f".{file.name}.{os.getpid()}.part")
+        self._rows: list[tuple[Any, ...]] = []
+
+    def __enter__(self) -> RowWriter:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        text, whole = pa.string(), pa.int32()
+        types = (text, whole, whole, whole, text, pa.float64(), text)
+        self._schema = pa.schema(list(zip(self.COLUMNS, types, strict=True)))
+        self._writer = pq.ParquetWriter(self._part, self._schema)
+        return self
+
+    def write(self, view: View, rows: Sequence[Row]) -> None:
+        """Add the rows of an image."""
+        sample = view.sample
+        self._rows += [(sample.id, view.k, r.instance, sample.level, r.metric, r.value, r.reason) for r in rows]
+        if len(self._rows) >= 10_000:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        columns = [list(c) for c in zip(*self._rows, strict=True)] or [[] for _ in self.COLUMNS]
+        self._writer.write_table(pa.table(dict(zip(self.COLUMNS, columns, strict=True)), schema=self._schema))
+        self._rows.clear()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+        if kind is None:
+            os.replace(self._part, self.file)
+        else:
+            self._part.unlink(missing_ok=True)
