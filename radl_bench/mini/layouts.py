@@ -31,6 +31,12 @@ def with_article(words: str) -> str:
     return f"a {words}"
 
 
+def _box(*edges: float) -> Box:
+    """Clip what rounding pushes over the border."""
+    x0, y0, x1, y1 = (float(min(max(v, 0.0), 1.0)) for v in edges)
+    return x0, y0, x1, y1
+
+
 class LayoutSampler:
     """Endless random samples with 1..6 instances; the same seed gives the same sequence.
 
@@ -80,7 +86,7 @@ class LayoutSampler:
             x = float(rng.choice([0.0, 1 - width]))
         if rng.random() < 0.15:
             y = 1 - height
-        return (float(x), float(y), float(x + width), float(y + height))
+        return _box(x, y, x + width, y + height)
 
     def _boxes(self, level: int) -> list[Box]:
         """Overlap is allowed as in COCO, but rarely to the point that one thing hides another of its size."""
@@ -123,8 +129,7 @@ class LayoutSampler:
         x, y = rng.uniform(0, 1 - width), 1 - height - rng.uniform(0, 0.1)
         w, h = rng.uniform(0.2, 0.45), rng.uniform(0.2, min(0.5, y))
         left = float(np.clip(rng.uniform(x - w / 4, x + width - 3 * w / 4), 0, 1 - w))
-        top = (left, float(y - h), left + w, float(y))
-        return top, (float(x), float(y), float(x + width), float(y + height)), str(rng.choice(_ON))
+        return _box(left, y - h, left + w, y), _box(x, y, x + width, y + height), str(rng.choice(_ON))
 
     def _beside(self) -> tuple[Box, Box, str]:
         """Left, right, above, below, or an action between two things side by side."""
@@ -134,9 +139,9 @@ class LayoutSampler:
         kind = str(rng.choice(["horizontal", "vertical", "action"]))
         a, b = sorted(rng.uniform(0.1, 0.5, 2))
         if kind == "vertical":
-            upper, lower = (float(a), first, float(a + h1), first + w1), (float(b), second, float(b + h2), second + w2)
+            upper, lower = _box(a, first, a + h1, first + w1), _box(b, second, b + h2, second + w2)
             return (upper, lower, "above") if rng.random() < 0.5 else (lower, upper, "below")
-        left, right = (first, float(a), first + w1, float(a + h1)), (second, float(b), second + w2, float(b + h2))
+        left, right = _box(first, a, first + w1, a + h1), _box(second, b, second + w2, b + h2)
         swap = rng.random() < 0.5
         pair = (right, left) if swap else (left, right)
         predicate = str(rng.choice(_ACTIONS)) if kind == "action" else ("right of" if swap else "left of")

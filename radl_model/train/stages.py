@@ -22,3 +22,39 @@ def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> N
     loop = Loop(module, batch, stage.loss_fn, config, out, partial(stage.on_sample, out))
     loop.resume()
     loop.run(minutes)
+
+
+def cache(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+    """Encode scenes once; leaves `latents-NNN.safetensors` and `.jsonl`. Not bounded by `minutes`: it resumes."""
+    from radl_model.train.cache import write_shards
+
+    write_shards(out, **{**settings, "vae_folder": Path(settings["vae_folder"])})
+
+
+def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+    """Train UNet and text tower on captions alone; leaves `base/`, a Stable Diffusion pipeline folder."""
+    from radl_model.train import base as stage
+    from radl_model.train.cache import LatentPool
+
+    torch.manual_seed(settings.get("init_seed", 0))
+    config = LoopConfig(**settings["loop"])
+    module, tokenizer = stage.build(settings["model"])
+    pool = LatentPool(Path(settings["latents"]))
+    training = stage.BaseTraining(pool, tokenizer, config.batch_size, settings.get("data_seed", 2))
+    snapshot = partial(stage.on_sample, out, tokenizer, Path(settings["vae_folder"]))
+    loop = Loop(module, training.make_batch, training.loss, config, out, snapshot)
+    loop.resume()
+    loop.run(minutes)
+
+
+def detector(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+    """Train the mini detector; leaves `weights/` for `radl_bench.judges.mini_detector`."""
+    from radl_model.train import detector as stage
+
+    torch.manual_seed(settings.get("init_seed", 0))
+    config = LoopConfig(**settings["loop"])
+    batch = partial(stage.make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 7))
+    report = partial(stage.on_sample, settings=settings["model"], out=out)
+    loop = Loop(stage.new(settings["model"]), batch, stage.loss_fn, config, out, report)
+    loop.resume()
+    loop.run(minutes)

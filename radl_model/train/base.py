@@ -1,0 +1,149 @@
+"""Stage 2: the text-only latent diffusion model of the mini world, shaped like Stable Diffusion v1."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from torch import nn
+from torch.nn.functional import mse_loss
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from radl_model.train.autoencoder import LATENT_CHANNELS
+from radl_model.train.cache import LatentPool
+from radl_model.train.text import build_text_encoder, build_tokenizer, token_ids
+
+SHEET_PROMPTS = (
+    "a photo of a red apple", "a photo of a blue elephant", "a photo of a black cat", "a photo of a brown chair",
+    "a photo of a yellow bus", "a photo of a green bicycle", "a photo of a white toilet", "a photo of a blue clock",
+    "a photo of a green car and a yellow banana", "a photo of a white bus and a red umbrella",
+    "a photo of a blue laptop and a brown dog", "a red cup and a black book", "a photo of a yellow teddy bear",
+    "a photo of a red scissors", "a photo of a pizza", "a photo of a blue cow and a red cow and a green cow",
+)  # fmt: skip
+
+
+def build_unet(channels: tuple[int, ...] = (128, 256), text_width: int = 192, heads: int = 4) -> UNet2DConditionModel:
+    """Return an untrained UNet with the tail of SD v1's: attention at 16x16 down and up, and in the 8x8 middle."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        layers_per_block=1,
+        block_out_channels=channels,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=text_width,
+        attention_head_dim=heads,  # diffusers reads this as the number of heads
+        norm_num_groups=16,
+    ).to(memory_format=torch.channels_last)
+
+
+def build_scheduler() -> DDIMScheduler:
+    """SD's noise schedule, rescaled to end in pure noise (a small image keeps its mean colour otherwise); velocity."""
+    return DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+    )
+
+
+class TextToLatent(nn.Module):
+    """UNet and text tower as one module: (noised latents, timesteps, token ids) -> velocity."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
+        super().__init__()
+        self.unet, self.text_encoder = unet, text_encoder
+
+    def forward(self, latents: torch.Tensor, timesteps: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        states = self.text_encoder(ids).last_hidden_state
+        return self.unet(latents.contiguous(memory_format=torch.channels_last), timesteps, states).sample
+
+
+def draw_timesteps(count: int, rng: torch.Generator) -> torch.Tensor:
+    """Half uniform, half around the middle of the schedule, where shapes are decided; int64 [count] in 0..999."""
+    uniform = torch.rand(count, generator=rng)
+    middle = torch.sigmoid(torch.randn(count, generator=rng))
+    return (torch.where(torch.rand(count, generator=rng) < 0.5, uniform, middle) * 999.999).long()
+
+
+class BaseTraining:
+    """Batches and loss of the text-only stage."""
+
+    def __init__(self, pool: LatentPool, tokenizer: CLIPTokenizer, batch_size: int, seed: int) -> None:
+        self.pool, self.batch_size, self.seed = pool, batch_size, seed
+        self.ids = token_ids(tokenizer, [s.prompt for s in pool.samples]).int()
+        self.empty = token_ids(tokenizer, [""])
+        self.scheduler = build_scheduler()
+
+    def make_batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return latents float32 [B, C, 16, 16] and token ids [B, 48]."""
+        indices = self.pool.draw(step, self.batch_size, self.seed)
+        return self.pool.latents[indices].float(), self.ids[indices].long()
+
+    def loss(self, module: nn.Module, batch: tuple[torch.Tensor, torch.Tensor], rng: torch.Generator) -> torch.Tensor:
+        """Mean squared error of the velocity; a tenth of the prompts is dropped for classifier-free guidance."""
+        latents, ids = batch
+        dropped = torch.rand(len(ids), 1, generator=rng) < 0.1
+        noise = torch.randn(latents.shape, generator=rng)
+        timesteps = draw_timesteps(len(ids), rng)
+        noised = self.scheduler.add_noise(latents, noise, timesteps)
+        velocity = module(noised, timesteps, torch.where(dropped, self.empty, ids))
+        return mse_loss(velocity.float(), self.scheduler.get_velocity(latents, noise, timesteps))
+
+
+def pipeline(module: TextToLatent, tokenizer: CLIPTokenizer, vae: AutoencoderTiny) -> StableDiffusionPipeline:
+    """Return the pipeline that `StableDiffusionPipeline.from_pretrained` loads again."""
+    pipe = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=module.text_encoder,
+        tokenizer=tokenizer,
+        unet=module.unet,
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        image_encoder=None,
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def sheet(pipe: StableDiffusionPipeline, steps: int = 25, guidance: float = 4.0) -> Image.Image:
+    """Return the images of `SHEET_PROMPTS`, eight a row, seeds 0..15."""
+    generators = [torch.Generator().manual_seed(i) for i in range(len(SHEET_PROMPTS))]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        images = pipe(
+            list(SHEET_PROMPTS), num_inference_steps=steps, guidance_scale=guidance, generator=generators,
+            output_type="np",
+        ).images  # fmt: skip
+    rows = [np.hstack(list(images[i : i + 8])) for i in range(0, len(images), 8)]
+    return Image.fromarray((np.vstack(rows) * 255).astype(np.uint8))
+
+
+def build(settings: dict[str, Any]) -> tuple[TextToLatent, CLIPTokenizer]:
+    """Return the untrained module and its tokenizer."""
+    tokenizer = build_tokenizer()
+    text_encoder = build_text_encoder(tokenizer)
+    return TextToLatent(build_unet(tuple(settings["channels"])), text_encoder), tokenizer
+
+
+def on_sample(out: Path, tokenizer: CLIPTokenizer, vae_folder: Path, module: TextToLatent, step: int) -> None:
+    """Write a sample sheet and the pipeline folder `out/base` (float16) with the averaged weights."""
+    vae = AutoencoderTiny.from_pretrained(vae_folder)
+    module.eval()
+    sheet(pipeline(module, tokenizer, vae)).save(out / f"sheet-{step:06d}.png")
+    halves = [deepcopy(part).half() for part in (vae, module.text_encoder, module.unet)]
+    saved = pipeline(TextToLatent(halves[2], halves[1]), tokenizer, halves[0])
+    saved.save_pretrained(out / "base", safe_serialization=True)
+    module.train()
