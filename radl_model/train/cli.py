@@ -16,7 +16,7 @@ STAGES = {
     "cache": "radl_model.train.stages:cache",
     "base": "radl_model.train.stages:base",
     "adapter": "radl_model.train.stages:adapter",
-    "detector": "radl_model.train.stages:detector",
+    "detector": "radl_model.train.detector:train",
 }
 CONFIGS = Path(__file__).parent / "configs"
 

@@ -47,14 +47,24 @@ def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     loop.run(minutes)
 
 
-def detector(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
-    """Train the mini detector; leaves `weights/` for `radl_bench.judges.mini_detector`."""
-    from radl_model.train import detector as stage
+def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+    """Train a layout adapter on the frozen base; leaves `adapter/` (config.json and safetensors)."""
+    from diffusers import StableDiffusionPipeline
+
+    from radl_model.adapter import FusionAdapter
+    from radl_model.config import FusionConfig
+    from radl_model.train import adapter_stage as stage
+    from radl_model.train.cache import LatentPool
 
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig(**settings["loop"])
-    batch = partial(stage.make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 7))
-    report = partial(stage.on_sample, settings=settings["model"], out=out)
-    loop = Loop(stage.new(settings["model"]), batch, stage.loss_fn, config, out, report)
+    base_folder = Path(settings["base"])
+    pipe = StableDiffusionPipeline.from_pretrained(base_folder, torch_dtype=torch.float32)
+    fusion = FusionAdapter.from_unet(pipe.unet, FusionConfig.from_dict(settings["fusion"]))
+    module = stage.AdaptedUNet(pipe.unet, fusion)
+    pool = LatentPool(Path(settings["latents"]))
+    seed = settings.get("data_seed", 4)
+    training = stage.AdapterTraining(pipe, pool, config.batch_size, seed, settings["loss"])
+    loop = Loop(module, training.make_batch, training.loss, config, out, partial(stage.on_sample, out, base_folder))
     loop.resume()
     loop.run(minutes)
