@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.scenes import render, render_visible
 from radl_bench.types import Box, Sample
 from radl_model.train.augment import augment
+from radl_model.train.loop import Loop, LoopConfig
 
 LEVELS = (0.6, 0.8, 1.0, 1.2, 1.5, 2.0)
 VISIBLE = 0.25
@@ -114,8 +117,6 @@ def recall(module: nn.Module, scenes: list[tuple[Sample, NDArray[np.uint8]]]) ->
 
 def save(module: nn.Module, settings: dict[str, Any], folder: Path) -> None:
     """Write `config.json` and `model.safetensors` (fp16) into the folder."""
-    import json
-
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,3 +143,14 @@ def on_sample(module: nn.Module, step: int, settings: dict[str, Any], out: Path)
 
 def _normalise(images: Tensor) -> Tensor:
     return (images - 0.5) / 0.25
+
+
+def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+    """Train the mini detector; leaves `weights/` for `radl_bench.judges.mini_detector`."""
+    torch.manual_seed(settings.get("init_seed", 0))
+    config = LoopConfig(**settings["loop"])
+    batch = partial(make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 7))
+    report = partial(on_sample, settings=settings["model"], out=out)
+    loop = Loop(new(settings["model"]), batch, loss_fn, config, out, report)
+    loop.resume()
+    loop.run(minutes)
