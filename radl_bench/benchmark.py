@@ -62,8 +62,10 @@ def load_benchmark(
         benchmark = _keep_ids(benchmark, list(dict.fromkeys(ids)))
     if level is not None and levels is not None:
         raise UsageError("Both level and levels are given. Give one of them, e.g. --levels 2-6.")
-    if level is not None or levels is not None:
-        benchmark = _keep_levels(benchmark, parse_levels([level] if level is not None else levels or ""))
+    if level is not None:
+        levels = [level]
+    if levels is not None:
+        benchmark = _keep_levels(benchmark, parse_levels(levels))
     return benchmark if limit is None else _keep_balanced(benchmark, limit)
 
 

@@ -43,8 +43,8 @@ METRICS = {
 }
 REPORT_FORMATS = {
     "markdown": "radl_bench.report.formats:markdown",
-    "json": "radl_bench.report.formats:to_json",
-    "csv": "radl_bench.report.formats:to_csv",
+    "json": "radl_bench.report.formats:as_json",
+    "csv": "radl_bench.report.formats:as_csv",
 }
 KINDS: dict[str, dict[str, str]] = {
     "generators": GENERATORS,

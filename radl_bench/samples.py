@@ -144,8 +144,10 @@ def _text(row: dict[str, Any], key: str, where: str) -> str:
 def _string(value: Any, what: str) -> str:
     if not isinstance(value, str):
         raise _Bad(f"{what} must be a string, not {_show(value)}")
-    if any("\ud800" <= c <= "\udfff" for c in value):
-        raise _Bad(f"{what} holds half a surrogate pair, which is no text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise _Bad(f"{what} holds half a surrogate pair, which is no text") from error
     return value
 
 

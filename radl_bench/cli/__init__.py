@@ -1,0 +1,65 @@
+"""The command line. One file a command; importing this package loads neither torch nor pandas."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+
+import typer
+
+from radl_bench import __version__
+from radl_bench.errors import RadlBenchError
+
+COMMANDS = ("generate", "score", "report", "demo", "ls", "doctor", "data")
+EPILOG = "Exit codes: 0 done, 1 some images failed, 2 a mistake in the call, 3 something is missing."
+
+
+def build_app() -> typer.Typer:
+    """Return the application with all commands; each is the function or sub-application named like its module."""
+    app = typer.Typer(
+        name="radl-bench",
+        help="Measure layout-to-image generation of several instances: generate, score, report.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name in COMMANDS:
+        if importlib.util.find_spec(f"radl_bench.cli.{name}") is None:
+            continue
+        command = getattr(importlib.import_module(f"radl_bench.cli.{name}"), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
+
+
+def main() -> None:
+    """Run the command line; every error is one sentence on stderr and an exit code.
+
+    With `RADL_BENCH_TRACEBACK=1` in the environment the traceback is shown too.
+    """
+    try:
+        build_app()(prog_name="radl-bench")
+    except (RadlBenchError, OSError) as error:
+        if isinstance(error, BrokenPipeError):  # the reader of a pipe, e.g. `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(0) from None
+        if os.environ.get("RADL_BENCH_TRACEBACK"):
+            traceback.print_exc()
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(getattr(error, "exit_code", 2)) from None
+
+
+def _options(
+    version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit

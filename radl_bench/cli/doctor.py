@@ -1,0 +1,122 @@
+"""`radl-bench doctor`: can this machine run the suite, and what to do where it cannot."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radl_bench.errors import MissingData, MissingWeights, RadlBenchError
+
+NEEDED = ("torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "torchmetrics", "pandas", "pyarrow")
+OPTIONAL = ("groundingdino-py", "clean-fid", "faster-coco-eval", "accelerate", "opencv-python", "spacy")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table; `needed` says whether the embedded default stands and falls with it."""
+
+    what: str
+    ok: bool
+    detail: str
+    needed: bool = True
+
+
+def doctor(root: Annotated[Path, typer.Option(help="Where the runs go.")] = Path("runs")) -> None:
+    """Show versions, devices, weights and folders; exit code 3 when the embedded default could not run here."""
+    from radl_bench.cli.ls import show
+
+    checks = [*_versions(), _device(), *_benchmarks(), *_weights(), *_folders(root)]
+    marks = {(True, True): "ok", (True, False): "ok", (False, True): "MISSING", (False, False): "not here (optional)"}
+    show("radl-bench doctor", ("check", "state", "detail"), [(c.what, marks[c.ok, c.needed], c.detail) for c in checks])
+    lacking = [check.what for check in checks if check.needed and not check.ok]
+    if lacking:
+        raise MissingData(f"The embedded default cannot run here; missing: {', '.join(lacking)}. See the table above.")
+    print("The embedded default can run: radl-bench generate coco-mig --level 6")
+
+
+def _versions() -> Iterator[Check]:
+    from radl_bench import __version__
+    from radl_bench.environment import package_version
+
+    yield Check("radl-bench", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for name in (*NEEDED, *OPTIONAL):
+        version = package_version(name)
+        yield Check(name, version is not None, version or f"pip install {name}", name in NEEDED)
+
+
+def _device() -> Check:
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # a broken CUDA library is an OSError
+        return Check("device", False, f"torch cannot be imported: {error}")
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return Check("device", True, f"cuda: {', '.join(names)}")
+    if torch.backends.mps.is_available():
+        return Check("device", True, "mps")
+    return Check("device", True, f"cpu, {os.cpu_count()} cores; enough for --model mini, slow for --model sd14")
+
+
+def _benchmarks() -> Iterator[Check]:
+    from radl_bench.benchmark import benchmark_folders
+
+    for name in sorted({"coco-mig", *benchmark_folders()}):
+        yield Check(f"benchmark {name}", *_try(_samples, name), needed=name == "coco-mig")
+
+
+def _samples(name: str) -> str:
+    from radl_bench.benchmark import load_benchmark
+
+    return f"{len(load_benchmark(name).samples)} samples, sha256 as recorded"
+
+
+def _weights() -> Iterator[Check]:
+    yield Check("model mini", *_try(_resolve, "resolve_base", "mini"))
+    yield Check("adapter radl of mini", *_try(_resolve, "resolve_adapter", "mini", "radl"))
+    for judge in ("mini_detector", "mini_clip"):
+        yield Check(f"judge {judge}", *_try(_judge_weights, judge))
+    yield Check("model sd14", *_try(_resolve, "resolve_base", "sd14"), needed=False)
+
+
+def _resolve(function: str, *names: str) -> str:
+    return str(getattr(importlib.import_module("radl_model.weights"), function)(*names))
+
+
+def _judge_weights(name: str) -> str:
+    folder = Path(__file__).parents[1] / "judges" / "weights" / name
+    if not any(folder.glob("*.safetensors")):
+        raise MissingWeights(f"{folder} holds no weights. Run: pip install --force-reinstall radl-bench")
+    return str(folder)
+
+
+def _try(find: Callable[..., str], *arguments: str) -> tuple[bool, str]:
+    try:
+        return True, find(*arguments)
+    except (RadlBenchError, ImportError) as error:
+        return False, str(error)
+
+
+def _folders(runs: Path) -> Iterator[Check]:
+    from radl_bench.importers import data_home
+
+    hint = "cannot be written; choose another with --out, $RADL_BENCH_HOME or $TMPDIR"
+    for what, folder in (("runs", runs), ("user data", data_home()), ("temporary files", Path(tempfile.gettempdir()))):
+        writable = _writable(folder)
+        detail = str(folder) if writable else f"{folder} {hint}"
+        yield Check(f"folder of {what}", writable, detail, needed=what != "user data")
+
+
+def _writable(folder: Path) -> bool:
+    """Say whether files can be made in `folder`, or the folder itself where it is not there yet."""
+    existing = folder.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)

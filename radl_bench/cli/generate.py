@@ -1,0 +1,107 @@
+"""`radl-bench generate`: make the images of a benchmark with a method."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from radl_bench.errors import GenerationFailed, UsageError
+
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeat it.")
+]
+
+
+def generate(
+    benchmark: Annotated[str, typer.Argument(help="Name of a benchmark (`radl-bench ls benchmarks`) or its folder.")],
+    level: Annotated[int | None, typer.Option(help="Only samples with this many instances.")] = None,
+    levels: Annotated[str | None, typer.Option(help="Only these levels, e.g. 2-6 or 2,4.")] = None,
+    method: Annotated[str, typer.Option(help="A method (`radl-bench ls methods`) or path/to/file.py:Class.")] = "radl",
+    model: Annotated[str | None, typer.Option(help="mini (embedded), sd14, or the path of a model.")] = None,
+    settings: Set = None,
+    limit: Annotated[int | None, typer.Option(help="Only this many samples, spread evenly over the levels.")] = None,
+    images_per_sample: Annotated[int | None, typer.Option(help="Images a sample; the benchmark knows its own.")] = None,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Make the I-th of N parts, e.g. 1/3.")] = "1/1",
+    batch_size: Annotated[int | None, typer.Option(help="Images at once; the method knows its largest.")] = None,
+    seed: Annotated[int, typer.Option(help="Base of all seeds.")] = 0,
+    seed_policy: Annotated[
+        str, typer.Option(help="hashed (a seed an image) or fixed (one for all samples).")
+    ] = "hashed",
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best at hand by default.")] = None,
+) -> None:
+    """Make the images of BENCHMARK with a method; what is already made is kept, so calling it again resumes."""
+    from radl_bench.benchmark import load_benchmark, source_of
+    from radl_bench.generate import build_generator, generate_run, origin, takes_model
+    from radl_bench.writer import Shard
+
+    part = Shard.parse(shard)
+    chosen = load_benchmark(benchmark, level=level, levels=levels, limit=limit)
+    if model is None and takes_model(method):
+        model = "mini"
+        print(_which(method), file=sys.stderr)
+    _terminate_as_interrupt()
+    outcome = generate_run(
+        chosen,
+        build_generator(method, model=model, device=device, settings=parse_settings(settings or [])),
+        out=out,
+        model=model,
+        images_per_sample=images_per_sample,
+        base_seed=seed,
+        seed_policy=seed_policy,
+        shard=part,
+        batch_size=batch_size,
+        argv=sys.argv,
+        source=source_of(benchmark),
+        description=origin(method),
+    )
+    print(
+        f"{outcome.made} made, {outcome.resumed} resumed, {outcome.failed} failed of {outcome.planned} images:", end=" "
+    )
+    print(f"{outcome.run}\nNext: radl-bench score {outcome.run}")
+    if outcome.failed:
+        rows = outcome.run / f"generations-{part.name}.jsonl"
+        raise GenerationFailed(
+            f"{outcome.failed} of {outcome.planned} images failed; the reasons are in {rows}. "
+            "The same command tries them again."
+        )
+
+
+def parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """Return the settings of `["steps=20", "name=x"]`; a value that is JSON (number, true, null) is read as such.
+
+    Raises:
+        UsageError: a pair without "=", a key that is no identifier or comes twice.
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key.isidentifier():
+            raise UsageError(f"'{pair}' is no setting. Write --set key=value.")
+        if key in settings:
+            raise UsageError(f"The setting '{key}' is given twice.")
+        settings[key] = _value(text)
+    return settings
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _which(method: str) -> str:
+    line = f"Method {method} with the embedded model mini (128 x 128 pixels, sprite world)."
+    return line if method == "sprites" else f"{line} For the scale of the paper: --model sd14."
+
+
+def _terminate_as_interrupt() -> None:
+    """Let SIGTERM (a batch system taking the node back) end the run as Ctrl-C does, with its state written."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

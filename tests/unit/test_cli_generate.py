@@ -1,0 +1,162 @@
+"""The commands of the generation side: exit codes, and one sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from radl_bench.cli import main
+from radl_bench.cli.generate import parse_settings
+from radl_bench.errors import UsageError
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Return a function that runs the command line in `tmp_path` and returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # the test process keeps its own handlers
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["radl-bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capsys.readouterr()
+        return caught.value.code or 0, out, err
+
+    return run
+
+
+def test_images_are_made_and_then_resumed(call, tiny_benchmark, toy_method, tmp_path):
+    arguments = ("generate", tiny_benchmark, "--method", toy_method, "--level", 3, "--set", "size=8", "--seed", 5)
+    code, out, err = call(*arguments)
+    assert (code, "3 made, 0 resumed, 0 failed of 3 images" in out) == (0, True)
+    assert "generate: 3/3 images" in err
+    (run,) = (tmp_path / "runs" / "tiny" / "toy").iterdir()
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["benchmark"]["filter"] == {"level": 3}
+    assert manifest["benchmark"]["source"] == str(tiny_benchmark)
+    assert manifest["seeds"] == {"policy": "hashed", "base": 5}
+    assert manifest["generator"]["params"] == {"size": 8}
+    assert len(manifest["generator"]["source_sha256"]) == 64
+    assert "0 made, 3 resumed" in call(*arguments)[1]
+    with open(toy_method.removesuffix(":Toy"), "a") as file:
+        file.write("# another method now\n")
+    assert "3 made, 0 resumed" in call(*arguments)[1]
+
+
+def test_failed_images_end_with_code_1_and_their_number(call, tiny_benchmark, toy_method):
+    code, _, err = call("generate", tiny_benchmark, "--method", toy_method, "--set", "bad=tiny-004")
+    assert code == 1
+    assert "GenerationFailed: 1 of 9 images failed" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["generate", "coco-mgi"], "Unknown benchmark 'coco-mgi'. Did you mean 'coco-mig'?"),
+        (["generate", "coco-mig", "--level", "9"], "has no level 9. Its levels: 2, 3, 4, 5, 6."),
+        (["generate", "coco-mig", "--method", "radel"], "Unknown method 'radel'. Did you mean 'radl'?"),
+        (["generate", "coco-mig", "--method", "sprites", "--set", "sise=4"], "Did you mean 'size'?"),
+        (["generate", "coco-mig", "--method", "sprites", "--set", "size"], "Write --set key=value."),
+        (["generate", "coco-mig", "--method", "sprites", "--model", "sd14"], "has no model 'sd14'"),
+        (["generate", "coco-mig", "--method", "sprites", "--shard", "4/3"], "--shard 1/3"),
+        (["generate", "coco-mig", "--method", "sprites", "--limit", "0"], "--limit 1 or more"),
+        (["generate", "coco-mig", "--method", "sprites", "--images-per-sample", "0"], "at least 1"),
+        (["generate", "coco-mig", "--method", "sprites", "--seed-policy", "hashd"], "Did you mean 'hashed'"),
+        (["generate", "coco-mig", "--level", "six"], "Invalid value for '--level'"),
+        (["generate", "coco-mig", "--levle", "6"], "No such option"),
+        (["ls", "method"], "Did you mean 'methods'?"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_code_2(call, arguments, words):
+    code, _, err = call(*arguments)
+    assert code == 2
+    assert words in " ".join(err.replace("│", " ").split())
+    assert "Traceback" not in err
+    assert not Path("runs").exists()
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(call, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = call("generate", "coco-mig", "--method", "sprites", "--limit", 1, "--out", tmp_path / "file")
+    assert (code, err.count("\n") <= 2, "Traceback" in err) == (2, True, False)
+
+
+def test_a_missing_folder_is_code_3(call, tmp_path):
+    code, _, err = call("generate", f"{tmp_path}/none")
+    assert (code, err.startswith("MissingData: There is no benchmark.toml")) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("methods", ["radl", "stable-diffusion", "sprites", "path/to/file.py:Class"]),
+        ("benchmarks", ["coco-mig", "800", "6: 160"]),
+        ("metrics", ["success", "average_precision"]),
+        ("judges", ["oracle", "grabcut"]),
+        ("runs", ["None yet"]),
+    ],
+)
+def test_lists_show_what_there_is(call, what, words):
+    code, out, _ = call("ls", what)
+    assert code == 0
+    assert [word for word in words if word not in out] == []
+
+
+def test_runs_are_listed_even_beside_a_broken_one(call, tiny_benchmark, toy_method, tmp_path):
+    call("generate", tiny_benchmark, "--method", toy_method, "--limit", 2, "--set", "bad=tiny-000")
+    broken = tmp_path / "runs" / "tiny" / "toy" / "00000000"
+    broken.mkdir()
+    (broken / "manifest.json").write_text("{")
+    code, out, _ = call("ls", "runs")
+    row = next(line for line in out.splitlines() if "limit 2" in line)
+    assert code == 0
+    assert [cell.strip() for cell in row.split("│")[2:-1]] == ["limit 2", "", "failed", "1/2", "1", "no"]
+    assert "is not JSON" in out
+
+
+def test_doctor_names_what_is_missing_and_returns_3(call, monkeypatch):
+    monkeypatch.setattr("radl_bench.cli.doctor.NEEDED", ("torch", "no-such-package"))
+    code, out, err = call("doctor")
+    assert code == 3
+    assert "pip install no-such-package" in out
+    assert "The embedded default cannot run here; missing:" in err
+    assert "no-such-package" in err
+    assert "800 samples, sha256 as recorded" in out
+
+
+def test_settings_are_json_where_they_can_be():
+    assert parse_settings(["a=1", "b=0.5", "c=true", "d=null", "e=x=y", "f-g=[1]", 'h="2"', "i="]) == {
+        "a": 1,
+        "b": 0.5,
+        "c": True,
+        "d": None,
+        "e": "x=y",
+        "f_g": [1],
+        "h": "2",
+        "i": "",
+    }
+    with pytest.raises(UsageError, match="given twice"):
+        parse_settings(["a=1", "a=2"])
+
+
+def test_help_loads_no_heavy_package_and_is_quick():
+    code = (
+        "import sys, time; start = time.process_time(); sys.argv = ['radl-bench', '--help']\n"
+        "from radl_bench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'diffusers', 'transformers', 'PIL', 'cv2'} & set(sys.modules)\n"
+        "print(sorted(heavy), time.process_time() - start, file=sys.stderr)"
+    )
+    environment = os.environ | {"COLUMNS": "80"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert "generate" in done.stdout
+    loaded, seconds = done.stderr.strip().rsplit(" ", 1)
+    assert loaded == "[]"
+    assert float(seconds) < 0.5
