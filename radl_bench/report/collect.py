@@ -30,6 +30,8 @@ METHODS = {
 
 _MINI = re.compile(r"(?<![A-Za-z])mini(?![A-Za-z])")  # "mini-detector@1", not "gemini"
 
+USUAL_SEEDS = "hashed"
+
 REFERENCE = "sprites"
 """Pictures made from the layout itself: they calibrate the judges and take no part in the contest."""
 
@@ -60,6 +62,12 @@ class ScoredRun:
         judges = " ".join(map(str, _leaves(self.data.get("judges", {}))))
         return self.model == "mini" or self.method == REFERENCE or bool(_MINI.search(judges))
 
+    @property
+    def seeds(self) -> str:
+        """Seed policy and base as the signatures say it: "hashed", "fixed+7", "unknown"."""
+        parts = str(self.data["scores"][0].get("signature", "")).split("|") if self.data["scores"] else []
+        return next((part.removeprefix("seed:") for part in parts if part.startswith("seed:")), "unknown")
+
     @cached_property
     def cells(self) -> dict[tuple[str, int | None], dict[str, Any]]:
         """Scores by (metric, level); the level None is all levels together."""
@@ -81,7 +89,10 @@ class ScoredRun:
 
 @dataclass
 class Group:
-    """Runs whose numbers were measured alike: same benchmark, filter, protocol, scale and signatures."""
+    """Runs whose numbers were measured alike: same benchmark, filter, protocol, scale and signatures.
+
+    Sizes and seeds may differ, since pictures made elsewhere have unknown seeds; a label or a note says so.
+    """
 
     identity: tuple
     runs: list[ScoredRun] = field(default_factory=list)
@@ -98,8 +109,16 @@ class Group:
     def labels(self) -> list[str]:
         """Return a name for each run; runs of one method and model are told apart by their folder."""
         names = [(METHODS.get(run.method, run.method), run.model) for run in self.runs]
-        twins = {name for name in names if names.count(name) > 1}
-        return [f"{n[0]} #{run.path.name}" if n in twins else n[0] for n, run in zip(names, self.runs, strict=True)]
+        return [
+            names[n][0]
+            + (f" #{run.path.name}" if names.count(names[n]) > 1 else "")
+            + (f" (seeds {run.seeds})" if self.seeds_differ and run.seeds != USUAL_SEEDS else "")
+            for n, run in enumerate(self.runs)
+        ]
+
+    @property
+    def seeds_differ(self) -> bool:
+        return len({run.seeds for run in self.runs}) > 1
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[ScoredRun], list[Path]]:
@@ -121,10 +140,10 @@ def collect(paths: Sequence[Path]) -> tuple[list[ScoredRun], list[Path]]:
 
 
 def group_runs(runs: Sequence[ScoredRun]) -> list[Group]:
-    """Sort runs into groups that may share a table. Only the number of samples may differ within a group."""
+    """Sort runs into groups that may share a table. Only the number of samples and the seeds differ within a group."""
     groups: list[Group] = []
     for run in sorted(runs, key=_order):
-        signatures = {key: unsized(str(score.get("signature", ""))) for key, score in run.cells.items()}
+        signatures = {key: comparable(str(score.get("signature", ""))) for key, score in run.cells.items()}
         home = next((g for g in groups if g.identity == _identity(run) and _agree(g.signatures, signatures)), None)
         if home is None:
             home = Group(_identity(run))
@@ -134,9 +153,9 @@ def group_runs(runs: Sequence[ScoredRun]) -> list[Group]:
     return groups
 
 
-def unsized(signature: str) -> str:
-    """Return a signature without its number of units."""
-    return "|".join(part for part in signature.split("|") if not part.startswith("n:"))
+def comparable(signature: str) -> str:
+    """Return what has to be equal for two numbers to share a column: a signature without size and seeds."""
+    return "|".join(part for part in signature.split("|") if not part.startswith(("n:", "seed:")))
 
 
 def _agree(one: dict, other: dict) -> bool:

@@ -176,6 +176,8 @@ def _notes(group: Group) -> Iterator[str]:
     for run, label in zip(group.runs, group.labels(), strict=True):
         if not run.complete:
             yield f"{label} ({run.model}): this run was still going, or stopped early, when it was scored."
+    if group.seeds_differ:
+        yield "Seeds differ, as the labels say: these methods did not start from the same noise."
     limits = [run.data["benchmark"].get("filter", {}).get("limit") for run in group.runs]
     if len(set(limits)) > 1:
         sizes = (f"{label} {limit or 'all'}" for label, limit in zip(group.labels(), limits, strict=True))

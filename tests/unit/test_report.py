@@ -175,7 +175,7 @@ def test_ties_are_judged_on_the_samples_that_all_have(tmp_path, monkeypatch):
     "change",
     [
         {"filter": {"level": 6}, "levels": (6,)},
-        {"signature": "det:mini-detector@1|seed:fixed"},
+        {"signature": "det:mini-detector@2|seed:hashed"},
         {"signature": "det:grounding-dino|seed:hashed", "judges": {"detector": "grounding-dino"}, "model": "sd14"},
     ],
 )
@@ -186,6 +186,15 @@ def test_runs_that_were_measured_differently_never_share_a_table(three, tmp_path
     for section in report.sections:
         labels = {line.label for table in section.tables for line in table.lines}
         assert labels in ({"GLIGEN"}, {"real (rendered)", "Stable Diffusion (text only)", "RaDL"})
+
+
+def test_other_seeds_share_the_table_under_a_label_that_says_so(three, tmp_path):
+    other = _run(tmp_path, "mine", 0.4, signature="det:mini-detector@1|seed:unknown", model=None)
+    (section,) = build_report([*three, other]).sections
+    labels = [line.label for line in section.tables[0].lines]
+    assert labels == ["real (rendered)", "Stable Diffusion (text only)", "mine (seeds unknown)", "RaDL"]
+    assert any(note.startswith("Seeds differ") for note in section.notes)
+    assert not any("seeds" in line.label for line in build_report(three).sections[0].tables[0].lines)
 
 
 def test_mini_numbers_are_labelled_and_others_are_not(tmp_path, monkeypatch):
