@@ -146,4 +146,7 @@ def on_sample(out: Path, tokenizer: CLIPTokenizer, vae_folder: Path, module: Tex
     halves = [deepcopy(part).half() for part in (vae, module.text_encoder, module.unet)]
     saved = pipeline(TextToLatent(halves[2], halves[1]), tokenizer, halves[0])
     saved.save_pretrained(out / "base", safe_serialization=True)
+    # transformers would load the text tower in the type of the file, and half precision does not run on every CPU.
+    config = out / "base" / "text_encoder" / "config.json"
+    config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
     module.train()

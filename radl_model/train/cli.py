@@ -17,6 +17,7 @@ STAGES = {
     "base": "radl_model.train.stages:base",
     "adapter": "radl_model.train.stages:adapter",
     "detector": "radl_model.train.detector:train",
+    "clip": "radl_model.train.clip:train",
 }
 CONFIGS = Path(__file__).parent / "configs"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,10 @@ from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.scenes import render, render_visible
 from radl_bench.types import Box, Sample
 from radl_model.train.augment import augment
+from radl_model.train.judges import VISIBLE, calibrate, save, to_tensor
 from radl_model.train.loop import Loop, LoopConfig
 
 LEVELS = (0.6, 0.8, 1.0, 1.2, 1.5, 2.0)
-VISIBLE = 0.25
-"""Less of an instance than this is no target: nobody could say what it is."""
-
 HELD_OUT = 980_000
 _LABEL = {name: label for label, name in enumerate(CATEGORIES)}
 Target = dict[str, Tensor]
@@ -49,11 +46,6 @@ def target(sample: Sample, visible: NDArray[np.float64]) -> Target:
     return {"boxes": boxes, "labels": torch.tensor([_LABEL[i.category] for i in seen], dtype=torch.int64)}
 
 
-def to_tensor(images: list[NDArray[np.uint8]]) -> Tensor:
-    """uint8 pictures [H, W, 3] -> float32 [N, 3, H, W] in [0, 1]."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-
-
 def make_batch(step: int, batch_size: int, seed: int = 7) -> tuple[Tensor, list[Target]]:
     """Return augmented fresh scenes [batch_size, 3, 128, 128] in [0, 1] and their targets."""
     rng = np.random.default_rng((seed, step))
@@ -74,21 +66,6 @@ def loss_fn(module: nn.Module, batch: tuple[Tensor, list[Target]], rng: torch.Ge
     on_device = [{name: value.to(device) for name, value in t.items()} for t in targets]
     losses: dict[str, Tensor] = module(list(images.to(device).unbind()), on_device)
     return torch.stack(list(losses.values())).sum()
-
-
-def calibrate(module: nn.Module, batches: list[Tensor]) -> None:
-    """Set the batch norm statistics to the averages over `batches`: the weight average has none of its own."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    with torch.no_grad():
-        for images in batches:
-            module(images)
-    for norm in norms:
-        norm.momentum = 0.1
-        norm.eval()
 
 
 def held_out(count: int, seed: int = HELD_OUT) -> list[tuple[Sample, NDArray[np.uint8]]]:
@@ -115,28 +92,12 @@ def recall(module: nn.Module, scenes: list[tuple[Sample, NDArray[np.uint8]]]) ->
     return float(np.mean(found))
 
 
-def save(module: nn.Module, settings: dict[str, Any], folder: Path) -> None:
-    """Write `config.json` and `model.safetensors` (fp16) into the folder."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: _half(value) for name, value in module.state_dict().items()}
-    save_file(state, str(folder / "model.safetensors"))
-    config = {"categories": list(CATEGORIES), "network": settings}
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-
-
-def _half(value: Tensor) -> Tensor:
-    value = value.detach().cpu()
-    return (value.half() if value.is_floating_point() else value).contiguous()
-
-
 def on_sample(module: nn.Module, step: int, settings: dict[str, Any], out: Path) -> dict[str, float]:
     """Calibrate the averaged weights, write them to `out/weights` and return the recall on held-out level 6 scenes."""
     module.eval()
     calibrate(module.backbone, [_normalise(make_batch(n, 32, HELD_OUT)[0]) for n in range(8)])  # type: ignore
     value = recall(module, held_out(100))
-    save(module, settings, out / "weights")
+    save(module, {"categories": list(CATEGORIES), "network": settings}, out / "weights")
     module.train()
     return {"recall_l6": round(value, 4)}
 

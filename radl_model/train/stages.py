@@ -59,7 +59,7 @@ def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig(**settings["loop"])
     base_folder = Path(settings["base"])
-    pipe = StableDiffusionPipeline.from_pretrained(base_folder, torch_dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(base_folder)
     fusion = FusionAdapter.from_unet(pipe.unet, FusionConfig.from_dict(settings["fusion"]))
     module = stage.AdaptedUNet(pipe.unet, fusion)
     pool = LatentPool(Path(settings["latents"]))
