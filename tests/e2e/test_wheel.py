@@ -45,7 +45,8 @@ def command(wheel, tmp_path_factory) -> Path:
     borrowed = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
     (site / "dependencies.pth").write_text("\n".join(borrowed) + "\n")
     python = str(binaries / "python")
-    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", str(wheel)]
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index"]
+    install += ["--ignore-installed", str(wheel)]  # an installation of this environment is none of its business
     installed = subprocess.run(install, capture_output=True, text=True)
     assert installed.returncode == 0, installed.stdout + installed.stderr
     return binaries / "radl-bench"
