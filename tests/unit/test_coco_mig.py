@@ -14,8 +14,11 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from radl_bench.errors import BadInput, MissingData, RadlBenchError
+from radl_bench.benchmark import load_benchmark
+from radl_bench.cli.data import data
+from radl_bench.errors import BadInput, MissingData, RadlBenchError, UsageError
 from radl_bench.importers import data_home, samples_bytes
 from radl_bench.importers.coco_mig import import_coco_mig, is_public_file, read_annotations
 from radl_bench.types import COLORS
@@ -163,6 +166,17 @@ def test_no_bytes_give_anything_but_a_sentence(tmp_path_factory, content):
 def test_too_few_images_are_named(build, tmp_path):
     with pytest.raises(BadInput, match="0 images with 2 instances; 160 are needed"):
         build(_write(tmp_path, {PROMPT: ENTRY}))
+
+
+def test_the_command_imports_and_says_what_came_in(monkeypatch, tmp_path):
+    monkeypatch.setenv("RADL_BENCH_HOME", str(tmp_path / "home"))
+    file = _write(tmp_path, {PROMPT: ENTRY})
+    done = CliRunner().invoke(data, ["import", "coco-mig", str(file)])
+    assert done.exit_code == 0
+    assert "1 samples with 3 instances (not the public file" in done.output
+    assert load_benchmark("coco-mig-public").samples[0].prompt == PROMPT
+    with pytest.raises(UsageError, match="Did you mean 'coco-mig'"):
+        CliRunner().invoke(data, ["import", "coco-mog", str(file)], catch_exceptions=False)
 
 
 def test_the_data_home_is_the_variable_then_the_cache(monkeypatch, tmp_path):

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.report import build_report, report_runs, show
@@ -287,6 +289,22 @@ def test_other_errors_are_sentences(three, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
         report_runs(three, out=tmp_path / "file" / "report.md")
+
+
+def test_the_command_takes_every_run_or_those_given(three, tmp_path):
+    from radl_bench.cli.report import report
+
+    app = typer.Typer()
+    app.command()(report)
+    whole = CliRunner().invoke(app, [])
+    assert whole.exit_code == 0
+    assert "RaDL" in whole.output
+    assert whole.output.endswith("Report: reports/report.md\n")
+    part = CliRunner().invoke(app, [str(three[0]), "--format", "csv", "--out", str(tmp_path)])
+    assert part.stdout == (tmp_path / "report.csv").read_text("utf-8")
+    assert "radl," not in part.stdout
+    with pytest.raises(MissingData, match="There is no run under"):
+        CliRunner().invoke(app, ["--root", str(tmp_path / "reports")], catch_exceptions=False)
 
 
 def test_the_report_needs_no_torch(three):
