@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import ModelMixin, UNet2DConditionModel
+from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
@@ -16,7 +16,7 @@ from radl_model.layer import InstanceFusionLayer
 from radl_model.processor import FusionProcessor
 
 
-def layer_names(unet: UNet2DConditionModel) -> list[str]:
+def layer_names(unet: Any) -> list[str]:
     """Names of the cross-attentions that get a layer: mid block, and the first up block that has attentions.
 
     At Stable Diffusion v1's size these are the 8 x 8 bottleneck and the 16 x 16 up path (4 layers).
@@ -59,7 +59,7 @@ class FusionAdapter(ModelMixin, ConfigMixin):
         self.holder = ContextHolder()
 
     @classmethod
-    def from_unet(cls, unet: UNet2DConditionModel, config: FusionConfig | None = None) -> FusionAdapter:
+    def from_unet(cls, unet: Any, config: FusionConfig | None = None) -> FusionAdapter:
         """Make a fresh adapter for `unet`, its branches started from the UNet's own attentions."""
         config = config or FusionConfig()
         adapter = cls({name: _sizes(unet.get_submodule(name)) for name in layer_names(unet)}, config.to_dict())
@@ -71,7 +71,7 @@ class FusionAdapter(ModelMixin, ConfigMixin):
         """Pairs of (name in the UNet, layer)."""
         return [(key.replace("-", "."), layer) for key, layer in self.layers.items()]  # type: ignore[misc]
 
-    def attach(self, unet: UNet2DConditionModel) -> None:
+    def attach(self, unet: Any) -> None:
         """Wrap the processors of the UNet's layers; calling it again, or after they were replaced, is fine.
 
         Raises:
@@ -91,7 +91,7 @@ class FusionAdapter(ModelMixin, ConfigMixin):
             attn.set_processor(FusionProcessor(base, layer, self.holder, name))
 
     @staticmethod
-    def detach(unet: UNet2DConditionModel) -> None:
+    def detach(unet: Any) -> None:
         """Give the UNet its own processors back."""
         for module in unet.modules():
             processor = getattr(module, "processor", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 def attend(query: Tensor, keys: KeyValue, mask: Tensor | None = None) -> Tensor:
-    """Attention of `query` [M, L, C] over `keys` (each [M, heads, T, d]); bool `mask` broadcasts to [M, heads, L, T]."""
+    """Attention of `query` [M, L, C] over `keys`, each [M, heads, T, d]; bool `mask` broadcasts to [M, heads, L, T]."""
     k, v = keys
     out = F.scaled_dot_product_attention(split_heads(query, k.shape[1]), k, v, attn_mask=mask)
     return out.transpose(1, 2).flatten(2)
@@ -44,17 +45,18 @@ class Attention(nn.Module):
         self.to_q = nn.Linear(channels, channels, bias=False)
         self.to_k = nn.Linear(key_dim, channels, bias=False)
         self.to_v = nn.Linear(key_dim, channels, bias=False)
-        self.to_out = nn.Sequential(nn.Linear(channels, channels))
+        out = nn.Linear(channels, channels)
         if zero_out:
-            nn.init.zeros_(self.to_out[0].weight)
-            nn.init.zeros_(self.to_out[0].bias)
+            nn.init.zeros_(out.weight)
+            nn.init.zeros_(out.bias)
+        self.to_out = nn.Sequential(out)
 
     def keys(self, states: Tensor) -> KeyValue:
         """[M, T, key_dim] -> keys and values, each [M, heads, T, d]."""
         return split_heads(self.to_k(states), self.heads), split_heads(self.to_v(states), self.heads)
 
     @torch.no_grad()
-    def copy_from(self, attn: nn.Module) -> None:
+    def copy_from(self, attn: Any) -> None:
         """Start the q, k, v maps from a frozen attention of the base; wider keys keep their fresh extra columns."""
         for name in ("to_q", "to_k", "to_v"):
             source = getattr(attn, name).weight

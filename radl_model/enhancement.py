@@ -52,7 +52,7 @@ class AttributeEnhancement(nn.Module):
 
 
 class PositionNet(nn.Module):
-    """Box embedding of GLIGEN: Fourier features (base 100) of the four coordinates, then a SiLU MLP to the text width."""
+    """Box embedding of GLIGEN: Fourier features (base 100) of the four coordinates, then a SiLU MLP."""
 
     def __init__(self, n_freqs: int, hidden: int, out: int) -> None:
         super().__init__()

@@ -18,8 +18,8 @@ COVER_FLOOR = 1e-3
 """Smallest coverage in the prior: outside its box a phase starts at a thousandth of the weight."""
 EXTRA_BIAS = -4.0
 """Prior of the layout and relation phases, whose features start at zero: 2 % of the weight each."""
-SIZE_BIAS = 0.5
-"""Where boxes overlap, the smaller one starts as the more visible: it is the one in front more often than not."""
+SIZE_GAIN = 1.0
+"""Where boxes overlap, weights start inverse to their areas: the smaller thing is in front more often than not."""
 BACKGROUND, INSTANCE, LAYOUT, RELATION = range(4)
 
 
@@ -99,7 +99,7 @@ class PhaseFusion(nn.Module):
             nn.init.zeros_(self.conv2.weight)
             nn.init.zeros_(self.conv2.bias)
             self.cover_gain = nn.Parameter(torch.ones(1))
-            self.size_gain = nn.Parameter(torch.full((1,), SIZE_BIAS))
+            self.size_gain = nn.Parameter(torch.full((1,), SIZE_GAIN))
             self.kind_bias = nn.Parameter(torch.tensor([0.0, 0.0, EXTRA_BIAS, EXTRA_BIAS]))
 
     def forward(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
@@ -119,7 +119,7 @@ class PhaseFusion(nn.Module):
         cells, where = phases.shape[1], self.where(ctx)
         logits = self._slots(self._logits(phases, cover, ctx), where, ctx, cells).float()
         if self.config.mask_prior:
-            logits = logits + self._prior(cover.float(), where)
+            logits = logits + self._prior(cover.float(), where, ctx)
         table = logits.new_full((ctx.images * where.width, cells), -torch.inf).index_copy(0, where.dense, logits)
         weights = table.unflatten(0, (ctx.images, where.width)).softmax(1)
         return weights.flatten(0, 1).index_select(0, where.dense)
@@ -148,6 +148,18 @@ class PhaseFusion(nn.Module):
         gated = self.cbam2(table.unflatten(0, (ctx.images, -1)).transpose(1, 2), ctx.layer_grid(cells))
         return gated.transpose(1, 2).flatten(0, 1).index_select(0, where.slot)
 
-    def _prior(self, cover: Tensor, where: PhaseMap) -> Tensor:
-        log_cover = self.cover_gain * cover.clamp_min(COVER_FLOOR).log()
-        return log_cover + (self.kind_bias[where.kind] - self.size_gain * where.log_area)[:, None]
+    def _prior(self, cover: Tensor, where: PhaseMap, ctx: LayoutContext) -> Tensor:
+        """Log coverage, less for the larger of overlapping boxes, plus a bias by kind, [L, HW]."""
+        excess = ctx.once(("excess", cover.shape), lambda: _size_excess(cover, where, ctx.images))
+        log_cover = cover.clamp_min(COVER_FLOOR).log()
+        return self.cover_gain * log_cover - self.size_gain * excess + self.kind_bias[where.kind][:, None]
+
+
+def _size_excess(cover: Tensor, where: PhaseMap, images: int) -> Tensor:
+    """Log of an instance's box area over that of the smallest box at the cell; 0 for other phases, [L, HW]."""
+    area = where.log_area[:, None].expand_as(cover)
+    seen = (where.kind == INSTANCE)[:, None] & (cover > 0)
+    table = cover.new_full((images * where.width, cover.shape[1]), torch.inf)
+    table = table.index_copy(0, where.dense, torch.where(seen, area, torch.inf))
+    smallest = table.unflatten(0, (images, where.width)).amin(1)[where.dense // where.width]
+    return torch.where(seen, area - smallest, 0.0)

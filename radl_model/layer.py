@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,7 @@ class InstanceFusionLayer(nn.Module):
         if self.layout is not None:
             self.layout.copy_from(self_attention)
 
-    def forward(self, attn: nn.Module, x: Tensor, plain: Tensor, ctx: LayoutContext, name: str) -> Tensor:
+    def forward(self, attn: Any, x: Tensor, plain: Tensor, ctx: LayoutContext, name: str) -> Tensor:
         """Return the fused output [B, HW, C].
 
         Args:
@@ -65,7 +67,7 @@ class InstanceFusionLayer(nn.Module):
         return self.fusion(torch.cat([p.to(plain.dtype) for p in phases]), torch.cat(covers), ctx)
 
     @staticmethod
-    def _frozen(attn: nn.Module, x: Tensor, ctx: LayoutContext, name: str) -> Tensor:
+    def _frozen(attn: Any, x: Tensor, ctx: LayoutContext, name: str) -> Tensor:
         """(1): the frozen cross-attention of every pair on its own phrase, masked, [P, HW, C]."""
 
         def keys() -> KeyValue:

@@ -31,7 +31,9 @@ class FusionProcessor:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        plain = self.base(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+        # Not every processor takes `temb`, and no text attention of Stable Diffusion needs it.
+        extra = {} if temb is None else {"temb": temb}
+        plain = self.base(attn, hidden_states, encoder_hidden_states, attention_mask, **extra)
         ctx = self.holder.context
         if ctx is None or not ctx.active:
             return plain

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gzip
-import html
 from pathlib import Path
 
 import torch
@@ -14,8 +13,8 @@ import torch
 def tokenizer():
     """CLIP's own tokenizer, built from the vocabulary that open_clip ships, so nothing is downloaded."""
     import open_clip
-    from transformers import CLIPTokenizer
     from open_clip.tokenizer import bytes_to_unicode
+    from transformers import CLIPTokenizer
 
     packed = Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
     lines = gzip.decompress(packed.read_bytes()).decode().split("\n")

@@ -1,0 +1,152 @@
+"""The text-only baseline: a Stable Diffusion v1 shaped base on the global prompt, boxes unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.types import Sample
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "dpm": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "pndm": "PNDMScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+"""Names for `--set scheduler=`; "base" keeps the one that comes with the model."""
+
+MINI = {"num_inference_steps": 30, "guidance_scale": 4.0, "scheduler": "base", "negative_prompt": "", "max_batch": 8}
+PAPER = {
+    "num_inference_steps": 60,
+    "guidance_scale": 7.5,
+    "scheduler": "euler",
+    "negative_prompt": "worst quality, low quality, bad anatomy",
+    "max_batch": 4,
+}
+"""RaDL's 60 steps; scheduler, guidance and negative prompt as MIGC's public benchmark script has them."""
+
+
+class StableDiffusionGenerator:
+    """Text to image with diffusers.
+
+    Args:
+        model: "mini", "sd14", a pipeline folder or a single safetensors file.
+        device: "cpu", "cuda", "mps"; the best there is when None.
+        num_inference_steps, guidance_scale, scheduler, negative_prompt, max_batch: see `MINI` and `PAPER`, whose values
+            stand for what is None. Text from the command line is converted.
+        dtype: "float32", "bfloat16" or "float16".
+
+    Raises:
+        MissingWeights: the model is not on this machine.
+        UsageError: a setting that makes no sense.
+    """
+
+    name = "stable-diffusion"
+
+    def __init__(
+        self,
+        model: str = "mini",
+        device: str | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        scheduler: str | None = None,
+        negative_prompt: str | None = None,
+        max_batch: int | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        from radl_model.weights import resolve_base, weights_sha256
+
+        given = {
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "scheduler": scheduler,
+            "negative_prompt": negative_prompt,
+            "max_batch": max_batch,
+        }
+        self.base = resolve_base(model)
+        self.params = _settings(MINI if model == "mini" else PAPER, given)
+        self.max_batch = int(self.params.pop("max_batch"))
+        self.params["dtype"] = dtype
+        self.device = device or _best_device()
+        self.pipe = self._load(model)
+        self.weights_sha256 = weights_sha256(*self._weight_places())
+        self.revision = self.weights_sha256[:12]
+        self._prepare()
+
+    def generate(self, samples: Sequence[Sample], seeds: Sequence[int]) -> list[Image]:
+        """Return one image a (sample, seed). Noise is drawn on the CPU by one generator an image."""
+        import torch
+
+        return self.pipe(
+            [sample.prompt for sample in samples],
+            num_inference_steps=self.params["num_inference_steps"],
+            guidance_scale=self.params["guidance_scale"],
+            negative_prompt=[self.params["negative_prompt"]] * len(samples),
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            **self._layouts(samples),
+        ).images
+
+    def _layouts(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """More arguments of the pipeline; a text-only method has none."""
+        return {}
+
+    def _load(self, model: str) -> Any:
+        from radl_model.pipeline import RaDLPipeline
+
+        return RaDLPipeline.from_pretrained(self.base)
+
+    def _weight_places(self) -> list[Path]:
+        return [self.base]
+
+    def _prepare(self) -> None:
+        """Scheduler, precision, device; quiet."""
+        import diffusers
+
+        name = self.params["scheduler"]
+        if name != "base":
+            if name not in SCHEDULERS:
+                raise UsageError(did_you_mean(name, [*SCHEDULERS, "base"], "scheduler"))
+            made = getattr(diffusers, SCHEDULERS[name]).from_config(self.pipe.scheduler.config)
+            self.pipe.scheduler = made
+        self.pipe.set_progress_bar_config(disable=True)
+        self.pipe.to(self.device, _dtype(self.params["dtype"]))
+
+
+def _settings(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Defaults, overridden by what is given, each converted to the type of its default."""
+    resolved = dict(defaults)
+    for key, value in given.items():
+        if value is None:
+            continue
+        try:
+            resolved[key] = type(defaults[key])(value)
+        except ValueError:
+            raise UsageError(f"{key}={value!r} is not a {type(defaults[key]).__name__}.") from None
+    for key in ("num_inference_steps", "max_batch"):
+        if resolved[key] < 1:
+            raise UsageError(f"{key} must be at least 1, not {resolved[key]}.")
+    return resolved
+
+
+def _dtype(name: str) -> torch.dtype:
+    import torch
+
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise UsageError(did_you_mean(name, known, "dtype"))
+    return known[name]
+
+
+def _best_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

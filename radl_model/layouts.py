@@ -1,0 +1,76 @@
+"""What a caller may pass as layouts, checked and brought into one form: a list of layouts, one a prompt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from radl_bench.errors import UsageError
+from radl_model.verbs import extract_verbs
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One image's wishes: `boxes` are xyxy fractions, one a phrase; `verbs` is the text of Relation Attention."""
+
+    prompt: str
+    phrases: tuple[str, ...]
+    boxes: tuple[tuple[float, float, float, float], ...]
+    verbs: str
+
+
+def as_layouts(prompt: Any, phrases: Any = None, boxes: Any = None, verbs: Any = None, *, limit: int) -> list[Layout]:
+    """Return one `Layout` a prompt from a single layout or from lists of them.
+
+    Args:
+        prompt: a text, or a list of B texts.
+        phrases: list of texts (one prompt), or B such lists; None or empty lists mean no layout.
+        boxes: list of xyxy boxes in fractions, or B such lists.
+        verbs: a text, B texts, or None to extract them from the prompt; "" switches Relation Attention off.
+        limit: most instances the layers take.
+
+    Raises:
+        UsageError: counts that do not match, an empty phrase, a bad box, or too many instances.
+    """
+    if isinstance(prompt, str):
+        prompt, phrases, boxes, verbs = [prompt], [phrases or []], [_plain(boxes)], [verbs]
+    prompts = list(prompt)
+    columns = []
+    for name, value in (("phrases", phrases), ("boxes", boxes), ("verbs", verbs)):
+        column = [None] * len(prompts) if value is None else _plain(value)
+        if isinstance(column, str) or len(column) != len(prompts):
+            raise UsageError(f"There are {len(prompts)} prompts, so {name} must be a list of {len(prompts)} entries.")
+        columns.append(column)
+    rows = zip(prompts, *columns, strict=True)
+    return [_layout(i, p, ph, bx, v, limit) for i, (p, ph, bx, v) in enumerate(rows)]
+
+
+def _layout(index: int, prompt: str, phrases: Any, boxes: Any, verbs: str | None, limit: int) -> Layout:
+    phrases, boxes = list(phrases or []), _plain(boxes)
+    where = f"Layout {index} ({prompt!r})"
+    if len(phrases) != len(boxes):
+        raise UsageError(f"{where} has {len(phrases)} phrases but {len(boxes)} boxes; each phrase needs one box.")
+    if len(phrases) > limit:
+        raise UsageError(f"{where} has {len(phrases)} instances; the layers take at most {limit}.")
+    for phrase in phrases:
+        if not isinstance(phrase, str) or not phrase.strip():
+            raise UsageError(f"{where} has an empty phrase; write what should be in the box.")
+    text = extract_verbs(prompt) if verbs is None else verbs.strip()
+    return Layout(prompt, tuple(phrases), tuple(_box(where, box) for box in boxes), text)
+
+
+def _box(where: str, box: Sequence[float]) -> tuple[float, float, float, float]:
+    values = tuple(float(v) for v in box)
+    ordered = len(values) == 4 and values[0] < values[2] and values[1] < values[3]
+    if not ordered or not all(math.isfinite(v) and 0 <= v <= 1 for v in values):
+        raise UsageError(f"{where} has the box {list(box)}; write [x0, y0, x1, y1] in fractions, x0 < x1 and y0 < y1.")
+    return values  # type: ignore[return-value]
+
+
+def _plain(values: Any) -> list[Any]:
+    """Lists out of lists, arrays, tensors or None."""
+    if values is None:
+        return []
+    return values.tolist() if hasattr(values, "tolist") else list(values)

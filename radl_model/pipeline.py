@@ -1,0 +1,211 @@
+"""`RaDLPipeline`: Stable Diffusion v1 with layouts.
+
+The denoising loop is the parent's; a step callback gates the layers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from torch import Tensor
+
+from radl_bench.errors import UsageError
+from radl_model.adapter import FusionAdapter
+from radl_model.checkpoint import load_adapter
+from radl_model.context import LayoutContext, build_context
+from radl_model.layouts import Layout, as_layouts
+
+logger = logging.getLogger(__name__)
+
+
+class RaDLPipeline(StableDiffusionPipeline):
+    """Text and layout to image.
+
+    Every part of `StableDiffusionPipeline` works as before (LoRA, schedulers, offloading, other v1 bases). Without
+    phrases a call is exactly the parent's.
+
+    Example:
+        >>> pipe = RaDLPipeline.from_pretrained(resolve_base("mini"), adapter=resolve_adapter("mini", "radl"))
+        >>> images = pipe(
+        ...     "a photo of a red car and a blue dog",
+        ...     phrases=["a red car", "a blue dog"],
+        ...     boxes=[[0.05, 0.4, 0.5, 0.9], [0.55, 0.4, 0.95, 0.9]],
+        ...     generator=torch.Generator().manual_seed(0),
+        ... ).images
+    """
+
+    unet: Any
+    text_encoder: Any
+    tokenizer: Any
+    adapter: Any
+    vae_scale_factor: int
+    register_modules: Callable[..., None]
+    _execution_device: torch.device
+
+    _optional_components = [*StableDiffusionPipeline._optional_components, "adapter"]  # noqa: RUF012
+    # The layers run inside the UNet's forward, so no hook of their own would ever move them.
+    _exclude_from_cpu_offload = [*StableDiffusionPipeline._exclude_from_cpu_offload, "adapter"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        unet: Any,
+        scheduler: Any,
+        safety_checker: Any = None,
+        feature_extractor: Any = None,
+        image_encoder: Any = None,
+        adapter: FusionAdapter | None = None,
+        requires_safety_checker: bool = False,
+    ) -> None:
+        super().__init__(
+            vae, text_encoder, tokenizer, unet, scheduler, safety_checker, feature_extractor, image_encoder,
+            requires_safety_checker,
+        )  # fmt: skip
+        self.register_modules(adapter=adapter)
+        self.truncated: list[str] = []
+
+    @classmethod
+    def from_pretrained(cls, base: str | Path, *, adapter: FusionAdapter | str | Path | None = None, **kwargs: Any):  # type: ignore[override]
+        """Load a base (hub id, folder, or a single safetensors file) and, beside it, an adapter or its folder."""
+        if isinstance(adapter, (str, Path)):
+            adapter = load_adapter(adapter)
+        single = Path(base).suffix == ".safetensors"
+        pipe = (cls.from_single_file if single else super().from_pretrained)(str(base), **kwargs)
+        if adapter is not None:
+            adapter.attach(pipe.unet)
+            pipe.register_modules(adapter=adapter.to(pipe.unet.device, pipe.unet.dtype))
+        return pipe
+
+    @torch.no_grad()
+    def __call__(  # type: ignore[override]
+        self,
+        prompt: str | list[str],
+        phrases: list[Any] | None = None,
+        boxes: Any = None,
+        verbs: str | list[str] | None = None,
+        *,
+        num_inference_steps: int = 60,
+        guidance_scale: float = 7.5,
+        active_fraction: float | None = None,
+        callback_on_step_end: Callable[..., Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Generate one image a prompt (times `num_images_per_prompt`).
+
+        Args:
+            prompt: one text, or a list of B texts.
+            phrases: texts of the instances, a list for one prompt or B lists (their lengths may differ).
+            boxes: as `phrases`, xyxy in fractions of the image side.
+            verbs: text for Relation Attention, one or B; None extracts it from the prompt, "" states no relation.
+            active_fraction: share of the steps with layout control, the adapter's own when None; 0.5 of 60 steps
+                means the steps with index < 30.
+            kwargs: everything else that `StableDiffusionPipeline` takes: `negative_prompt`, `generator` (one an image),
+                `height`, `width`, `output_type`, `latents`, ...
+
+        Raises:
+            UsageError: layouts that do not fit the prompts, bad boxes, too many instances, or no adapter for a layout.
+        """
+        context = self._context(prompt, phrases, boxes, verbs, guidance_scale, kwargs)
+        if context is None:
+            return super().__call__(  # type: ignore[misc]
+                prompt,
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                callback_on_step_end=callback_on_step_end,
+                **kwargs,
+            )
+        if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
+            kwargs["callback_on_step_end_tensor_inputs"] = callback_on_step_end.tensor_inputs
+        fraction = self.adapter.fusion_config.active_fraction if active_fraction is None else active_fraction
+        gate = _Gate(context, fraction, callback_on_step_end)
+        context.active = fraction > 0
+        self.adapter.attach(self.unet)
+        self.adapter.holder.context = context
+        try:
+            return super().__call__(  # type: ignore[misc]
+                prompt,
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                callback_on_step_end=gate,
+                **kwargs,
+            )
+        finally:
+            self.adapter.holder.context = None
+
+    def _context(
+        self, prompt: Any, phrases: Any, boxes: Any, verbs: Any, guidance_scale: float, kwargs: dict[str, Any]
+    ) -> LayoutContext | None:
+        """Check the layouts and encode their texts; None when there is nothing to place."""
+        limit = self.adapter.fusion_config.max_instances if self.adapter is not None else 0
+        if phrases is not None and self.adapter is None:
+            raise UsageError("This pipeline has no adapter, so it cannot follow a layout; load one with adapter=PATH.")
+        layouts = as_layouts(prompt, phrases, boxes, verbs, limit=limit)
+        layouts = [entry for entry in layouts for _ in range(kwargs.get("num_images_per_prompt") or 1)]
+        if not any(entry.phrases for entry in layouts):
+            return None
+        sides = [kwargs.get(k) or self.unet.config.sample_size * self.vae_scale_factor for k in ("height", "width")]
+        return self._encode(
+            layouts,
+            (sides[0] // self.vae_scale_factor, sides[1] // self.vae_scale_factor),
+            guidance_scale > 1 and self.unet.config.time_cond_proj_dim is None,
+        )
+
+    def _encode(self, layouts: list[Layout], grid: tuple[int, int], guidance: bool) -> LayoutContext | None:
+        """Encode each different text once and lay the states out as [B, N, ...]."""
+        with_verbs = self.adapter.fusion_config.relation
+        verbs = [entry.verbs if with_verbs else "" for entry in layouts]
+        texts = list(dict.fromkeys([p for entry in layouts for p in entry.phrases] + [v for v in verbs if v]))
+        states, pooled = self._encode_texts(texts)
+        at = {text: i for i, text in enumerate(texts)}
+        width = max(len(entry.phrases) for entry in layouts)
+        index = torch.zeros(len(layouts), width, dtype=torch.long)
+        boxes, valid = torch.zeros(len(layouts), width, 4), torch.zeros(len(layouts), width, dtype=torch.bool)
+        for row, entry in enumerate(layouts):
+            count = len(entry.phrases)
+            index[row, :count] = torch.tensor([at[p] for p in entry.phrases], dtype=torch.long)
+            boxes[row, :count] = torch.tensor(entry.boxes).reshape(count, 4)
+            valid[row, :count] = True
+        index, boxes, valid = (t.to(states.device) for t in (index, boxes, valid))
+        verb_index = torch.tensor([at.get(v, 0) for v in verbs], device=states.device)
+        return build_context(
+            states[index],
+            pooled[index],
+            boxes,
+            valid,
+            grid,
+            verbs=states[verb_index],
+            verb_valid=torch.tensor([bool(v) for v in verbs], device=states.device),
+            guidance=guidance,
+            mask_mode=self.adapter.fusion_config.mask_mode,
+        )
+
+    def _encode_texts(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Token states [M, T, D] and pooled states [M, D] of M texts; a text that is cut is logged and recorded."""
+        length = self.tokenizer.model_max_length
+        self.truncated = [t for t in texts if len(self.tokenizer(t).input_ids) > length]
+        for text in self.truncated:
+            logger.warning("The phrase %r is longer than %d tokens; its end is cut off.", text, length)
+        ids = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        out = self.text_encoder(ids.input_ids.to(self._execution_device))
+        dtype = self.unet.dtype
+        return out.last_hidden_state.to(dtype), out.pooler_output.to(dtype)
+
+
+class _Gate:
+    """Step callback: layers on for the first `fraction` of the steps; then the caller's own callback."""
+
+    def __init__(self, context: LayoutContext, fraction: float, inner: Callable[..., Any] | None) -> None:
+        self.context, self.fraction, self.inner = context, fraction, inner
+
+    def __call__(self, pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        # Called after step `step`, so it decides about the next one; the margin keeps 0.7 * 10 from being 6.999...
+        self.context.active = step + 1 < self.fraction * pipe.num_timesteps - 1e-6
+        return values if self.inner is None else self.inner(pipe, step, timestep, values)

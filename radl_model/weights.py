@@ -1,0 +1,108 @@
+"""Where weights are: a name or a path in, a folder or file on this machine out. Nothing is downloaded here."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from pathlib import Path
+
+from radl_bench.errors import MissingWeights
+
+PACKAGED = Path(__file__).parent / "weights"
+HUB = {"sd14": "CompVis/stable-diffusion-v1-4"}
+
+
+def resolve_base(model: str | Path) -> Path:
+    """Return the base model's pipeline folder, or a single safetensors file.
+
+    Args:
+        model: "mini" (comes with the package), "sd14" (the local hub cache), a folder, or a `.safetensors` file.
+
+    Raises:
+        MissingWeights: it is not on this machine; the sentence says what to run.
+    """
+    name = str(model)
+    if name == "mini":
+        return _pipeline_folder(PACKAGED / "mini" / "base", "The mini base model is not in this installation.")
+    if name in HUB:
+        return _from_hub_cache(name)
+    path = Path(name).expanduser()
+    if path.is_file() and path.suffix == ".safetensors":
+        return path
+    return _pipeline_folder(path, f"There is no model at {name}.")
+
+
+def resolve_adapter(model: str | Path, name: str, adapter: str | Path | None = None) -> Path:
+    """Return the folder of the adapter `name` ("radl") for a base model.
+
+    Args:
+        adapter: an explicit folder, which wins. Otherwise the mini model's adapters come with the package, and those of
+            a base folder are looked for inside it and beside it.
+
+    Raises:
+        MissingWeights: none is found.
+    """
+    if adapter is not None:
+        places = [Path(adapter).expanduser()]
+    elif str(model) == "mini":
+        places = [PACKAGED / "mini" / name]
+    else:
+        base = Path(model).expanduser()
+        places = [base / name, base.parent / name]
+    for place in places:
+        if (place / "config.json").is_file():
+            return place
+    where = " or ".join(str(p) for p in places)
+    raise MissingWeights(
+        f"No '{name}' adapter for the model '{model}' at {where}. Give its folder with --set adapter=PATH, "
+        "or train one with `radl-train adapter`."
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def weights_sha256(*places: Path) -> str:
+    """One sha256 over the names and contents of all safetensors files under `places`, in a fixed order."""
+    total = hashlib.sha256()
+    for place in places:
+        files = [place] if place.is_file() else sorted(place.rglob("*.safetensors"))
+        for file in files:
+            total.update(f"{file.relative_to(place) if place.is_dir() else file.name} {_file_sha256(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _file_sha256(file: Path) -> str:
+    # The hub cache stores large files under their own sha256; reading gigabytes again would only repeat it.
+    blob = file.resolve()
+    if blob.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        return blob.name
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _pipeline_folder(path: Path, absent: str) -> Path:
+    if (path / "model_index.json").is_file():
+        return path
+    raise MissingWeights(
+        f"{absent} Expected a diffusers pipeline folder (with model_index.json) or a .safetensors file; give one with "
+        "--model PATH."
+    )
+
+
+def _from_hub_cache(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(HUB[name], local_files_only=True))
+    except LocalEntryNotFoundError:
+        folder = Path()
+    if (folder / "model_index.json").is_file() and any((folder / "unet").glob("*")):
+        return folder
+    raise MissingWeights(
+        f"The weights of {HUB[name]} are not on this machine. Run `hf download {HUB[name]}`, or give a local copy with "
+        "--model PATH."
+    )

@@ -1,0 +1,165 @@
+"""The adapter on disk, on and off a UNet, and its training step."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from tiny import tiny_text_encoder, tiny_unet, wake
+
+from radl_bench.errors import BadInput, MissingWeights, UsageError
+from radl_model.adapter import FusionAdapter
+from radl_model.checkpoint import load_adapter, save_adapter
+from radl_model.config import FusionConfig
+from radl_model.train.adapter import AdapterBatch, TextBank, adapter_loss, target_of
+
+CONFIG = FusionConfig(position_hidden=16, mask_mode="area", active_fraction=0.4)
+
+
+def make(unet):
+    adapter = FusionAdapter.from_unet(unet, CONFIG)
+    wake(adapter)
+    return adapter
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_round_trip(tmp_path, half):
+    adapter = make(tiny_unet())
+    save_adapter(adapter, tmp_path, half=half)
+    loaded = load_adapter(tmp_path)
+    assert loaded.fusion_config == CONFIG
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    for (name, a), (_, b) in zip(adapter.named_parameters(), loaded.named_parameters(), strict=True):
+        assert torch.allclose(a, b, atol=0, rtol=1e-3 if half else 0), name
+    assert {p.dtype for p in adapter.parameters()} == {torch.float32}
+
+
+def test_attach_and_detach_leave_the_unet_as_it_was():
+    unet = tiny_unet()
+    before = dict(unet.attn_processors)
+    adapter = make(unet)
+    adapter.attach(unet)
+    adapter.attach(unet)
+    changed = [name for name, p in unet.attn_processors.items() if p is not before[name]]
+    assert sorted(changed) == sorted(f"{name}.processor" for name, _ in adapter.named_layers())
+    adapter.detach(unet)
+    assert all(p is before[name] for name, p in unet.attn_processors.items())
+    assert not any("instance" in key for key in unet.state_dict())
+
+
+def test_another_base_is_refused():
+    adapter = make(tiny_unet())
+    with pytest.raises(UsageError, match="was made for"):
+        adapter.attach(tiny_unet(block_out_channels=(64, 64)))
+    with pytest.raises(UsageError, match="does not have"):
+        adapter.attach(tiny_unet(layers_per_block=0, up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")))
+
+
+def test_damage_is_a_sentence(tmp_path):
+    with pytest.raises(MissingWeights, match=r"config\.json is missing"):
+        load_adapter(tmp_path)
+    save_adapter(make(tiny_unet()), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["fusion"]["enhancement"] = "none"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadInput, match="unknown weight"):
+        load_adapter(tmp_path)
+    (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(b"short")
+    with pytest.raises(BadInput, match="cannot be read"):
+        load_adapter(tmp_path)
+
+
+def batch_of(seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    ids = lambda *shape: torch.randint(1, 400, (*shape, 8), generator=rng)  # noqa: E731
+    corner = torch.rand(2, 3, 2, generator=rng) * 0.4
+    return AdapterBatch(
+        latents=torch.randn(2, 4, 16, 16, generator=rng),
+        prompt_ids=ids(2),
+        phrase_ids=ids(2, 3),
+        boxes=torch.cat([corner, corner + 0.4], -1),
+        valid=torch.tensor([[True, True, False], [True, True, True]]),
+        verb_ids=ids(2),
+        verb_valid=torch.tensor([True, False]),
+    )
+
+
+@pytest.fixture
+def training():
+    unet = tiny_unet().requires_grad_(False)
+    adapter = FusionAdapter.from_unet(unet, CONFIG)
+    adapter.attach(unet)
+    return unet, adapter, TextBank(tiny_text_encoder())
+
+
+def scheduler(kind="v_prediction"):
+    return DDPMScheduler(beta_schedule="scaled_linear", prediction_type=kind)
+
+
+def loss_of(training, seed=0, kind="v_prediction", **extra):
+    unet, adapter, texts = training
+    rng = torch.Generator().manual_seed(seed)
+    return adapter_loss(unet, adapter, batch_of(), scheduler(kind), rng, texts=texts, **extra)
+
+
+def test_the_loss_depends_on_batch_and_rng_alone(training):
+    first, again, other = (loss_of(training, seed).item() for seed in (0, 0, 1))
+    assert first == again != other
+    assert training[1].holder.context is None
+
+
+def test_a_few_steps_teach_the_adapter_and_nothing_else(training):
+    unet, adapter, _ = training
+    frozen = {k: v.clone() for k, v in unet.state_dict().items()}
+    optimizer = torch.optim.AdamW(adapter.parameters(), 5e-3)
+    losses = []
+    for _ in range(5):
+        loss = loss_of(training)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 1e-3
+    assert all(torch.equal(v, frozen[k]) for k, v in unet.state_dict().items())
+
+
+def test_the_target_is_what_the_base_predicts():
+    x, noise, t = torch.randn(2, 4, 2, 2), torch.randn(2, 4, 2, 2), torch.tensor([10, 900])
+    assert torch.equal(target_of(scheduler("epsilon"), x, noise, t), noise)
+    a = scheduler().alphas_cumprod[t].view(2, 1, 1, 1)
+    assert torch.allclose(target_of(scheduler(), x, noise, t), a.sqrt() * noise - (1 - a).sqrt() * x, atol=1e-5)
+
+
+def test_dropping_every_phrase_is_the_frozen_loss(training):
+    dropped = loss_of(training, phrase_dropout=1.1)
+    assert not dropped.requires_grad
+    assert dropped.item() != loss_of(training).item()
+
+
+def test_late_timesteps_only(training):
+    seen = []
+    hook = training[0].register_forward_pre_hook(lambda _, args: seen.append(args[1]))
+    for seed in range(3):
+        loss_of(training, seed, first_timestep=900)
+    hook.remove()
+    assert torch.cat(seen).min() >= 900
+
+
+def test_the_bank_remembers_what_the_encoder_says():
+    encoder = tiny_text_encoder()
+    bank = TextBank(encoder)
+    ids = torch.randint(1, 400, (4, 8))
+    ids[2] = ids[0]
+    calls = []
+    hook = encoder.register_forward_hook(lambda _m, args, _o: calls.append(len(args[0])))
+    states, pooled = bank.remembered(ids)
+    again, _ = bank.remembered(ids)
+    hook.remove()
+    assert calls == [3]
+    assert torch.equal(states, again)
+    with torch.no_grad():
+        direct = encoder(ids)
+    assert torch.allclose(states, direct.last_hidden_state, atol=1e-6)
+    assert torch.allclose(pooled, direct.pooler_output, atol=1e-6)
