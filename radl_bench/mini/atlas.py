@@ -7,7 +7,7 @@ benchmark's own colour rule holds on nearly every pixel of it.
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import cv2
@@ -69,7 +69,7 @@ def _recolour(tile: NDArray[np.uint8], color: str) -> NDArray[np.uint8]:
     return np.dstack([rgb, tile[..., 3]]).astype(np.uint8)
 
 
-@lru_cache(maxsize=None)
+@cache
 def sprite(category: str, color: str | None = None) -> NDArray[np.uint8]:
     """Return the sprite of a class, uint8 RGBA [128, 128, 4]; in its own colours when `color` is None.
 

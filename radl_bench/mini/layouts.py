@@ -119,9 +119,7 @@ class LayoutSampler:
         subject_box, object_box, predicate = make()
         pair = (self._instance(subject_box), self._instance(object_box))
         prompt = f"{rng.choice(['a photo of ', ''])}{pair[0].phrase} {predicate} {pair[1].phrase}"
-        return Sample(
-            f"train-{rng.integers(1 << 62)}", prompt, pair, (Relation(0, predicate, 1),), verbs=predicate
-        )
+        return Sample(f"train-{rng.integers(1 << 62)}", prompt, pair, (Relation(0, predicate, 1),), verbs=predicate)
 
     def _on(self) -> tuple[Box, Box, str]:
         rng = self.rng

@@ -34,6 +34,13 @@ def build(width: int = 64, latent_channels: int = LATENT_CHANNELS) -> Autoencode
     ).to(memory_format=torch.channels_last)
 
 
+def resume_decoder(folder: Path) -> AutoencoderTiny:
+    """Load an autoencoder and freeze its encoder: latents, and the models trained on them, stay as they are."""
+    vae = AutoencoderTiny.from_pretrained(folder).to(memory_format=torch.channels_last)
+    vae.encoder.requires_grad_(False)
+    return vae
+
+
 def to_tensor(images: NDArray[np.uint8]) -> torch.Tensor:
     """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [-1, 1], channels last in memory."""
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1

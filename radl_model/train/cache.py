@@ -30,7 +30,9 @@ def _encode(vae: AutoencoderTiny, scenes: list[np.ndarray]) -> torch.Tensor:
         return vae.encoder(to_tensor(np.stack(scenes))).half()
 
 
-def write_shard(index: int, folder: Path, vae_folder: Path, size: int, seed: int, level_weights: Sequence[float]) -> None:
+def write_shard(
+    index: int, folder: Path, vae_folder: Path, size: int, seed: int, level_weights: Sequence[float]
+) -> None:
     """Write shard `index` unless it is there: `size` scenes as float16 latents [size, 16, 16, 16] and JSON lines."""
     target = folder / f"latents-{index:03d}.safetensors"
     if target.exists():
@@ -42,7 +44,9 @@ def write_shard(index: int, folder: Path, vae_folder: Path, size: int, seed: int
     parts = []
     for start in range(0, size, BATCH):
         chunk = samples[start : start + BATCH]
-        parts.append(_encode(vae, [render(s, seed * 10_000_000 + index * size + start + i) for i, s in enumerate(chunk)]))
+        parts.append(
+            _encode(vae, [render(s, seed * 10_000_000 + index * size + start + i) for i, s in enumerate(chunk)])
+        )
     (folder / f"latents-{index:03d}.jsonl").write_bytes(samples_bytes(samples))
     temporary = target.with_suffix(".tmp")
     save_file({"latents": torch.cat(parts).contiguous()}, temporary)
@@ -54,9 +58,7 @@ def write_shards(
 ) -> None:
     """Write the shards that are missing, one process a core."""
     folder.mkdir(parents=True, exist_ok=True)
-    work = partial(
-        write_shard, folder=folder, vae_folder=vae_folder, size=size, seed=seed, level_weights=level_weights
-    )
+    work = partial(write_shard, folder=folder, vae_folder=vae_folder, size=size, seed=seed, level_weights=level_weights)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for index, _ in enumerate(pool.map(work, range(shards))):
             print(f"shard {index + 1} of {shards}", flush=True)

@@ -12,12 +12,17 @@ from radl_model.train.loop import Loop, LoopConfig
 
 
 def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
-    """Train the autoencoder; leaves `vae/` in diffusers format."""
+    """Train the autoencoder, or (with `vae_folder`) only its decoder; leaves `vae/` in diffusers format."""
     from radl_model.train import autoencoder as stage
 
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig(**settings["loop"])
-    module = stage.AutoencoderLoss(stage.build(**settings.get("model", {})))
+    vae = (
+        stage.resume_decoder(Path(settings["vae_folder"]))
+        if "vae_folder" in settings
+        else stage.build(**settings["model"])
+    )
+    module = stage.AutoencoderLoss(vae)
     batch = partial(stage.make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 1))
     loop = Loop(module, batch, stage.loss_fn, config, out, partial(stage.on_sample, out))
     loop.resume()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import open_clip
@@ -16,8 +17,8 @@ from radl_bench.types import COLORS
 MAX_LENGTH = 48
 MERGES = 4000
 _WORDS = (
-    "a an the photo picture of there is and on top resting sitting leaning against facing looking at chasing left right "
-    "above below under next to between behind front with one two three four five six"
+    "a an the photo picture of there is and on top resting sitting leaning against facing looking at chasing left "
+    "right above below under next to between behind front with one two three four five six"
 )
 
 
@@ -32,7 +33,7 @@ def _merges_of(word: str, ranks: dict[tuple[str, ...], int]) -> set[int]:
     """The ranks of the merges that byte-pair encoding applies to a word."""
     pieces, used = [*word[:-1], word[-1] + "</w>"], set()
     while len(pieces) > 1:
-        pairs = [(ranks.get((a, b), len(ranks)), i) for i, (a, b) in enumerate(zip(pieces, pieces[1:], strict=False))]
+        pairs = [(ranks.get((a, b), len(ranks)), i) for i, (a, b) in enumerate(pairwise(pieces))]
         rank, i = min(pairs)
         if rank == len(ranks):
             break
