@@ -18,8 +18,8 @@ from radl_bench.files import replace_file, temporary_name
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_COMPRESSION = 3
-"""zlib level of the PNGs: half the time of the default 6 at the same size, on diffusion images of 512 x 512 pixels."""
+_COMPRESSION = 2
+"""zlib level of the PNGs: a third of the time of the default 6 and 2 % larger, on diffusion images of 512 x 512."""
 
 
 @dataclass(frozen=True)

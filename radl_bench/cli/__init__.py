@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 import traceback
@@ -14,7 +13,9 @@ from radl_bench import __version__
 from radl_bench.errors import RadlBenchError
 
 COMMANDS = ("generate", "score", "report", "demo", "ls", "doctor", "data")
-EPILOG = "Exit codes: 0 done, 1 some images failed, 2 a mistake in the call, 3 something is missing."
+EPILOG = (
+    "Exit codes: 0 done, 1 some images failed, 2 a mistake in the call, 3 something is missing, 130 stopped by hand."
+)
 
 
 def build_app() -> typer.Typer:
@@ -30,8 +31,6 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_options)
     for name in COMMANDS:
-        if importlib.util.find_spec(f"radl_bench.cli.{name}") is None:
-            continue
         command = getattr(importlib.import_module(f"radl_bench.cli.{name}"), name)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
