@@ -74,7 +74,10 @@ def average_precision(images: list[PooledImage]) -> tuple[float, float, float]:
 
     names = sorted({c for image in images for c in (*image.wanted, *image.found)})
     label = {name: n for n, name in enumerate(names)}
-    metric = MeanAveragePrecision(backend="faster_coco_eval", max_detection_thresholds=[1, 10, 100])
+    # its own thresholds are float32, and a recall of exactly .7 would fall on the other side
+    metric = MeanAveragePrecision(
+        iou_thresholds=THRESHOLDS.tolist(), rec_thresholds=_RECALLS.tolist(), backend="faster_coco_eval"
+    )
     metric.warn_on_many_detections = False
     for image in images:
         found = {c: b.boxes for c, b in image.found.items()}
@@ -123,7 +126,7 @@ def weighted_ap(tables: list[ClassTable], counts: np.ndarray) -> np.ndarray:
         wanted = counts @ table.wanted
         present = wanted > 0
         classes += present
-        step = max(1, _CHUNK // max(1, table.right.size))
+        step = max(1, _CHUNK // max(1, len(table.sample)))
         for start in range(0, len(counts), step):
             rows = slice(start, start + step)
             weight = counts[rows][:, table.sample]
@@ -134,16 +137,24 @@ def weighted_ap(tables: list[ClassTable], counts: np.ndarray) -> np.ndarray:
 
 def _interpolated(weight: np.ndarray, right: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Return float [R, 10]: precision interpolated at 101 recalls, for weights [R, D] and `right` [10, D]."""
-    if weight.shape[1] == 0:
-        return np.zeros((len(weight), len(right)))
-    hits = np.cumsum(weight[:, None, :] * right, axis=2)
-    seen = np.cumsum(weight, axis=1)[:, None, :]
-    precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
-    envelope = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]
-    # a point answers for the recalls between the point before it and its own; the 1e-9 takes up rounding of k/100
-    reached = np.floor(hits / wanted[:, None, None] * 100.0 + 1e-9) + 1.0
-    reached[..., 1:] -= reached[..., :-1].copy()
-    return (reached * envelope).sum(axis=2) / len(_RECALLS)
+    out = np.zeros((len(weight), len(right)))
+    seen = np.cumsum(weight, axis=1)
+    for column, row in enumerate(right):
+        at = np.flatnonzero(row)  # recall grows and the envelope turns at right detections only
+        if len(at) == 0:
+            continue
+        hits, among = np.cumsum(weight[:, at], axis=1), seen[:, at]
+        precision = np.divide(hits, among, out=np.zeros_like(hits), where=among > 0)
+        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        reached = _reached(hits / wanted[:, None])
+        out[:, column] = (np.diff(reached, axis=1, prepend=0) * envelope).sum(axis=1) / len(_RECALLS)
+    return out
+
+
+def _reached(recall: np.ndarray) -> np.ndarray:
+    """Return how many of the 101 recalls are at most `recall`, comparing the floats as COCOeval does."""
+    below = np.floor(recall * 100.0 + 1e-9).astype(np.intp)
+    return below + (_RECALLS[below] <= recall)
 
 
 def _class_tables(images: list[PooledImage], samples: dict[str, int]) -> Iterator[ClassTable]:
