@@ -1,0 +1,151 @@
+"""The training loop and the first stages, on sizes of a few seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from torch import nn
+
+from radl_bench.errors import MissingData, UsageError
+from radl_bench.mini.atlas import CATEGORIES
+from radl_bench.types import COLORS
+from radl_model.train import autoencoder, base, cache, cli
+from radl_model.train.loop import Loop, LoopConfig, lr_factor
+from radl_model.train.text import MAX_LENGTH, build_tokenizer, token_ids
+
+CONFIG = LoopConfig(steps=8, batch_size=4, lr=1e-2, warmup=2, decay=3, precision="no", log_every=1)
+
+
+def line_loop(out: Path, config: LoopConfig = CONFIG) -> Loop:
+    """A line fitted to y = 3x, with noise from the loop's own generator."""
+    torch.manual_seed(0)
+
+    def make_batch(step: int) -> torch.Tensor:
+        return torch.linspace(-1, 1, 4)[:, None] + step / 10
+
+    def loss(module: nn.Module, x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        return (module(x) - 3 * x + 0.1 * torch.randn(x.shape, generator=rng)).square().mean()
+
+    return Loop(nn.Linear(1, 1), make_batch, loss, config, out)
+
+
+def weights(loop: Loop) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in loop.parameters] + [p.clone() for p in loop.ema.shadow_params]
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path):
+    whole = line_loop(tmp_path / "whole")
+    whole.run()
+    first = line_loop(tmp_path / "parts")
+    first.run(minutes=0)  # one step, then out of time
+    assert first.step == 1
+    second = line_loop(tmp_path / "parts")
+    assert second.resume()
+    second.run()
+    assert second.step == 8
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(second), strict=True))
+
+
+def test_the_log_has_a_row_a_step_and_the_loss_falls(tmp_path):
+    line_loop(
+        tmp_path, LoopConfig(steps=300, batch_size=4, lr=1e-1, warmup=5, decay=50, precision="no", log_every=1)
+    ).run()
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows] == list(range(1, 301))
+    assert rows[-1]["loss"] < rows[0]["loss"] / 20
+
+
+def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
+    loop = line_loop(tmp_path)
+    loop.loss_fn = lambda module, x, rng: module(x).sum() * float("nan")
+    with pytest.raises(FloatingPointError, match="step 0"):
+        loop.run()
+
+
+def test_learning_rate_warms_up_stays_and_decays():
+    config = LoopConfig(steps=100, batch_size=1, lr=1.0, warmup=10, decay=20)
+    factors = [lr_factor(step, config) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert all(f == 1 for f in factors[10:80])
+    assert factors[-1] == pytest.approx(0.05)
+    assert factors == sorted(factors[:10]) + factors[10:80] + sorted(factors[80:], reverse=True)
+
+
+def test_the_cut_down_tokenizer_splits_the_world_as_clip_does():
+    tokenizer, clip = build_tokenizer(), open_clip.SimpleTokenizer()
+    for words in [*CATEGORIES, *COLORS, "a photo of a red fire hydrant and a blue wine glass"]:
+        assert tokenizer.tokenize(words) == [clip.decoder[i] for i in clip.encode(words)]
+    ids = token_ids(tokenizer, ["", "zzyzx, naïve 猫", " ".join(["refrigerator"] * 90)])
+    assert ids.shape == (3, MAX_LENGTH)
+    assert tokenizer.decode(ids[1], skip_special_tokens=True).replace(" ", "") == "zzyzx,naïve猫"
+    assert ids[0, 0] == tokenizer.bos_token_id
+    assert ids[2, -1] == tokenizer.eos_token_id
+
+
+def test_autoencoder_batches_are_fresh_and_repeatable():
+    a, b, c = (autoencoder.make_batch(step, 6) for step in (0, 0, 1))
+    assert a.shape == (6, 3, 64, 64)
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert a.abs().max() <= 1
+
+
+def test_a_frozen_encoder_gets_no_gradient(tmp_path):
+    autoencoder.build(width=8, latent_channels=4).save_pretrained(tmp_path)
+    vae = autoencoder.resume_decoder(tmp_path)
+    assert not any(p.requires_grad for p in vae.encoder.parameters())
+    assert all(p.requires_grad for p in vae.decoder.parameters())
+
+
+@pytest.fixture
+def shards(tmp_path) -> Path:
+    autoencoder.build(width=8).save_pretrained(tmp_path / "vae")
+    folder = tmp_path / "latents"
+    folder.mkdir()
+    for index in range(2):
+        cache.write_shard(index, folder, tmp_path / "vae", size=5, seed=3, level_weights=(1, 1))
+    return folder
+
+
+def test_shards_hold_what_they_show_and_are_written_once(shards, tmp_path):
+    pool = cache.LatentPool(shards)
+    assert pool.latents.shape == (10, 16, 16, 16)
+    assert len({s.id for s in pool.samples}) == 10
+    assert sorted(pool.draw(0, 10, seed=1)) == list(range(10))
+    stamp = (shards / "latents-000.safetensors").stat().st_mtime_ns
+    cache.write_shard(0, shards, tmp_path / "vae", size=5, seed=3, level_weights=(1, 1))
+    assert (shards / "latents-000.safetensors").stat().st_mtime_ns == stamp
+    with pytest.raises(MissingData, match="radl-train cache"):
+        cache.LatentPool(tmp_path / "vae")
+
+
+def test_the_base_loss_reaches_every_parameter_and_the_folder_loads(shards, tmp_path):
+    from diffusers import StableDiffusionPipeline
+
+    torch.manual_seed(0)
+    module, tokenizer = base.build({"channels": [32, 64]})
+    training = base.BaseTraining(cache.LatentPool(shards), tokenizer, batch_size=4, seed=0)
+    loss = training.loss(module, training.make_batch(0), torch.Generator().manual_seed(0))
+    loss.backward()
+    assert 0.2 < loss.item() < 5
+    assert not [n for n, p in module.named_parameters() if p.grad is None]
+    base.on_sample(tmp_path, tokenizer, tmp_path / "vae", module, step=1)
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "base")
+    assert {p.dtype for p in (pipe.unet, pipe.text_encoder, pipe.vae)} == {torch.float32}
+    pipe.set_progress_bar_config(disable=True)
+    assert pipe("a red car", num_inference_steps=2).images[0].size == (128, 128)
+    assert (tmp_path / "sheet-000001.png").exists()
+
+
+def test_bad_stage_and_config_are_sentences(tmp_path):
+    with pytest.raises(UsageError, match="Did you mean 'base'"):
+        cli.train("bsae", tmp_path)
+    with pytest.raises(MissingData, match="No training config"):
+        cli.train("base", tmp_path, config=tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("steps = = 3")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        cli.train("base", tmp_path, config=tmp_path / "bad.toml")
