@@ -6,6 +6,8 @@ benchmark: an empty box can never pass the colour rule by its background.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +49,8 @@ def _pose(tile: NDArray[np.uint8], predicate: str, mirror: bool) -> NDArray[np.u
     turn = cv2.getRotationMatrix2D((side / 2, side / 2), 18 if mirror else -18, 0.82)
     turned = cv2.warpAffine(np.ascontiguousarray(tile), turn, (side, side))
     rows, columns = np.nonzero(turned[..., 3] > 64)
-    return turned[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    tight: NDArray[np.uint8] = turned[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].astype(np.uint8)
+    return tight
 
 
 def _paste(image: NDArray[np.float32], tile: NDArray[np.uint8], box: tuple[float, ...]) -> tuple[slice, slice, Mask]:
@@ -57,7 +60,7 @@ def _paste(image: NDArray[np.float32], tile: NDArray[np.uint8], box: tuple[float
     x0, y0 = min(x0, size - 2), min(y0, size - 2)
     width, height = max(x1 - x0, 2), max(y1 - y0, 2)
     # Premultiplied, or the transparent surroundings would bleed into the outline.
-    scaled = tile.astype(np.float32) / 255
+    scaled: NDArray[Any] = tile.astype(np.float32) / 255
     scaled[..., :3] *= scaled[..., 3:]
     scaled = cv2.resize(scaled, (width, height), interpolation=cv2.INTER_AREA)
     region = image[y0 : y0 + height, x0 : x0 + width]

@@ -58,7 +58,7 @@ def make_batch(step: int, batch_size: int, seed: int = 1) -> torch.Tensor:
     """Return [batch_size, 3, 64, 64] crops of fresh scenes; two crops of each scene."""
     rng = np.random.default_rng((seed, step))
     layouts = LayoutSampler(int(rng.integers(1 << 31)))
-    crops = []
+    crops: list[NDArray[np.uint8]] = []
     while len(crops) < batch_size:
         sample = layouts.sample()
         image = render(sample, int(rng.integers(1 << 31)))

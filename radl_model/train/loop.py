@@ -19,7 +19,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 
 Batch = Any
-LossFn = Callable[[nn.Module, Batch, torch.Generator], torch.Tensor]
+LossFn = Callable[[Any, Batch, torch.Generator], torch.Tensor]
 
 
 @dataclass(frozen=True)
