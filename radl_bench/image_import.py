@@ -111,11 +111,13 @@ def _key(stem: str, known: set[str]) -> ImageKey | None:
 def _by_table(folder: Path, table: Path, benchmark: Benchmark) -> tuple[dict[ImageKey, Path], list[str]]:
     known = {sample.id for sample in benchmark.samples}
     files: dict[ImageKey, Path] = {}
+    given: set[ImageKey] = set()
     absent = []
     for number, row in _read_table(table):
         key, file = _entry(row, folder, known, f"{table}, line {number}")
-        if key in files:
+        if key in given:
             raise BadInput(f"{table}, line {number}: image {key[1]} of '{key[0]}' was given before.")
+        given.add(key)
         if file.is_file():
             files[key] = file
         else:

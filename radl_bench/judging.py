@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from radl_bench.errors import UsageError
+from radl_bench.errors import RadlBenchError, UsageError
 from radl_bench.evidence import Evidence, batches
 from radl_bench.metrics import View
 from radl_bench.picture import Picture
 from radl_bench.protocol import Match, Protocol, match_instances, suppress
-from radl_bench.registry import resolve
+from radl_bench.registry import describe_error, resolve
 
 CHUNK = 64
 """Pictures held at once."""
@@ -48,8 +48,15 @@ def make_judges(detector: str, segmenter: str | None, encoder: str, device: str 
 
 def _make(kind: str, name: str, methods: tuple[str, ...], device: str | None) -> Any:
     factory = resolve(f"{kind}s", name)
+    if not callable(factory):
+        raise UsageError(f"The {kind} '{name}' is no class.")
     takes_device = device is not None and "device" in inspect.signature(factory).parameters
-    judge = factory(device=device) if takes_device else factory()
+    try:
+        judge = factory(device=device) if takes_device else factory()
+    except RadlBenchError:
+        raise
+    except Exception as error:
+        raise UsageError(f"The {kind} '{name}' cannot be made: {describe_error(error)}.") from error
     lacking = [m for m in methods if not callable(getattr(judge, m, None))]
     if lacking or not isinstance(getattr(judge, "signature", None), str):
         raise UsageError(f"The {kind} '{name}' has no {lacking[0] + '()' if lacking else 'signature: str'}.")
