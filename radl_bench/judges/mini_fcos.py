@@ -92,6 +92,8 @@ class Head(FCOSHead):
             for layer in branch:
                 if isinstance(layer, nn.Conv2d):
                     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        # Distances leave through a ReLU: started at zero, as in torchvision, one of the four edges may never wake up.
+        nn.init.constant_(self.regression_head.bbox_reg.bias, 4.0)
 
     def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
         """See `FCOSHead.forward`."""
