@@ -33,11 +33,11 @@ def load_adapter(folder: str | Path, unet: Any = None) -> FusionAdapter:
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise MissingWeights(f"There is no adapter at {folder}: config.json is missing.")
+    if not any(folder.glob("*.safetensors")):
+        raise MissingWeights(f"There is no adapter at {folder}: its safetensors file is missing.")
     try:
         adapter, report = FusionAdapter.from_pretrained(str(folder), output_loading_info=True, use_safetensors=True)
-    except OSError as error:
-        raise MissingWeights(f"The adapter at {folder} has no safetensors weights: {_first_line(error)}") from error
-    except (TypeError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, TypeError, KeyError, ValueError, RuntimeError) as error:
         raise BadInput(f"The adapter at {folder} cannot be read: {_first_line(error)}") from error
     for problem, keys in (("lacks", report["missing_keys"]), ("has the unknown", report["unexpected_keys"])):
         if keys:

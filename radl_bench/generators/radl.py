@@ -18,7 +18,7 @@ class RadlGenerator(StableDiffusionGenerator):
         device: as there.
         adapter: folder of the adapter; the one that belongs to the model when None.
         active_fraction: share of the steps with layout control; the adapter's own when None.
-        settings: all further settings of `StableDiffusionGenerator`.
+        num_inference_steps, ..., exact: settings of `StableDiffusionGenerator`.
 
     Raises:
         MissingWeights: base or adapter is not on this machine.
@@ -40,12 +40,13 @@ class RadlGenerator(StableDiffusionGenerator):
         negative_prompt: str | None = None,
         max_batch: int | None = None,
         dtype: str = "float32",
+        exact: bool | str | None = None,
     ) -> None:
         from radl_model.weights import resolve_adapter
 
         self.adapter = resolve_adapter(model, self.adapter_name, adapter)
         super().__init__(
-            model, device, num_inference_steps, guidance_scale, scheduler, negative_prompt, max_batch, dtype
+            model, device, num_inference_steps, guidance_scale, scheduler, negative_prompt, max_batch, dtype, exact
         )
         self.pipe.adapter.attach(self.pipe.unet)
         own = self.pipe.adapter.fusion_config
