@@ -69,7 +69,6 @@ class PrecisionPool:
 
 def average_precision(images: list[PooledImage]) -> tuple[float, float, float]:
     """Return AP (mean over IoU .50:.05:.95), AP50 and AP75 of the pooled boxes, by torchmetrics; NaN without boxes."""
-    import torch
     from torchmetrics.detection import MeanAveragePrecision
 
     names = sorted({c for image in images for c in (*image.wanted, *image.found)})
@@ -79,15 +78,18 @@ def average_precision(images: list[PooledImage]) -> tuple[float, float, float]:
         iou_thresholds=THRESHOLDS.tolist(), rec_thresholds=_RECALLS.tolist(), backend="faster_coco_eval"
     )
     metric.warn_on_many_detections = False
-    for image in images:
-        found = {c: b.boxes for c, b in image.found.items()}
-        scores = np.concatenate([np.zeros(0), *(b.scores for b in image.found.values())])
-        prediction = {**_labelled(found, label), "scores": torch.from_numpy(scores)}
-        metric.update([prediction], [_labelled(image.wanted, label)])
+    metric.update([_prediction(i, label) for i in images], [_labelled(i.wanted, label) for i in images])
     result = metric.compute() if images else {"map": -1.0, "map_50": -1.0, "map_75": -1.0}
     values = [float(result[key]) for key in ("map", "map_50", "map_75")]
     ap, ap50, ap75 = (100.0 * v if v >= 0 else float("nan") for v in values)
     return ap, ap50, ap75
+
+
+def _prediction(image: PooledImage, label: dict[str, int]) -> dict:
+    import torch
+
+    scores = np.concatenate([np.zeros(0), *(b.scores for b in image.found.values())])
+    return {**_labelled({c: b.boxes for c, b in image.found.items()}, label), "scores": torch.from_numpy(scores)}
 
 
 def _labelled(boxes: dict[str, np.ndarray], label: dict[str, int]) -> dict:
@@ -158,19 +160,22 @@ def _reached(recall: np.ndarray) -> np.ndarray:
 
 
 def _class_tables(images: list[PooledImage], samples: dict[str, int]) -> Iterator[ClassTable]:
-    for category in sorted({c for image in images for c in image.wanted}):
-        wanted = np.zeros(len(samples))
-        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        for image in images:
-            boxes = image.wanted.get(category, np.zeros((0, 4)))
-            wanted[samples[image.sample]] += len(boxes)
-            found = image.found.get(category)
-            if found is not None:
-                found = _strongest(found)
-                parts.append((found.scores, np.full(len(found.scores), samples[image.sample]), matched(found, boxes)))
-        scores, sample, right = (np.concatenate(p, axis=-1) for p in zip(*parts, strict=True)) if parts else _NOTHING
+    wanted: dict[str, np.ndarray] = {}
+    parts: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    for image in images:
+        sample = samples[image.sample]
+        for category, boxes in image.wanted.items():
+            wanted.setdefault(category, np.zeros(len(samples)))[sample] += len(boxes)
+        for category, found in image.found.items():
+            strongest = _strongest(found)
+            right = matched(strongest, image.wanted.get(category, np.zeros((0, 4))))
+            part = (strongest.scores, np.full(len(strongest.scores), sample), right)
+            parts.setdefault(category, []).append(part)
+    for category in sorted(wanted):
+        lists = parts.get(category, [_NOTHING])
+        scores, sample_of, right = (np.concatenate(p, axis=-1) for p in zip(*lists, strict=True))
         order = np.argsort(-scores, kind="mergesort")
-        yield ClassTable(sample[order].astype(int), right[:, order], wanted)
+        yield ClassTable(sample_of[order].astype(int), right[:, order], wanted[category])
 
 
 _NOTHING = (np.zeros(0), np.zeros(0, int), np.zeros((len(THRESHOLDS), 0), bool))
@@ -185,13 +190,17 @@ def matched(found: Boxes, wanted: np.ndarray) -> np.ndarray:
     """Return bool [10, D]: which detections, by falling score, take a box at each IoU threshold (COCOeval's rule)."""
     overlap = box_iou(found.boxes, wanted)
     right = np.zeros((len(THRESHOLDS), len(found.scores)), bool)
-    for row, threshold in enumerate(THRESHOLDS):
-        free = np.ones(len(wanted), bool)
-        for n in range(len(found.scores)):
-            candidates = np.where(free, overlap[n], -1.0)
-            best = int(candidates.argmax()) if len(wanted) else -1
-            if best >= 0 and candidates[best] >= min(threshold, 1 - 1e-10):
-                free[best], right[row, n] = False, True
+    if len(wanted) == 0:
+        return right
+    free = np.ones((len(THRESHOLDS), len(wanted)), bool)
+    rows = np.arange(len(THRESHOLDS))
+    for n, row in enumerate(overlap):
+        if row.max() < THRESHOLDS[0]:
+            continue
+        candidates = np.where(free, row, -1.0)
+        best = candidates.argmax(axis=1)
+        right[:, n] = candidates[rows, best] >= np.minimum(THRESHOLDS, 1 - 1e-10)
+        free[rows[right[:, n]], best[right[:, n]]] = False
     return right
 
 
