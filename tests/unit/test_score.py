@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from radl_bench.benchmark import load_benchmark
-from radl_bench.errors import BadInput, MissingData, UsageError
+from radl_bench.cli import build_app
+from radl_bench.errors import BadInput, GenerationFailed, MissingData, UsageError
 from radl_bench.image_import import import_images
 from radl_bench.judges.detectors import OracleDetector
 from radl_bench.judges.segmenters import MiniSegmenter
@@ -268,3 +270,27 @@ def test_a_folder_without_our_pictures_is_a_sentence(tmp_path, benchmark) -> Non
         import_images(tmp_path / "nothing", benchmark, out=tmp_path / "runs")
     with pytest.raises(MissingData, match="Name them tiny-000_0"):
         import_images(tmp_path, benchmark, out=tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "sentence"),
+    [
+        ([], MissingData, "There is no run under"),
+        (["--images", "x"], UsageError, "--images needs --benchmark"),
+        (["--benchmark", "tiny"], UsageError, "belong to --images"),
+    ],
+)
+def test_command_line_mistakes(tmp_path, words, error, sentence) -> None:
+    result = CliRunner().invoke(build_app(), ["score", "--root", str(tmp_path / "none"), *words])
+    assert isinstance(result.exception, error)
+    assert sentence in str(result.exception)
+
+
+def test_the_command_imports_scores_and_names_what_is_missing(folder, tiny_benchmark, tmp_path) -> None:
+    words = ["score", "--images", str(folder), "--benchmark", str(tiny_benchmark), "--root", str(tmp_path / "runs")]
+    result = CliRunner().invoke(build_app(), [*words, "--detector", "oracle", "--encoder", "none", "--name", "theirs"])
+    assert isinstance(result.exception, GenerationFailed)
+    assert result.exception.exit_code == 1
+    assert "2 of 9 images" in str(result.exception)
+    assert "1 file (tiny-008_0) missing" in result.output
+    assert len(list((tmp_path / "runs" / "tiny" / "theirs").glob("*/scores/scores.json"))) == 1
