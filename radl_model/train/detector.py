@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from radl_bench.judges.mini_fcos import SIZE, build
 from radl_bench.mini.atlas import CATEGORIES
-from radl_bench.mini.layouts import LayoutSampler
+from radl_bench.mini.layouts import MIN_SIDE, LayoutSampler
 from radl_bench.mini.scenes import render, render_visible
 from radl_bench.types import Box, Sample
 from radl_model.train.augment import augment
@@ -27,16 +27,25 @@ Target = dict[str, Tensor]
 
 
 class CrowdedSampler(LayoutSampler):
-    """Layouts of which a share is piled up without any rule, as a part of COCO's are."""
+    """Layouts of which a share is piled up without any rule, in boxes of all sizes and shapes, as a part of COCO's."""
 
-    def __init__(self, seed: int, crowded: float = 0.35, **settings: Any) -> None:
+    def __init__(self, seed: int, crowded: float = 0.5, **settings: Any) -> None:
         super().__init__(seed, **settings)
         self.crowded = crowded
 
     def _boxes(self, level: int) -> list[Box]:
         if self.rng.random() < self.crowded:
-            return [self._box(level) for _ in range(level)]
+            return [self._any_box() for _ in range(level)]
         return super()._boxes(level)
+
+    def _any_box(self) -> Box:
+        """Long side log-uniform, the other shorter by up to six times."""
+        rng = self.rng
+        long = float(np.exp(rng.uniform(np.log(0.14), 0)))
+        short = max(long * float(np.exp(-np.abs(rng.normal(0, 0.7)))), MIN_SIDE, long / 6)
+        width, height = (long, short) if rng.random() < 0.45 else (short, long)
+        x, y = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
+        return (float(x), float(y), float(x + width), float(y + height))
 
 
 def target(sample: Sample, visible: NDArray[np.float64]) -> Target:
