@@ -45,6 +45,7 @@ class LayoutSampler:
         level_weights: relative frequency of 1, 2, ... instances.
         uncolored: share of instances without a colour word, drawn in natural colours.
         relations: share of the samples (of two and more instances) that state a relation.
+        whole: share of the single instances whose box is the whole picture but for a margin of 2..8 %.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class LayoutSampler:
         level_weights: tuple[float, ...] = (3, 2, 1.5, 1.2, 1.2, 1.2),
         uncolored: float = 0.05,
         relations: float = 0.12,
+        whole: float = 0.0,
     ) -> None:
         self.rng = np.random.default_rng(seed)
         weights = np.asarray(level_weights, float)
         self.level_weights = weights / weights.sum()
         self.uncolored = uncolored
         self.relations = relations
+        self.whole = whole
 
     def sample(self) -> Sample:
         """Return a new sample; ids count up from "train-0"."""
@@ -66,8 +69,14 @@ class LayoutSampler:
         level = 1 + int(rng.choice(len(self.level_weights), p=self.level_weights))
         if level >= 2 and rng.random() < self.relations:
             return self._related()
-        boxes = self._boxes(level)
+        # `and` keeps the sequence of a seed as it was: nothing is drawn where `whole` is 0.
+        filling = level == 1 and self.whole > 0 and rng.random() < self.whole
+        boxes = [self._whole()] if filling else self._boxes(level)
         return self._finish(tuple(self._instance(box) for box in boxes), ())
+
+    def _whole(self) -> Box:
+        left, top, right, bottom = self.rng.uniform(0.02, 0.08, 4)
+        return _box(left, top, 1 - right, 1 - bottom)
 
     def _side(self, level: int) -> float:
         """Long-tailed like the boxes of COCO: the median shrinks with the number of things."""

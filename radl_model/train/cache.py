@@ -31,7 +31,13 @@ def _encode(vae: AutoencoderTiny, scenes: list[np.ndarray]) -> torch.Tensor:
 
 
 def write_shard(
-    index: int, folder: Path, vae_folder: Path, size: int, seed: int, level_weights: Sequence[float]
+    index: int,
+    folder: Path,
+    vae_folder: Path,
+    size: int,
+    seed: int,
+    level_weights: Sequence[float],
+    whole: float = 0.0,
 ) -> None:
     """Write shard `index` unless it is there: `size` scenes as float16 latents [size, 16, 16, 16] and JSON lines."""
     target = folder / f"latents-{index:03d}.safetensors"
@@ -39,7 +45,7 @@ def write_shard(
         return
     torch.set_num_threads(1)
     vae = AutoencoderTiny.from_pretrained(vae_folder).to(memory_format=torch.channels_last).eval()
-    layouts = LayoutSampler(seed * 10_000 + index, level_weights=tuple(level_weights))
+    layouts = LayoutSampler(seed * 10_000 + index, level_weights=tuple(level_weights), whole=whole)
     samples = [layouts.sample() for _ in range(size)]
     parts = []
     for start in range(0, size, BATCH):
@@ -54,7 +60,14 @@ def write_shard(
 
 
 def write_shards(
-    folder: Path, vae_folder: Path, shards: int, size: int, seed: int, level_weights: Sequence[float], workers: int
+    folder: Path,
+    vae_folder: Path,
+    shards: int,
+    size: int,
+    seed: int,
+    level_weights: Sequence[float],
+    workers: int,
+    whole: float = 0.0,
 ) -> None:
     """Write the shards that are missing, one process a core."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,16 +78,19 @@ def write_shards(
 
 
 class LatentPool:
-    """All shards of a folder in memory: `latents` float16 [N, C, 16, 16] and `samples`.
+    """All shards of some folders in memory: `latents` float16 [N, C, 16, 16] and `samples`.
 
     Raises:
-        MissingData: the folder holds no shard.
+        MissingData: a folder holds no shard.
     """
 
-    def __init__(self, folder: Path) -> None:
-        files = sorted(folder.glob("latents-*.safetensors"))
-        if not files:
-            raise MissingData(f"No latent shards in {folder}. Run: radl-train cache --out {folder}.")
+    def __init__(self, *folders: Path) -> None:
+        files: list[Path] = []
+        for folder in folders:
+            found = sorted(folder.glob("latents-*.safetensors"))
+            if not found:
+                raise MissingData(f"No latent shards in {folder}. Run: radl-train cache --out {folder}.")
+            files += found
         self.latents = torch.cat([load_file(file)["latents"] for file in files])
         self.samples: list[Sample] = []
         for file in files:

@@ -119,3 +119,11 @@ def test_training_never_draws_a_benchmark_layout():
     known = {layout(s) for s in load_benchmark("coco-mig").samples}
     sampler = LayoutSampler(0)
     assert not any(layout(sampler.sample()) in known for _ in range(2000))
+
+
+def test_whole_pictures_are_a_choice_that_leaves_other_sequences_alone():
+    whole = LayoutSampler(3, level_weights=(1,), whole=1.0)
+    for _ in range(20):
+        x0, y0, x1, y1 = whole.sample().instances[0].box
+        assert max(x0, y0) <= 0.08
+        assert min(x1, y1) >= 0.92

@@ -133,7 +133,8 @@ def test_the_base_loss_reaches_every_parameter_and_the_folder_loads(shards, tmp_
     loss.backward()
     assert 0.2 < loss.item() < 5
     assert not [n for n, p in module.named_parameters() if p.grad is None]
-    base.on_sample(tmp_path, tokenizer, tmp_path / "vae", module, step=1)
+    measured = base.on_sample(tmp_path, tokenizer, tmp_path / "vae", training.pool, module, step=1)
+    assert set(measured) == {"wrong_class", "wrong_colour"}
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "base")
     assert {p.dtype for p in (pipe.unet, pipe.text_encoder, pipe.vae)} == {torch.float32}
     pipe.set_progress_bar_config(disable=True)
