@@ -1,0 +1,28 @@
+"""The weights that ship: small, in safetensors, each folder with a card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = [ROOT / "radl_model" / "weights", ROOT / "radl_bench" / "judges" / "weights"]
+FILES = [file for folder in FOLDERS for file in sorted(folder.rglob("*.safetensors"))]
+
+
+def test_all_weights_together_stay_small():
+    assert sum(file.stat().st_size for file in FILES) <= 60e6
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_weight_file_has_a_card_beside_or_above_it(file):
+    cards = [parent / "README.md" for parent in file.parents[:4] if (parent / "README.md").exists()]
+    assert cards
+    text = cards[0].read_text()
+    assert all(word in text for word in ("Training", "Figures", "Licence"))
+
+
+def test_no_pickles_are_shipped():
+    risky = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+    assert not [file for folder in FOLDERS for file in folder.rglob("*") if file.suffix in risky]
