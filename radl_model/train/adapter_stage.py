@@ -14,6 +14,7 @@ from torch import nn
 from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.types import Sample
 from radl_model.adapter import FusionAdapter
+from radl_model.checkpoint import save_adapter
 from radl_model.pipeline import RaDLPipeline
 from radl_model.train.adapter import AdapterBatch, TextBank, adapter_loss
 from radl_model.train.cache import LatentPool
@@ -127,6 +128,6 @@ def _grid(images: list[Image.Image], samples: list[Sample], columns: int = 8) ->
 
 
 def on_sample(out: Path, base: Path, module: AdaptedUNet, step: int) -> None:
-    """Write the adapter (float32 while training goes on) and a sample sheet."""
-    module.adapter.save_pretrained(out / "adapter", safe_serialization=True)
+    """Write the adapter as it ships (float16) and a sample sheet."""
+    save_adapter(module.adapter, out / "adapter")
     sheet(base, out / "adapter").save(out / f"sheet-{step:06d}.png")
