@@ -91,7 +91,12 @@ def _start(benchmark: Path, method: str, out: Path, log: Path) -> subprocess.Pop
     settings = ["--set", "delay=0.02", "--set", "batch=2", "--set", f"log={log}"]
     command = [*MAIN, "generate", str(benchmark), "--method", method, *settings, "--out", str(out)]
     return subprocess.Popen(
-        [*command, "--images-per-sample", "4"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--images-per-sample", "4"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts its background jobs deaf to Ctrl-C, and children inherit that: hear it here in any case.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
