@@ -151,12 +151,12 @@ def pipeline(module: TextToLatent, tokenizer: CLIPTokenizer, vae: AutoencoderTin
     return pipe
 
 
-def sheet(pipe: StableDiffusionPipeline, steps: int = 25, guidance: float = 4.0) -> Image.Image:
-    """Return the images of `SHEET_PROMPTS`, eight a row, seeds 0..15."""
+def sheet(pipe: StableDiffusionPipeline, side: int = 128, steps: int = 25, guidance: float = 4.0) -> Image.Image:
+    """Return the images of `SHEET_PROMPTS`, `side` pixels a side, eight a row, seeds 0..15."""
     generators = [torch.Generator().manual_seed(i) for i in range(len(SHEET_PROMPTS))]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         images = pipe(
-            list(SHEET_PROMPTS), num_inference_steps=steps, guidance_scale=guidance, generator=generators,
+            list(SHEET_PROMPTS), height=side, width=side, num_inference_steps=steps, guidance_scale=guidance, generator=generators,
             output_type="np",
         ).images  # fmt: skip
     rows = [np.hstack(list(images[i : i + 8])) for i in range(0, len(images), 8)]
@@ -170,13 +170,20 @@ def build(settings: dict[str, Any]) -> tuple[TextToLatent, CLIPTokenizer]:
     return TextToLatent(build_unet(tuple(settings["channels"])), text_encoder), tokenizer
 
 
+def load(folder: Path) -> TextToLatent:
+    """Return the module of a trained pipeline folder, in float32, to train it further."""
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32)
+    text_encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", torch_dtype=torch.float32)
+    return TextToLatent(unet.to(memory_format=torch.channels_last).train(), text_encoder.train())
+
+
 def on_sample(
     out: Path, tokenizer: CLIPTokenizer, vae_folder: Path, pool: LatentPool, module: TextToLatent, step: int
 ) -> dict[str, float]:
     """Write a sample sheet and the pipeline folder `out/base` (float16); return `sensitivity`."""
     vae = AutoencoderTiny.from_pretrained(vae_folder)
     module.eval()
-    sheet(pipeline(module, tokenizer, vae)).save(out / f"sheet-{step:06d}.png")
+    sheet(pipeline(module, tokenizer, vae), 8 * pool.latents.shape[-1]).save(out / f"sheet-{step:06d}.png")
     halves = [deepcopy(part).half() for part in (vae, module.text_encoder, module.unet)]
     saved = pipeline(TextToLatent(halves[2], halves[1]), tokenizer, halves[0])
     saved.save_pretrained(out / "base", safe_serialization=True)

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from radl_bench.errors import MissingData
 from radl_bench.importers import samples_bytes
 from radl_bench.mini.layouts import LayoutSampler
-from radl_bench.mini.scenes import render
+from radl_bench.mini.scenes import SIZE, render
 from radl_bench.samples import parse_samples
 from radl_bench.types import Sample
 from radl_model.train.autoencoder import to_tensor
@@ -38,8 +39,12 @@ def write_shard(
     seed: int,
     level_weights: Sequence[float],
     whole: float = 0.0,
+    pixels: int = SIZE,
 ) -> None:
-    """Write shard `index` unless it is there: `size` scenes as float16 latents [size, 16, 16, 16] and JSON lines."""
+    """Write shard `index` unless it is there: `size` scenes as float16 latents and JSON lines.
+
+    A scene of `pixels` pixels a side is [16, pixels / 8, pixels / 8].
+    """
     target = folder / f"latents-{index:03d}.safetensors"
     if target.exists():
         return
@@ -51,7 +56,7 @@ def write_shard(
     for start in range(0, size, BATCH):
         chunk = samples[start : start + BATCH]
         parts.append(
-            _encode(vae, [render(s, seed * 10_000_000 + index * size + start + i) for i, s in enumerate(chunk)])
+            _encode(vae, [render(s, seed * 10_000_000 + index * size + start + i, pixels) for i, s in enumerate(chunk)])
         )
     (folder / f"latents-{index:03d}.jsonl").write_bytes(samples_bytes(samples))
     temporary = target.with_suffix(".tmp")
@@ -67,11 +72,12 @@ def write_shards(
     seed: int,
     level_weights: Sequence[float],
     workers: int,
-    whole: float = 0.0,
+    **drawing: Any,
 ) -> None:
-    """Write the shards that are missing, one process a core."""
+    """Write the shards that are missing, one process a worker; `drawing`: `whole` and `pixels` of `write_shard`."""
     folder.mkdir(parents=True, exist_ok=True)
-    work = partial(write_shard, folder=folder, vae_folder=vae_folder, size=size, seed=seed, level_weights=level_weights)
+    options = {"size": size, "seed": seed, "level_weights": level_weights, **drawing}
+    work = partial(write_shard, folder=folder, vae_folder=vae_folder, **options)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for index, _ in enumerate(pool.map(work, range(shards))):
             print(f"shard {index + 1} of {shards}", flush=True)

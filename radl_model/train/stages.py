@@ -44,6 +44,8 @@ def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig(**settings["loop"])
     module, tokenizer = stage.build(settings["model"])
+    if "init_from" in settings:
+        module = stage.load(Path(settings["init_from"]))
     pool = LatentPool(*map(Path, settings["latents"]))
     training = stage.BaseTraining(pool, tokenizer, config.batch_size, settings.get("data_seed", 2))
     snapshot = partial(stage.on_sample, out, tokenizer, Path(settings["vae_folder"]), pool)
