@@ -7,6 +7,7 @@ penalty keeps every latent channel near zero mean and unit variance, so that `sc
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,10 +55,10 @@ def _crop(image: NDArray[np.uint8], sample: Sample, rng: np.random.Generator) ->
     return image[top : top + CROP, left : left + CROP]
 
 
-def make_batch(step: int, batch_size: int, seed: int = 1) -> torch.Tensor:
-    """Return [batch_size, 3, 64, 64] crops of fresh scenes; two crops of each scene."""
+def make_batch(step: int, batch_size: int, seed: int = 1, **layout: Any) -> torch.Tensor:
+    """Return [batch_size, 3, 64, 64] crops of fresh scenes, two of each; `layout`: settings of `LayoutSampler`."""
     rng = np.random.default_rng((seed, step))
-    layouts = LayoutSampler(int(rng.integers(1 << 31)))
+    layouts = LayoutSampler(int(rng.integers(1 << 31)), **layout)
     crops: list[NDArray[np.uint8]] = []
     while len(crops) < batch_size:
         sample = layouts.sample()
