@@ -15,9 +15,14 @@ import torch
 from torch import Tensor
 
 from radl_bench.errors import UsageError
-from radl_model.masks import MaskSet, build_masks
+from radl_model.config import FusionConfig
+from radl_model.masks import MaskSet, build_masks, highest
+from radl_model.ragged import Rows, build_rows
 
 T = TypeVar("T")
+
+TRAINING_BUCKETS = 6
+"""Sizes of instances told apart in training: 256 cells down to 8."""
 
 
 @dataclass
@@ -28,17 +33,21 @@ class LayoutContext:
 
     Attributes:
         rows: [B] rows of the UNet batch that carry these images' conditional half.
-        owner: [P] index into `rows`; place: [P] rank within the image, from 0; slot: [P] slot of the phase gate.
+        owner: [P] index into `rows`; place: [P] rank within the image, from 0.
         phrases: [P, T, D] text states; pooled: [P, D]; boxes: [P, 4] xyxy fractions.
-        verbs: [V, T, D] states of the relation texts; verb_owner: [V] index into `rows`.
+        verbs: [V, T, D] states of the relation texts; verb_owner: [V] index into `rows`, ascending.
         grid: latent (height, width), from which a layer derives its own.
-        active: False switches every layer back to the plain attention, step by step.
+        active: False switches every layer back to the plain attention, step by step; refining: the parameter-free
+            fuser is on in the other cross-attentions.
+        related: [P] bool, the instances that the relation is about; all when None.
+        order: [B, M] place in the gate of the phase with each rank, by rank when None.
+        rngs: B generators, from which each layer call draws such an order anew; None draws nothing.
+        watch: called with (layer name, queries, keys) of the frozen attention of the phrases, for a training loss.
     """
 
     rows: Tensor
     owner: Tensor
     place: Tensor
-    slot: Tensor
     phrases: Tensor
     pooled: Tensor
     boxes: Tensor
@@ -47,6 +56,11 @@ class LayoutContext:
     grid: tuple[int, int]
     mask_mode: str = "migc"
     active: bool = True
+    refining: bool = False
+    related: Tensor | None = None
+    order: Tensor | None = None
+    rngs: list[torch.Generator] | None = None
+    watch: Callable[[str, Tensor, tuple[Tensor, Tensor]], None] | None = None
     cache: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
@@ -57,6 +71,11 @@ class LayoutContext:
     def width(self) -> int:
         """Most instances that an image of this batch has."""
         return self.once("width", lambda: int(self.place.max()) + 1)
+
+    @property
+    def speakers(self) -> Tensor:
+        """Images that have a relation text, [S] indices into `rows`, one each."""
+        return self.once("speakers", lambda: self.verb_owner.unique())
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the cached value of `key`, making it on first use: texts and boxes do not change over the steps."""
@@ -75,9 +94,39 @@ class LayoutContext:
         make = lambda: build_masks(self.boxes, self.owner, self.images, grid, self.grid, self.mask_mode)  # noqa: E731
         return self.once(("masks", cells), make)
 
+    def relation_mask(self, cells: int, config: FusionConfig) -> Tensor:
+        """Mask of (6) on a layer with `cells` positions, [B, cells]; which boxes and how joined, `config` says."""
+
+        def make() -> Tensor:
+            masks = self.masks(cells)
+            chosen = None if config.relation_scope == "union" else self.related
+            if config.total_mask == "sum":
+                each = masks.instance if chosen is None else masks.instance * chosen[:, None]
+                return torch.zeros_like(masks.union).index_add_(0, self.owner, each).clamp_(max=1)
+            if chosen is None:
+                return masks.union
+            return highest(masks.instance_cover * chosen[:, None], self.owner, self.images)
+
+        return self.once(("relation mask", cells, config.relation_scope, config.total_mask), make)
+
+    def draw_order(self, count: int) -> Tensor | None:
+        """Place of each of `count` ranks in the gate, [B, count]; None where it is the rank itself."""
+        if self.rngs is None:
+            return self.order
+        # Place j gets rank drawn[j]; the gate wants the inverse.
+        drawn = torch.stack([torch.randperm(count, generator=rng) for rng in self.rngs])
+        return drawn.argsort(1).to(self.rows.device)
+
     def inside(self, cells: int) -> Tensor:
         """Indices into the flattened [P * cells] positions that lie in their instance's box, [R]."""
-        return self.once(("inside", cells), lambda: (self.masks(cells).instance > 0).flatten().nonzero().squeeze(1))
+        return self.packed(cells).flat
+
+    def packed(self, cells: int) -> Rows:
+        """The same cells as packed rows; in a few sizes for training, as one for sampling, where launches cost."""
+        buckets = TRAINING_BUCKETS if torch.is_grad_enabled() else 1
+        return self.once(
+            ("packed", cells, buckets), lambda: build_rows(self.masks(cells).instance, self.owner, buckets)
+        )
 
 
 @dataclass
@@ -98,7 +147,9 @@ def build_context(
     verb_valid: Tensor | None = None,
     guidance: bool = False,
     mask_mode: str = "migc",
-    slots: Tensor | None = None,
+    related: Tensor | None = None,
+    order: Tensor | None = None,
+    rngs: list[torch.Generator] | None = None,
 ) -> LayoutContext | None:
     """Build the context of a batch of B layouts padded to N instances; None when no image has an instance.
 
@@ -106,9 +157,11 @@ def build_context(
         phrases: [B, N, T, D] text states of the phrases; pooled: [B, N, D].
         boxes: [B, N, 4] xyxy fractions; valid: [B, N] bool, which entries are real.
         grid: latent (height, width).
-        verbs: [B, T, D] text states for Relation Attention; verb_valid: [B] bool, which images have such a text.
+        verbs: [B, T, D] text states for Relation Attention; verb_valid: [B] bool, which images have such a text. With
+            several texts an image, [B, V, T, D] and [B, V].
         guidance: the UNet batch holds B unconditional rows before the B conditional ones.
-        slots: [B, N] slot of each instance in the phase gate; default is its rank.
+        related: [B, N] bool, the instances that the relation is about; an image without any means all of its own.
+        order, rngs: see `LayoutContext`, of all B images.
 
     Raises:
         UsageError: a real box is not finite, inverted or outside the image.
@@ -122,16 +175,17 @@ def build_context(
     rank[kept] = torch.arange(kept.numel(), device=kept.device)
     owner, place = rank[image], valid.long().cumsum(1)[image, column] - 1
     check_boxes(boxes[image, column])
-    if verbs is None or verb_valid is None:
-        with_verbs, states = kept[:0], phrases.new_zeros(0, *phrases.shape[2:])
-    else:
-        with_verbs = (verb_valid.bool() & valid.any(1)).nonzero().squeeze(1)
-        states = verbs[with_verbs]
+    with_verbs, states = kept[:0], phrases.new_zeros(0, *phrases.shape[2:])
+    if verbs is not None and verb_valid is not None:
+        several, spoken = verbs.view(len(valid), -1, *verbs.shape[-2:]), verb_valid.bool().view(len(valid), -1)
+        with_verbs, which = (spoken & valid.any(1, keepdim=True)).nonzero(as_tuple=True)
+        states = several[with_verbs, which]
+    if related is not None:
+        related = (related.bool() | ~(related.bool() & valid).any(1, keepdim=True))[image, column]
     return LayoutContext(
         rows=kept + (valid.shape[0] if guidance else 0),
         owner=owner,
         place=place,
-        slot=place if slots is None else slots[image, column],
         phrases=phrases[image, column],
         pooled=pooled[image, column],
         boxes=boxes[image, column].float(),
@@ -139,6 +193,9 @@ def build_context(
         verb_owner=rank[with_verbs],
         grid=grid,
         mask_mode=mask_mode,
+        related=related,
+        order=None if order is None else order[kept],
+        rngs=None if rngs is None else [rngs[i] for i in kept.tolist()],
     )
 
 

@@ -30,40 +30,52 @@ class PhaseMap:
     Attributes:
         kind: [L], one of the four kinds.
         dense: [L] index into [images * width], one place an image and phase.
-        slot: [L] index into [images * slots].
+        image: [L], the image of each.
+        rank: [L] rank among the phases that may change places in the gate, -1 for the others.
+        slot: [L] slot of each in the gate of its image, while nothing changes places.
         log_area: [L], log of the box area for instances, 0 for the rest.
         width: places an image.
     """
 
     kind: Tensor
     dense: Tensor
+    image: Tensor
+    rank: Tensor
     slot: Tensor
     log_area: Tensor
     width: int
+
+    def flat_slots(self, config: FusionConfig, order: Tensor | None) -> Tensor:
+        """[L] index into [images * slots], with the ranks of each image at the places that `order` [B, M] says."""
+        slot = self.slot
+        if order is not None:
+            slot = torch.where(self.rank < 0, slot, config.first_slot + order[self.image, self.rank.clamp_min(0)])
+        return self.image * config.slots + slot
 
 
 def phase_map(ctx: LayoutContext, config: FusionConfig) -> PhaseMap:
     """Lay out the phase list [background, instances, layout?, relation?] of a batch."""
     images = torch.arange(ctx.images, device=ctx.rows.device)
-    width, slots = ctx.width + 3, config.slots
-    last = slots - 1
-    parts = [(BACKGROUND, images, 0 * images, 0 * images), (INSTANCE, ctx.owner, 1 + ctx.place, 1 + ctx.slot)]
+    none, zero = torch.full_like(images, -1), torch.zeros_like(images)
+    width, first, last = ctx.width + 3, config.first_slot, config.slots - 1
+    # (kind, image, place in the table, rank, slot)
+    parts = [(INSTANCE, ctx.owner, 1 + ctx.place, ctx.place, first + ctx.place)]
+    if first:
+        parts.insert(0, (BACKGROUND, images, zero, none, zero))
     if config.layout_attention:
-        at = last - int(config.relation)
-        parts.append((LAYOUT, images, 0 * images + width - 2, 0 * images + at))
+        after = torch.bincount(ctx.owner, minlength=ctx.images)
+        fixed = config.layout_slot == "fixed"
+        slot = zero + last - int(config.relation) if fixed else first + after
+        parts.append((LAYOUT, images, zero + width - 2, none if fixed else after, slot))
     if config.relation:
-        parts.append((RELATION, ctx.verb_owner, 0 * ctx.verb_owner + width - 1, 0 * ctx.verb_owner + last))
+        none, zero = none[ctx.speakers], zero[ctx.speakers]
+        parts.append((RELATION, ctx.speakers, zero + width - 1, none, zero + last))
     sides = (ctx.boxes[:, 2:] - ctx.boxes[:, :2]).clamp_min(1e-3)
-    kind = torch.cat([torch.full_like(owner, k) for k, owner, _, _ in parts])
+    kind = torch.cat([torch.full_like(owner, k) for k, owner, *_ in parts])
     log_area = torch.zeros(kind.numel(), device=kind.device)
     log_area[kind == INSTANCE] = sides.log().sum(1)
-    return PhaseMap(
-        kind=kind,
-        dense=torch.cat([owner * width + place for _, owner, place, _ in parts]),
-        slot=torch.cat([owner * slots + slot for _, owner, _, slot in parts]),
-        log_area=log_area,
-        width=width,
-    )
+    image, place, rank, slot = (torch.cat([part[i] for part in parts]) for i in range(1, 5))
+    return PhaseMap(kind, image * width + place, image, rank, slot, log_area, width)
 
 
 class CBAM(nn.Module):
@@ -144,9 +156,10 @@ class PhaseFusion(nn.Module):
 
     def _slots(self, logits: Tensor, where: PhaseMap, ctx: LayoutContext, cells: int) -> Tensor:
         """Let the phases of an image see each other in their slots: [L + 1, HW] -> [L, HW]."""
-        table = logits[-1].expand(ctx.images * self.config.slots, cells).index_copy(0, where.slot, logits[:-1])
+        slot = where.flat_slots(self.config, ctx.draw_order(self.config.permuted_slots))
+        table = logits[-1].expand(ctx.images * self.config.slots, cells).index_copy(0, slot, logits[:-1])
         gated = self.cbam2(table.unflatten(0, (ctx.images, -1)).transpose(1, 2), ctx.layer_grid(cells))
-        return gated.transpose(1, 2).flatten(0, 1).index_select(0, where.slot)
+        return gated.transpose(1, 2).flatten(0, 1).index_select(0, slot)
 
     def _prior(self, cover: Tensor, where: PhaseMap, ctx: LayoutContext) -> Tensor:
         """Log coverage, less for the larger of overlapping boxes, plus a bias by kind, [L, HW]."""

@@ -124,10 +124,9 @@ def _context(
     config, valid = adapter.fusion_config, batch.valid.bool()
     if phrase_dropout:
         valid = valid & (torch.rand(valid.shape, generator=rng) >= phrase_dropout).to(valid.device)
-    slots = None
+    order = None
     if shuffle_slots:
-        order = torch.rand(len(valid), config.max_instances, generator=rng).argsort(1)
-        slots = order[:, : valid.shape[1]].to(valid.device)
+        order = torch.rand(len(valid), config.permuted_slots, generator=rng).argsort(1).to(valid.device)
     states, pooled = texts.remembered(batch.phrase_ids.flatten(0, 1))
     return build_context(
         states.unflatten(0, valid.shape),
@@ -138,5 +137,5 @@ def _context(
         verbs=texts.remembered(batch.verb_ids)[0] if config.relation else None,
         verb_valid=batch.verb_valid if config.relation else None,
         mask_mode=config.mask_mode,
-        slots=slots,
+        order=order,
     )
