@@ -12,10 +12,13 @@ import numpy as np
 from radl_bench import __version__
 from radl_bench.metrics import MISSING_AS, Estimate, Metric, Row, View
 from radl_bench.protocol import Protocol
-from radl_bench.stats import RESAMPLES, SampleSums, cluster_bootstrap, wilson
+from radl_bench.stats import RESAMPLES, SampleSums, cluster_bootstrap, wilson, wilson_clustered
 
 RATES = frozenset({"success_inst", "success_img"})
 """Scores whose rows are 0 or 100."""
+
+SMALL_COUNTS = frozenset({"drawbench_attribute", "drawbench_quantity", "drawbench_relation"})
+"""Rates over some twenty prompts, too few for a bootstrap: their interval is Wilson's at the effective size."""
 
 
 class MeanPool:
@@ -45,13 +48,17 @@ class MeanPool:
         kept = {sample: e for sample, e in self._sums.items() if level is None or e[0] == level}
         table = np.array(list(kept.values()), float).reshape(-1, 5)
         sums = SampleSums(tuple(kept), table[:, 1], table[:, 2])
+        asked, missing = int(table[:, 3].sum()), int(table[:, 4].sum())
+        if self.score in SMALL_COUNTS:
+            low, high = (100.0 * v for v in wilson_clustered(SampleSums(sums.ids, sums.num / 100.0, sums.den)))
+            return Estimate(sums.value, low, high, asked, missing, "wilson-clustered")
         low, high = cluster_bootstrap(sums, resamples=self.resamples)
         ci = f"cluster-bootstrap-{self.resamples}"
         if self.score in RATES:
             ci += "/wilson"
             if sums.value in (0.0, 100.0):
                 low, high = (100.0 * v for v in wilson(len(kept) * sums.value / 100.0, len(kept)))
-        return Estimate(sums.value, low, high, int(table[:, 3].sum()), int(table[:, 4].sum()), ci)
+        return Estimate(sums.value, low, high, asked, missing, ci)
 
 
 @dataclass(frozen=True)
@@ -66,13 +73,24 @@ class Conditions:
     detector: str
     segmenter: str
     encoder: str
+    features: str = "none"
 
-    def signature(self, metric: Metric, score: str, level: int | None, estimate: Estimate) -> str:
-        """Return e.g. `success_inst|bench:coco-mig@1:<sha8>|level:6|n:960|img:1|protocol:strict|det:...|v:0.1.0`."""
+    def signature(
+        self,
+        metric: Metric,
+        score: str,
+        level: int | None,
+        estimate: Estimate,
+        own: Mapping[str, str] | None = None,
+    ) -> str:
+        """Return e.g. `success_inst|bench:coco-mig@1:<sha8>|level:6|n:960|img:1|protocol:strict|det:...|v:0.1.0`.
+
+        `own` are the settings that a pool adds to those of every metric.
+        """
         bench = f"{self.benchmark['name']}@{self.benchmark['version']}:{self.benchmark['sha256'][:8]}"
         parts = [score, f"bench:{bench}", f"level:{level if level is not None else _span(self.levels)}"]
         parts += [f"n:{estimate.n}", f"img:{self.images_per_sample}", f"protocol:{self.protocol.name}"]
-        settings = self._settings(score)
+        settings = self._settings(score) | dict(own or {})
         parts += [settings[key] for key in metric.settings if settings.get(key)]
         return "|".join([*parts, f"seed:{_seed(self.seeds)}", f"ci:{estimate.ci}", f"v:{__version__}"])
 
@@ -95,23 +113,41 @@ class Conditions:
             "gate": f"gate:{color}:{mask}" if p.color_gates_iou else "",
             "queries": "queries:layout",
             "enc": f"enc:{self.encoder}:rgb",
+            "object_mask": f"mask:{self.segmenter}@det|pick:strongest",
+            "margin": f"margin:{short(p.margin)}",
+            "gap": f"gap:{short(p.gap)}|pick:strongest",
             "crop": "crop:box-square" if score == "local_clip" else "",
+            "features": f"features:{self.features}",
         }
 
 
 def scores_of(
     metrics: Sequence[Metric], means: Mapping[str, MeanPool], pools: Mapping[str, Any], conditions: Conditions
-) -> list[dict[str, Any]]:
-    """Return the entries of scores.json: every score over all levels (level None), then by level."""
-    out = []
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Return the entries of scores.json, every score over all levels (level None), then by level; and the draws.
+
+    The draws are those of the scores that have no rows, by `metric@level`, with `metric@all` for all levels.
+    """
+    out, draws = [], {}
     for level in (None, *conditions.levels):
         for metric in metrics:
-            pooled = pools[metric.name].estimates(level) if metric.name in pools else {}
+            pool = pools.get(metric.name)
+            pooled = pool.estimates(level) if pool is not None else {}
             for score in metric.scores:
+                if pool is not None and score not in pooled:
+                    continue
                 estimate = pooled[score] if score in pooled else means[score].estimate(level)
-                signature = conditions.signature(metric, score, level, estimate)
+                own = getattr(pool, "settings", None)
+                signature = conditions.signature(metric, score, level, estimate, own)
                 out.append({"metric": score, "level": level, **_numbers(estimate), "signature": signature})
-    return out
+                if estimate.draws is not None:
+                    draws[draws_name(score, level)] = estimate.draws
+    return out, draws
+
+
+def draws_name(metric: str, level: int | None) -> str:
+    """Return the name under which the draws of a score are kept in draws.npz."""
+    return f"{metric}@{'all' if level is None else level}"
 
 
 def short(value: float) -> str:
@@ -123,7 +159,8 @@ def _numbers(estimate: Estimate) -> dict[str, Any]:
     # JSON has no NaN: a number that nobody knows is null
     numbers = {key: getattr(estimate, key) for key in ("value", "ci_low", "ci_high")}
     known = {key: None if math.isnan(value) else float(value) for key, value in numbers.items()}
-    return known | {"n": estimate.n, "n_missing": estimate.n_missing}
+    note = {} if estimate.note is None else {"note": estimate.note}
+    return known | {"n": estimate.n, "n_missing": estimate.n_missing} | note
 
 
 def _span(levels: Sequence[int]) -> str:

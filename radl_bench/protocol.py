@@ -29,6 +29,8 @@ class Protocol:
         of a
             detection (AP takes all down to 0.05); nms: IoU above which the weaker of two boxes of a category is
             dropped.
+        margin: least distance of two centres that makes one left of or above the other; gap: most air between things
+            that are next to or on top of each other. Both are fractions of the image side.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Protocol:
     coverage: float = 0.2
     score: float = 0.25
     nms: float = 0.8
+    margin: float = 0.05
+    gap: float = 0.2
 
 
 PROTOCOLS = {
@@ -46,7 +50,7 @@ PROTOCOLS = {
     "mig_bench_v1": Protocol("mig_bench_v1", one_to_one=False, mask_prompt="box", color_gates_iou=True),
 }
 
-THRESHOLDS = ("iou", "coverage", "score", "nms")
+THRESHOLDS = ("iou", "coverage", "score", "nms", "margin", "gap")
 
 
 def resolve_protocol(name: str, **thresholds: float | None) -> Protocol:

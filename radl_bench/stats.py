@@ -142,6 +142,25 @@ def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, floa
     return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
 
 
+def wilson_clustered(sums: SampleSums, level: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's interval, in 0..1, of a rate whose units share samples: `num` successes of `den` units each.
+
+    The number of units is divided by the design effect, the variance between samples over that of independent units
+    (Korn and Graubard 1998; Dean and Pagano 2015 measure its coverage). An effect below 1 counts as 1. Where all or
+    none succeed, the number of samples stands in: eight images of a prompt that all succeed count as one.
+    """
+    kept = sums.den > 0
+    num, den = sums.num[kept], sums.den[kept]
+    samples, units, rate = len(den), float(den.sum()), _ratio(float(num.sum()), float(den.sum()))
+    if samples == 0:
+        return float("nan"), float("nan")
+    size = float(samples)
+    if samples > 1 and 0.0 < rate < 1.0:
+        between = samples / (samples - 1) * float(((num - rate * den) ** 2).sum()) / units**2
+        size = units / max(1.0, between * units / (rate * (1 - rate)))
+    return wilson(rate * size, size, level)
+
+
 def tie_groups(
     values: Mapping[str, float],
     sums: Mapping[str, SampleSums],
