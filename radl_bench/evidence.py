@@ -1,6 +1,7 @@
 """Evidence: what the judges saw, measured once and kept as Parquet by (image sha256, judge signature).
 
-Three tables a run: detections by (image, category), colour coverage by (image, box), cosines by (image, text, box).
+Four tables a run: detections by (image, category), colour coverage by (image, box), cosines by (image, text, box), and
+features by image.
 What is in a table is never measured again, so a second scoring loads no model and a new threshold runs no detector.
 """
 
@@ -10,88 +11,24 @@ import contextlib
 import hashlib
 import inspect
 import json
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from radl_bench.errors import BadInput, RadlBenchError
+from radl_bench.errors import RadlBenchError
+from radl_bench.evidence_table import EvidenceTable
 from radl_bench.picture import FULL, Picture, crop_square
 from radl_bench.protocol import Boxes
 from radl_bench.registry import describe_error
 from radl_bench.types import Sample
 
-if TYPE_CHECKING:
-    pass
-
 FLOOR = 0.05
 """Least score of a detection that is kept; AP is computed from all of them."""
 
-_FLUSH = 4096  # rows a Parquet part
-
-
-class EvidenceTable:
-    """A table of measured values by key, in Parquet parts of one folder; rows are added, never changed.
-
-    Args:
-        folder: where the parts lie; made at the first flush.
-        signature: the judge's; it is written into every part, and a part of another signature is refused.
-        keys, values: the columns, in order. A key column holds strings, a value column numbers or lists of numbers.
-    """
-
-    def __init__(self, folder: Path, signature: str, keys: Sequence[str], values: Sequence[str]) -> None:
-        self.folder, self.signature, self.keys, self.values = folder, signature, tuple(keys), tuple(values)
-        self._data: dict[tuple[str, ...], tuple[Any, ...]] = {}
-        self._pending: list[tuple[str, ...]] = []
-        for part in sorted(folder.glob("*.parquet")):
-            self._read(part)
-
-    def __contains__(self, key: tuple[str, ...]) -> bool:
-        return key in self._data
-
-    def __getitem__(self, key: tuple[str, ...]) -> tuple[Any, ...]:
-        return self._data[key]
-
-    def add(self, key: tuple[str, ...], value: tuple[Any, ...]) -> None:
-        """Keep `value` under `key`; it reaches the disk with the next flush."""
-        self._data[key] = value
-        self._pending.append(key)
-        if len(self._pending) >= _FLUSH:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what was added since the last flush as a new part, atomically."""
-        if not self._pending:
-            return
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        columns = [*zip(*self._pending, strict=True), *zip(*(self._data[k] for k in self._pending), strict=True)]
-        table = pa.table({name: list(column) for name, column in zip(self.keys + self.values, columns, strict=True)})
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f"{uuid.uuid4().hex[:12]}.parquet"
-        pq.write_table(table.replace_schema_metadata({"signature": self.signature}), part.with_suffix(".tmp"))
-        os.replace(part.with_suffix(".tmp"), part)
-        self._pending.clear()
-
-    def _read(self, part: Path) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            table = pq.read_table(part)
-            signature = (table.schema.metadata or {}).get(b"signature", b"").decode()
-            columns = [table.column(name).to_pylist() for name in self.keys + self.values]
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise BadInput(f"The evidence in {part} cannot be read ({error}). Delete it and score again.") from error
-        if signature != self.signature:
-            raise BadInput(f"The evidence in {part} is of '{signature}', not '{self.signature}'. Delete this folder.")
-        cut = len(self.keys)
-        self._data.update((row[:cut], row[cut:]) for row in zip(*columns, strict=True))
+_VECTORS = 512  # feature vectors a Parquet part: they are long
 
 
 class Evidence:
@@ -99,12 +36,22 @@ class Evidence:
 
     Args:
         folder: the run's evidence folder.
-        detector, segmenter, encoder: judges by the contracts of `radl_bench.judges`; the encoder may be None.
+        detector, segmenter, encoder, features: judges by the contracts of `radl_bench.judges`; encoder and features
+            may be None.
         batch_size: pictures a call of a judge.
     """
 
-    def __init__(self, folder: Path, detector: Any, segmenter: Any, encoder: Any = None, batch_size: int = 16) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        detector: Any,
+        segmenter: Any,
+        encoder: Any = None,
+        batch_size: int = 16,
+        features: Any = None,
+    ) -> None:
         self.detector, self.segmenter, self.encoder, self.batch_size = detector, segmenter, encoder, batch_size
+        self.featurer = features
         self._takes_samples = "samples" in inspect.signature(detector.detect).parameters
         self._texts: dict[str, np.ndarray] = {}
         self.found = _table(folder, "detections", detector.signature, ("image", "category"), ("boxes", "scores"))
@@ -113,10 +60,13 @@ class Evidence:
         self.cosines = (
             _table(folder, "cosines", encoder.signature, ("image", "text", "box"), ("cosine",)) if encoder else None
         )
+        self.vectors = (
+            _table(folder, "features", features.signature, ("image",), ("features",), _VECTORS) if features else None
+        )
 
     def flush(self) -> None:
         """Write all tables to disk."""
-        for table in (self.found, self.colors, self.cosines):
+        for table in (self.found, self.colors, self.cosines, self.vectors):
             if table is not None:
                 table.flush()
 
@@ -181,6 +131,22 @@ class Evidence:
         """Return the cosine of a measured picture, or its crop, with a text; NaN where there is no encoder."""
         return float("nan") if self.cosines is None else float(self.cosines[picture.sha256, text, box_key(box)][0])
 
+    def measure_features(self, pictures: Sequence[Picture]) -> None:
+        """Ask the feature judge for a vector of each picture, where it is not known yet."""
+        if self.vectors is None:
+            return
+        todo = {p.sha256: p for p in pictures if (p.sha256,) not in self.vectors}
+        for batch in batches((p for p in todo.values() if p.load() is not None), self.batch_size):
+            with _asking(self.featurer):
+                vectors = np.asarray(self.featurer.features([p.load() for p in batch]), np.float32)
+                _check_length(self.featurer, len(vectors), len(batch))
+            for picture, vector in zip(batch, vectors, strict=True):
+                self.vectors.add((picture.sha256,), (vector,))
+
+    def features(self, picture: Picture) -> np.ndarray | None:
+        """Return the float32 [D] vector of a measured picture; None where there is no feature judge."""
+        return None if self.vectors is None else np.array(self.vectors[(picture.sha256,)][0], np.float32)
+
     def _encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if new:
@@ -206,10 +172,12 @@ def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _table(folder: Path, kind: str, signature: str, keys: Sequence[str], values: Sequence[str]) -> EvidenceTable:
+def _table(
+    folder: Path, kind: str, signature: str, keys: Sequence[str], values: Sequence[str], *flush_rows: int
+) -> EvidenceTable:
     slug = "".join(c if c.isalnum() or c in "-_." else "-" for c in signature)[:40]
     digest = hashlib.sha256(json.dumps([kind, signature]).encode()).hexdigest()[:8]
-    return EvidenceTable(folder / f"{kind}-{slug}-{digest}", signature, keys, values)
+    return EvidenceTable(folder / f"{kind}-{slug}-{digest}", signature, keys, values, *flush_rows)
 
 
 def _categories(sample: Sample) -> list[str]:

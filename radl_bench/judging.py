@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from radl_bench.errors import RadlBenchError, UsageError
 from radl_bench.evidence import Evidence, batches
 from radl_bench.metrics import View
 from radl_bench.picture import Picture
-from radl_bench.protocol import Match, Protocol, match_instances, suppress
+from radl_bench.protocol import Boxes, Match, Protocol, match_instances, suppress
 from radl_bench.registry import describe_error, resolve
+from radl_bench.types import COLORS
 
 CHUNK = 64
 """Pictures held at once."""
@@ -22,28 +24,47 @@ CHUNK = 64
 SEGMENTER_OF = {"mini": "mini", "oracle": "mini", "blind": "mini"}
 """Segmenter that goes with a detector; grabcut with every other one."""
 
+FEATURES_OF = {"mini": "mini", "none": "none"}
+"""Feature judge that goes with an encoder; inception with every other one."""
+
 NO_ENCODER = "none"
 
 
 @dataclass(frozen=True)
 class Judges:
-    """Names and objects of the judges; `encoder` may be None."""
+    """Names and objects of the judges; `encoder` and `features` may be None."""
 
     names: dict[str, str]
     detector: Any
     segmenter: Any
     encoder: Any | None
+    device: str | None = None
+
+    @cached_property
+    def features(self) -> Any | None:
+        """The feature judge, made when a metric first needs it: its weights are not on every machine."""
+        name = self.names["features"]
+        return None if name == NO_ENCODER else _make("feature", name, ("features",), self.device)
+
+    def having(self, requires: frozenset[str]) -> bool:
+        """Say whether these judges can give such evidence."""
+        lacking = {"cosines": "encoder", "features": "features"}
+        return not any(kind in requires and self.names[judge] == NO_ENCODER for kind, judge in lacking.items())
 
 
-def make_judges(detector: str, segmenter: str | None, encoder: str, device: str | None = None) -> Judges:
+def make_judges(
+    detector: str, segmenter: str | None, encoder: str, device: str | None = None, features: str | None = None
+) -> Judges:
     """Return judges by name, ready but not loaded; raises `UsageError` for one that breaks its contract."""
-    names = {"detector": detector, "segmenter": segmenter or SEGMENTER_OF.get(detector, "grabcut"), "encoder": encoder}
+    segmenter = segmenter or SEGMENTER_OF.get(detector, "grabcut")
+    names = {"detector": detector, "segmenter": segmenter, "encoder": encoder}
     methods = {"detector": ("detect",), "segmenter": ("masks",), "encoder": ("encode_images", "encode_texts")}
     made: dict[str, Any] = {"encoder": None}
     for kind, name in names.items():
         if name != NO_ENCODER or kind != "encoder":
             made[kind] = _make(kind, name, methods[kind], device)
-    return Judges(names, **made)
+    chosen = features or FEATURES_OF.get(encoder, "inception")
+    return Judges(names | {"features": chosen}, **made, device=device)
 
 
 def _make(kind: str, name: str, methods: tuple[str, ...], device: str | None) -> Any:
@@ -82,11 +103,19 @@ def _judge_chunk(chunk: list[Picture], evidence: Evidence, rules: Protocol, need
     if "coverage" in needs:
         for n, seen in views.items():
             seen["shares"] = _shares(chunk[n], seen["matches"], evidence, rules)
+    if "object_colors" in needs:
+        for n, seen in views.items():
+            seen["object_shares"] = _object_shares(chunk[n], seen["found"], evidence, rules)
     if "cosines" in needs:
         evidence.measure_cosines([p for p in chunk if p.problem is None])
         for n, picture in enumerate(chunk):
             if picture.problem is None:
                 views.setdefault(n, {}).update(_cosines(picture, evidence))
+    if "features" in needs:
+        evidence.measure_features([p for p in chunk if p.problem is None])
+        for n, picture in enumerate(chunk):
+            if picture.problem is None:
+                views.setdefault(n, {})["features"] = evidence.features(picture)
     return [_view(p, views.get(n, {})) for n, p in enumerate(chunk)]
 
 
@@ -111,6 +140,21 @@ def _shares(picture: Picture, matches: Sequence[Match], evidence: Evidence, rule
     if picture.problem is not None:
         return np.zeros((len(instances), 7))
     return np.stack([np.zeros(7) if p is None else evidence.coverage(picture, p) for p in prompts])
+
+
+def _object_shares(
+    picture: Picture, found: Mapping[str, Boxes], evidence: Evidence, rules: Protocol
+) -> dict[str, np.ndarray]:
+    """Return the colour shares of the strongest detections of each coloured category; see `View.object_shares`."""
+    instances = picture.sample.instances
+    out = {}
+    for category in {i.category for i in instances if i.color is not None}:
+        most = sum(i.category == category for i in instances)
+        boxes = [tuple(box) for box in found[category].above(rules.score).boxes[:most]]
+        evidence.measure_coverage(picture, boxes)
+        if picture.problem is None:
+            out[category] = np.array([evidence.coverage(picture, box) for box in boxes]).reshape(-1, len(COLORS))
+    return out
 
 
 def _cosines(picture: Picture, evidence: Evidence) -> dict[str, Any]:

@@ -35,14 +35,22 @@ SEGMENTERS = {
     "box": "radl_bench.judges.segmenters:BoxSegmenter",
 }
 ENCODERS = {"mini": "radl_bench.judges.mini_clip:MiniClip"}
+FEATURES = {
+    "mini": "radl_bench.judges.mini_clip:MiniClip",
+    "inception": "radl_bench.judges.inception:InceptionFeatures",
+}
 METRICS = {
     "success": "radl_bench.metrics.success",
     "iou": "radl_bench.metrics.iou",
     "average_precision": "radl_bench.metrics.average_precision",
     "clip_score": "radl_bench.metrics.clip_score",
+    "attribute": "radl_bench.metrics.attribute",
+    "quantity": "radl_bench.metrics.quantity",
+    "relation": "radl_bench.metrics.relation",
 }
 REPORT_FORMATS = {
     "markdown": "radl_bench.report.formats:markdown",
+    "latex": "radl_bench.report.latex:latex",
     "json": "radl_bench.report.formats:as_json",
     "csv": "radl_bench.report.formats:as_csv",
 }
@@ -51,10 +59,11 @@ KINDS: dict[str, dict[str, str]] = {
     "detectors": DETECTORS,
     "segmenters": SEGMENTERS,
     "encoders": ENCODERS,
+    "features": FEATURES,
     "metrics": METRICS,
     "report_formats": REPORT_FORMATS,
 }
-_WORDS = {"generators": "method", "report_formats": "format"}
+_WORDS = {"generators": "method", "features": "feature judge", "report_formats": "format"}
 
 
 def known(kind: str) -> dict[str, str]:

@@ -7,13 +7,16 @@ imported.
 
 from __future__ import annotations
 
+import io
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from radl_bench.aggregate import Conditions, MeanPool, scores_of
 from radl_bench.benchmark import benchmark_of
@@ -21,7 +24,7 @@ from radl_bench.errors import RadlBenchError
 from radl_bench.evidence import Evidence
 from radl_bench.files import replace_file
 from radl_bench.judging import NO_ENCODER, Judges, judge, make_judges
-from radl_bench.metrics import Metric, Row, View
+from radl_bench.metrics import Context, Metric, Row, View
 from radl_bench.picture import Picture
 from radl_bench.progress import stage
 from radl_bench.protocol import THRESHOLDS, Protocol, resolve_protocol
@@ -33,12 +36,16 @@ from radl_bench.types import Benchmark
 
 @dataclass(frozen=True)
 class Scored:
-    """What scoring a run gave: its `scores.json`, how many images were asked for, and why some could not be judged."""
+    """What scoring a run gave: its `scores.json`, how many images were asked for, and why some could not be judged.
+
+    `notes` are sentences that belong to single scores, such as a Frechet distance of too few images.
+    """
 
     run: Path
     file: Path
     images: int
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def score_runs(runs: Sequence[str | Path], **options: Any) -> list[Path]:
@@ -52,11 +59,13 @@ def score_each(
     detector: str = "mini",
     segmenter: str | None = None,
     encoder: str = "mini",
+    features: str | None = None,
     protocol: str = "strict",
     iou: float | None = None,
     score_threshold: float | None = None,
     coverage: float | None = None,
     nms: float | None = None,
+    fid_reference: str | Path | None = None,
     device: str | None = None,
     resamples: int = RESAMPLES,
     batch_size: int = 16,
@@ -64,10 +73,12 @@ def score_each(
     """Score runs one after the other; a run that cannot be scored does not keep the others from it.
 
     Args:
-        detector, segmenter, encoder: names of judges or `path/to/file.py:Class`; the segmenter goes with the detector
-            when not given, and the encoder "none" leaves the CLIP scores out.
+        detector, segmenter, encoder, features: names of judges or `path/to/file.py:Class`; the segmenter goes with the
+            detector and the features go with the encoder when not given. The encoder "none" leaves the CLIP scores
+            out, the features "none" FID and KID.
         protocol: a key of `protocol.PROTOCOLS`.
         iou, score_threshold, coverage, nms: thresholds, fractions; the benchmark's or the protocol's when not given.
+        fid_reference: statistics of real images, see `metrics.fid`; the benchmark's when not given.
         device: passed to judges that take one.
         resamples: draws of the bootstrap; batch_size: pictures a call of a judge.
 
@@ -77,12 +88,13 @@ def score_each(
     """
     thresholds = {"iou": iou, "score": score_threshold, "coverage": coverage, "nms": nms}
     resolve_protocol(protocol, **thresholds)  # a bad threshold must not wait for the judges
-    judges = make_judges(detector, segmenter, encoder, device)
+    judges = make_judges(detector, segmenter, encoder, device, features)
+    parameters = {"fid": {"reference": str(fid_reference)}} if fid_reference is not None else {}
     done: list[Scored] = []
     failures: list[RadlBenchError] = []
     for run in runs:
         try:
-            done.append(score_run(Path(run), judges, protocol, thresholds, resamples, batch_size))
+            done.append(score_run(Path(run), judges, protocol, thresholds, resamples, batch_size, parameters))
         except RadlBenchError as error:
             failures.append(error)
     if failures:
@@ -97,19 +109,23 @@ def score_run(
     thresholds: dict[str, float | None],
     resamples: int = RESAMPLES,
     batch_size: int = 16,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Scored:
-    """Score one run folder; see `score_each`."""
+    """Score one run folder; see `score_each`. `parameters` of metrics by name win over the benchmark's tables."""
     run = RunFolder.open(path)
     benchmark = benchmark_of(run.manifest)
     rules = resolve_protocol(protocol, **(_thresholds_of(benchmark) | _given(thresholds)))
-    metrics = [m for m in metrics_of(benchmark) if judges.encoder or "cosines" not in m.requires]
+    metrics = [m for m in metrics_of(benchmark) if judges.having(m.requires)]
+    needs = _needs(metrics, rules)
+    features = judges.features if "features" in needs else None
     pictures = plan_pictures(run, benchmark)
     means = {score: MeanPool(score, resamples) for m in metrics if m.pool is None for score in m.scores}
-    pools = {m.name: m.pool(resamples) for m in metrics if m.pool is not None}
-    evidence = Evidence(run.evidence_dir, judges.detector, judges.segmenter, judges.encoder, batch_size)
+    context = Context(resamples, benchmark, len(pictures), features=features)
+    pools = {m.name: m.pool(_with_parameters(context, m.name, parameters)) for m in metrics if m.pool is not None}
+    evidence = Evidence(run.evidence_dir, judges.detector, judges.segmenter, judges.encoder, batch_size, features)
     run.scores_dir.mkdir(exist_ok=True)
     with RowWriter(run.scores_dir / "rows.parquet") as writer, stage("score", len(pictures)) as bar:
-        for view in judge(pictures, evidence, rules, _needs(metrics, rules)):
+        for view in judge(pictures, evidence, rules, needs):
             rows = [row for m in metrics if m.rows is not None for row in m.rows(view, rules)]
             writer.write(view, rows)
             for pool in means.values():
@@ -117,12 +133,15 @@ def score_run(
             for pool in pools.values():
                 pool.add(view)
             bar.advance(1, failed=int(view.problem is not None))
-    conditions = _conditions(run, benchmark, rules, judges)
-    content = _summary(run, judges, rules, pictures) | {"scores": scores_of(metrics, means, pools, conditions)}
+    conditions = _conditions(run, benchmark, rules, judges, features)
+    scores, draws = scores_of(metrics, means, pools, conditions)
+    content = _summary(run, judges, rules, pictures, features) | {"scores": scores}
+    write_draws(run.scores_dir / "draws.npz", draws)
     file = run.scores_dir / "scores.json"
     replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
     problems = tuple(f"{p.sample.id}_{p.k}: {p.problem}" for p in pictures if p.problem is not None)
-    return Scored(path, file, len(pictures), problems)
+    notes = tuple(dict.fromkeys(f"{entry['metric']}: {entry['note']}" for entry in scores if "note" in entry))
+    return Scored(path, file, len(pictures), problems, notes)
 
 
 def plan_pictures(run: RunFolder, benchmark: Benchmark) -> list[Picture]:
@@ -149,6 +168,18 @@ def metrics_of(benchmark: Benchmark) -> list[Metric]:
     return [getattr(item, "METRIC", item) for item in found]
 
 
+def write_draws(file: Path, draws: Mapping[str, np.ndarray]) -> None:
+    """Write the bootstrap draws of the scores without rows, float64 [resamples] by `metric@level`, atomically."""
+    stream = io.BytesIO()
+    np.savez(stream, **dict(draws))  # type: ignore[arg-type]
+    replace_file(file, stream.getvalue())
+
+
+def _with_parameters(context: Context, metric: str, given: Mapping[str, Mapping[str, Any]] | None) -> Context:
+    table = context.benchmark.metrics.get(metric, {})
+    return replace(context, parameters={**table, **(given or {}).get(metric, {})})
+
+
 def _needs(metrics: Sequence[Metric], rules: Protocol) -> frozenset[str]:
     needs = frozenset().union(*(m.requires for m in metrics))
     return needs | {"coverage"} if rules.color_gates_iou and "detections" in needs else needs
@@ -163,7 +194,9 @@ def _given(thresholds: dict[str, float | None]) -> dict[str, float | None]:
     return {key: value for key, value in thresholds.items() if value is not None}
 
 
-def _conditions(run: RunFolder, benchmark: Benchmark, rules: Protocol, judges: Judges) -> Conditions:
+def _conditions(
+    run: RunFolder, benchmark: Benchmark, rules: Protocol, judges: Judges, features: Any | None
+) -> Conditions:
     recorded = run.manifest["benchmark"]
     return Conditions(
         benchmark=recorded,
@@ -174,14 +207,18 @@ def _conditions(run: RunFolder, benchmark: Benchmark, rules: Protocol, judges: J
         detector=judges.detector.signature,
         segmenter=judges.segmenter.signature,
         encoder=judges.encoder.signature if judges.encoder else NO_ENCODER,
+        features=features.signature if features else NO_ENCODER,
     )
 
 
-def _summary(run: RunFolder, judges: Judges, rules: Protocol, pictures: Sequence[Picture]) -> dict[str, Any]:
+def _summary(
+    run: RunFolder, judges: Judges, rules: Protocol, pictures: Sequence[Picture], features: Any | None
+) -> dict[str, Any]:
     recorded, generator = run.manifest["benchmark"], run.manifest["generator"]
     known = {(row["sample_id"], row["k"]) for row in run.rows()}
     finished = all((p.sample.id, p.k) in known for p in pictures)
     objects = {"detector": judges.detector, "segmenter": judges.segmenter, "encoder": judges.encoder}
+    objects |= {"features": features} if features is not None else {}
     return {
         "schema_version": 1,
         "protocol": rules.name,

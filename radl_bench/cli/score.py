@@ -21,11 +21,17 @@ def score(
         str | None, typer.Option(help="mini, grabcut, box, or path/to/file.py:Class; goes with the detector.")
     ] = None,
     encoder: Annotated[str, typer.Option(help="mini, none, or path/to/file.py:Class.")] = "mini",
+    features: Annotated[
+        str | None, typer.Option(help="mini, inception, none, or path/to/file.py:Class; goes with the encoder.")
+    ] = None,
     protocol: Annotated[str, typer.Option(help="strict or mig_bench_v1.")] = "strict",
     iou: Annotated[float | None, typer.Option(help="Least IoU of a right position, 0 to 1.")] = None,
     score_threshold: Annotated[float | None, typer.Option(help="Least score of a detection, 0 to 1.")] = None,
     coverage: Annotated[float | None, typer.Option(help="Least share of a mask in the right colour.")] = None,
     nms: Annotated[float | None, typer.Option(help="IoU above which the weaker of two boxes is dropped.")] = None,
+    fid_reference: Annotated[
+        Path | None, typer.Option(help="Statistics of real images (.npz); the benchmark's when not given.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Device of the judges, e.g. cuda.")] = None,
     images: Annotated[Path | None, typer.Option(help="A folder of pictures made elsewhere; needs --benchmark.")] = None,
     benchmark: Annotated[str | None, typer.Option(help="The benchmark the pictures were made for.")] = None,
@@ -45,15 +51,19 @@ def score(
         detector=detector,
         segmenter=segmenter,
         encoder=encoder,
+        features=features,
         protocol=protocol,
         iou=iou,
         score_threshold=score_threshold,
         coverage=coverage,
         nms=nms,
+        fid_reference=fid_reference,
         device=device,
     )
     for outcome in scored:
         print(outcome.file)
+        for note in outcome.notes:
+            print(f"Note: {note}", file=sys.stderr)
     bad = [outcome for outcome in scored if outcome.problems]
     print("Next: radl-bench report")
     if bad:

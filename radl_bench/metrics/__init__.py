@@ -15,7 +15,7 @@ from typing import Protocol as TypingProtocol
 import numpy as np
 
 from radl_bench.protocol import Boxes, Match, Protocol
-from radl_bench.types import Sample
+from radl_bench.types import Benchmark, Sample
 
 WHOLE_IMAGE = -1
 """`instance` of a row that speaks of the whole image."""
@@ -26,6 +26,9 @@ MISSING_AS: dict[str, float | None] = {
     "miou": 0.0,
     "clip": None,
     "local_clip": None,
+    "drawbench_attribute": 0.0,
+    "drawbench_quantity": 0.0,
+    "drawbench_relation": 0.0,
 }
 """What a missing value (NaN in rows.parquet) counts as in a mean: a failure is 0, an unknown cosine is left out."""
 
@@ -48,7 +51,10 @@ class View:
         found: detections by category down to score 0.05, after suppression.
         matches: one an instance.
         shares: float [N, 7], colour shares of each instance's mask in the order of `types.COLORS`; 0 without a mask.
+        object_shares: by category of the sample's coloured things, float [n, 7]: colour shares of the n strongest
+            detections, best first, with n the number of instances of the category.
         clip: cosine of image and prompt; local_clip: of each instance's crop and phrase; NaN without an encoder.
+        features: float32 [D] of the feature judge, or None without one.
     """
 
     sample: Sample
@@ -57,12 +63,37 @@ class View:
     found: Mapping[str, Boxes] = field(default_factory=dict)
     matches: tuple[Match, ...] = ()
     shares: np.ndarray = field(default_factory=lambda: np.zeros((0, 7)))
+    object_shares: Mapping[str, np.ndarray] = field(default_factory=dict)
     clip: float = float("nan")
     local_clip: tuple[float, ...] = ()
+    features: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a pool may know beside the views.
+
+    Attributes:
+        resamples: draws of its bootstrap.
+        benchmark: the benchmark, cut down as the run was.
+        images: how many images the run was asked for.
+        parameters: the benchmark's table of this metric, with the options of the call over it.
+        features: the feature judge, or None.
+    """
+
+    resamples: int
+    benchmark: Benchmark
+    images: int
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    features: Any | None = None
 
 
 class Estimate(NamedTuple):
-    """A number, its 95 % interval, units asked for and units without evidence, and how the interval was made."""
+    """A number, its 95 % interval, units asked for and units without evidence, and how the interval was made.
+
+    `note` is a sentence that must stand by the number. `draws` are the bootstrap's, float64 [resamples], over the
+    pool's samples in their order: two runs of the same samples are compared draw by draw.
+    """
 
     value: float
     ci_low: float
@@ -70,17 +101,19 @@ class Estimate(NamedTuple):
     n: int
     n_missing: int
     ci: str
+    note: str | None = None
+    draws: np.ndarray | None = None
 
 
 class Pool(TypingProtocol):
-    """Gathers views for a metric that is no mean of rows."""
+    """Gathers views for a metric that is no mean of rows. It may have `settings`, more parts of the signature."""
 
     def add(self, view: View) -> None:
         """Take what the metric needs out of a view."""
         ...
 
     def estimates(self, level: int | None) -> dict[str, Estimate]:
-        """Return the scores, by name, over the samples of a level, or all."""
+        """Return the scores, by name, over the samples of a level, or all; {} for a level that is not measured."""
         ...
 
 
@@ -90,11 +123,12 @@ class Metric:
 
     Attributes:
         scores: names of the scores it gives, in table order.
-        requires: kinds of evidence: "detections", "coverage", "cosines".
+        requires: kinds of evidence: "detections", "coverage", "object_colors", "cosines",
+            "features".
         settings: signature parts that belong to it, as keys: "det", "score", "floor", "nms", "iou", "color", "mask",
-        "enc", "crop".
+            "enc", "crop", "features", or keys of the pool's own `settings`.
         rows: rows of one image.
-        pool: makes the pool of a metric that is no mean of rows; called with the number of resamples.
+        pool: makes the pool of a metric that is no mean of rows.
     """
 
     name: str
@@ -102,4 +136,4 @@ class Metric:
     requires: frozenset[str]
     settings: tuple[str, ...]
     rows: Callable[[View, Protocol], list[Row]] | None = None
-    pool: Callable[[int], Any] | None = None
+    pool: Callable[[Context], Any] | None = None

@@ -62,7 +62,7 @@ class PrecisionPool:
         ci = f"cluster-bootstrap-{self.resamples}"
         n, n_missing = (sum(i.boxes for i in images if i.missing >= least) for least in (False, True))
         return {
-            name: Estimate(value, *percentile_interval(column), n, n_missing, ci)
+            name: Estimate(value, *percentile_interval(column), n, n_missing, ci, draws=column)
             for name, value, column in zip(_NAMES, values, draws.T, strict=True)
         }
 
@@ -209,5 +209,5 @@ METRIC = Metric(
     scores=_NAMES,
     requires=frozenset({"detections"}),
     settings=("det", "floor", "nms", "queries"),
-    pool=PrecisionPool,
+    pool=lambda context: PrecisionPool(context.resamples),
 )
