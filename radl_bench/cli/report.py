@@ -15,13 +15,22 @@ def report(
         list[Path] | None,
         typer.Argument(metavar="[RUN]...", help="Run folders; every run under --root when not given."),
     ] = None,
-    format: Annotated[str, typer.Option("--format", help="markdown, json or csv.")] = "markdown",
+    format: Annotated[str, typer.Option("--format", help="markdown, latex, json, csv or html.")] = "markdown",
     out: Annotated[
         Path | None, typer.Option("--out", help="File or folder to write to; reports/ when not given.")
     ] = None,
     root: Annotated[Path, typer.Option("--root", help="Where the runs are.")] = Path("runs"),
+    reported: Annotated[
+        bool, typer.Option("--reported", help="Also show what papers print, in tables of their own.")
+    ] = False,
+    figures: Annotated[
+        Path | None, typer.Option("--figures", help="Folder to draw figures into, as SVG and PNG.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Method that the figure of differences compares with.")
+    ] = None,
 ) -> None:
-    """Compare scored runs: success, position and text scores with 95 % intervals and tie groups."""
+    """Compare scored runs: the tables of the literature with 95 % intervals and tie groups, and figures."""
     from radl_bench.report import build_report, find_writer, show, write_report
     from radl_bench.store import find_runs
 
@@ -29,10 +38,22 @@ def report(
     folders = list(runs or find_runs(root))
     if not folders:
         raise MissingData(f"There is no run under {root}/. Run `radl-bench generate coco-mig --level 6` first.")
-    built = build_report(folders)
+    built = build_report(folders, reported)
     text, file = write_report(built, format, out)
     if format == "markdown":
         show(built)
     else:
         typer.echo(text, nl=False)
     typer.echo(f"Report: {file}", err=format != "markdown")
+    if figures is not None:
+        _draw(built, figures, baseline)
+
+
+def _draw(built, folder: Path, baseline: str | None) -> None:
+    from radl_bench.report.figures import write_figures
+
+    drawn = write_figures(built, folder, baseline)
+    for figure in drawn.figures:
+        typer.echo(f"Figure: {figure.svg}", err=True)
+    for note in drawn.notes:
+        typer.echo(note, err=True)

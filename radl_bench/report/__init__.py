@@ -5,63 +5,78 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import MissingData, UsageError
 
 if TYPE_CHECKING:
+    from radl_bench.report.reported import ReportedTable
     from radl_bench.report.tables import Section
 
 
-_SUFFIXES = {"markdown": "md"}
+_SUFFIXES = {"markdown": "md", "latex": "tex"}
+FOLDER_FORMATS = frozenset({"html"})
+"""Formats whose writer is `writer(report, folder) -> Path`, the page to open; the others are `writer(report) -> str`."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Sections of comparable runs, and sentences about runs that could not be shown."""
+    """Sections of comparable runs, sentences about runs that could not be shown, and what papers report."""
 
     sections: tuple[Section, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    reported: tuple[ReportedTable, ...] = ()
 
 
-def build_report(runs: Sequence[Path]) -> Report:
+def build_report(runs: Sequence[Path], reported: bool = False) -> Report:
     """Read scored run folders and lay out their tables.
+
+    Args:
+        runs: run folders.
+        reported: also take the published tables of the same benchmarks (`reports/reported.json`).
 
     Raises:
         MissingData: none of the runs is scored, or a path is not a run; the sentence says what to run.
         BadInput: a score file is broken.
     """
     from radl_bench.report.collect import collect, group_runs
+    from radl_bench.report.reported import reported_tables
     from radl_bench.report.tables import build_section
 
     scored, unscored = collect(runs)
     notes = tuple(f"Not scored yet: {_short(path)}. Run `radl-bench score {_short(path)}`." for path in unscored)
     if not scored:
         raise MissingData(" ".join(notes) or "There is no run to report. Run `radl-bench generate coco-mig` first.")
-    return Report(tuple(build_section(group) for group in group_runs(scored)), notes)
+    groups = group_runs(scored)
+    published = reported_tables({group.benchmark["name"] for group in groups}) if reported else ()
+    return Report(tuple(build_section(group) for group in groups), notes, published)
 
 
-def report_runs(runs: Sequence[Path], format: str = "markdown", out: Path | None = None) -> str:
-    """Write a report about run folders and return its text.
+def report_runs(runs: Sequence[Path], format: str = "markdown", out: Path | None = None, reported: bool = False) -> str:
+    """Write a report about run folders and return its text ("" for a format that is a folder).
 
     Args:
         runs: run folders (`runs/<benchmark>/<method>/<hash>`); those without scores are named in the report.
-        format: "markdown", "json" or "csv".
-        out: file or folder to write to; `reports/report.md` (.json, .csv) under the current folder when not given.
+        format: a name out of `registry.REPORT_FORMATS`: "markdown", "latex", "csv", "json", ...
+        out: file or folder to write to; `reports/report.md` (.tex, .csv, .json) when not given.
+        reported: as in `build_report`.
 
     Raises:
         UsageError: an unknown format. Otherwise as `build_report`.
     """
-    return write_report(build_report(runs), format, out)[0]
+    return write_report(build_report(runs, reported), format, out)[0]
 
 
 def write_report(report: Report, format: str = "markdown", out: Path | None = None) -> tuple[str, Path]:
-    """Write a laid-out report under a temporary name, put it in place, and return its text and file."""
+    """Write a laid-out report and return its text and file; a file is written aside first, then put in its place."""
     from radl_bench.files import replace_file
 
-    text = find_writer(format)(report.sections, report.notes)
+    writer = find_writer(format)
     file = _file_of(format, out)
     try:
+        if format in FOLDER_FORMATS:
+            return "", writer(report, file)
+        text = writer(report)
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(file, text.encode())
     except OSError as error:
@@ -73,16 +88,16 @@ def show(report: Report) -> None:
     """Print a report on the terminal; where the output is no terminal, as plain text of 100 columns."""
     from rich.console import Console
 
-    from radl_bench.report.formats import terminal
+    from radl_bench.report.terminal import terminal
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=100)
-    for part in terminal(report.sections, report.notes):
+    for part in terminal(report):
         console.print(part)
 
 
-def find_writer(format: str) -> Callable[[Sequence[Section], Sequence[str]], str]:
+def find_writer(format: str) -> Callable[..., Any]:
     """Return the writer of a format (`registry.REPORT_FORMATS`); raises `UsageError` when there is none."""
     from radl_bench.registry import resolve
 
@@ -90,6 +105,8 @@ def find_writer(format: str) -> Callable[[Sequence[Section], Sequence[str]], str
 
 
 def _file_of(format: str, out: Path | None) -> Path:
+    if format in FOLDER_FORMATS:
+        return out or Path("reports") / format
     name = f"report.{_SUFFIXES.get(format, format)}"
     if out is None:
         return Path("reports") / name

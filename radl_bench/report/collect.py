@@ -57,6 +57,26 @@ class ScoredRun:
         return self.data.get("status") == "complete"
 
     @property
+    def status(self) -> str:
+        """How far the run is: "complete"; "partial", images were still to come when it was scored; "outdated", the run
+        was asked for more images since."""
+        return "outdated" if self.complete and self.planned > self.images else str(self.data.get("status"))
+
+    @property
+    def images(self) -> int:
+        """Number of images that the scores speak of, failed ones included."""
+        return int(self.data.get("images", {}).get("n", 0))
+
+    @cached_property
+    def planned(self) -> int:
+        """Number of images that the manifest asks for today; that of the scores where the manifest does not say."""
+        try:
+            recorded = json.loads((self.path / "manifest.json").read_text("utf-8"))["benchmark"]
+            return int(recorded["n_samples"]) * int(recorded["images_per_sample"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return self.images
+
+    @property
     def mini(self) -> bool:
         """Whether these are mini numbers: made by the embedded model or measured by an embedded judge."""
         judges = " ".join(map(str, _leaves(self.data.get("judges", {}))))
@@ -97,6 +117,26 @@ class Group:
     identity: tuple
     runs: list[ScoredRun] = field(default_factory=list)
     signatures: dict[tuple[str, int | None], str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """How far the run is: "complete"; "partial", images were still to come when it was scored; "outdated", the run
+        was asked for more images since."""
+        return "outdated" if self.complete and self.planned > self.images else str(self.data.get("status"))
+
+    @property
+    def images(self) -> int:
+        """Number of images that the scores speak of, failed ones included."""
+        return int(self.data.get("images", {}).get("n", 0))
+
+    @cached_property
+    def planned(self) -> int:
+        """Number of images that the manifest asks for today; that of the scores where the manifest does not say."""
+        try:
+            recorded = json.loads((self.path / "manifest.json").read_text("utf-8"))["benchmark"]
+            return int(recorded["n_samples"]) * int(recorded["images_per_sample"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return self.images
 
     @property
     def mini(self) -> bool:

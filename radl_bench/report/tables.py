@@ -5,23 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from radl_bench.report.collect import Group, ScoredRun
+from radl_bench.report.collect import REFERENCE, Group, ScoredRun
+from radl_bench.report.layouts import AVERAGE, METRICS, Layout, decimals, head, in_order, layout_of, place
 from radl_bench.report.ties import column_groups, is_number
 
-METRICS = {
-    "success_inst": "R_inst",
-    "success_img": "R_img",
-    "miou": "mIoU",
-    "ap": "AP",
-    "ap50": "AP50",
-    "ap75": "AP75",
-    "clip": "CLIP",
-    "local_clip": "Local CLIP",
-    "fid": "FID",
-}
-"""Metric name -> column head, in the order of the columns; metrics unknown here follow under their own name."""
-
-BY_LEVEL = ("success_inst", "success_img", "miou")
+NOTHING = "–"
+"""What stands where nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +36,19 @@ class Cell:
         """Whether the number shares the best group with another one."""
         return self.group == 1 and not self.best
 
+    @property
+    def text(self) -> str:
+        """The value as every format prints it."""
+        return NOTHING if self.value is None else f"{self.value:.{decimals(self.metric)}f}"
+
+    @property
+    def interval(self) -> str:
+        """The ends of the interval as every format prints them: "94.2, 98.8"."""
+        if self.low is None or self.high is None:
+            return NOTHING
+        places = decimals(self.metric)
+        return f"{self.low:.{places}f}, {self.high:.{places}f}"
+
 
 Grid = dict[tuple[int, str, int | None], Cell]
 """Cells by (index of the run, metric, level)."""
@@ -57,15 +59,21 @@ Head = tuple[str, tuple[str, "int | None"]]
 
 @dataclass(frozen=True)
 class Line:
-    """One method of a table; `cells` follow the table's columns, None where the run has no such score."""
+    """One method of a table; `cells` follow the table's columns, None where the run has no such score.
+
+    `reference` marks pictures made from the layout itself, which take no part in the contest.
+    """
 
     label: str
     model: str
     cells: tuple[Cell | None, ...]
+    reference: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
+    """Title, column heads and lines; every line has as many cells as there are heads."""
+
     title: str
     heads: tuple[str, ...]
     lines: tuple[Line, ...]
@@ -83,7 +91,7 @@ class Section:
 
 
 def build_section(group: Group) -> Section:
-    """Lay out one group: success and position by level, then all metrics over all levels."""
+    """Lay out one group: the table of the literature for its benchmark, then every other score over all levels."""
     grid = _cells(group)
     levels = sorted({level for run in group.runs for _, level in run.cells if level is not None})
     tables = tuple(_tables(group, grid, levels, "mini" if group.mini else ""))
@@ -93,7 +101,7 @@ def build_section(group: Group) -> Section:
 
 def _listed(group: Group, grid: Grid) -> Iterator[tuple[ScoredRun, str, Cell]]:
     for n, (run, label) in enumerate(zip(group.runs, group.labels(), strict=True)):
-        for metric, level in sorted(run.cells, key=lambda key: (_place(key[0]), key[1] is None, key[1] or 0)):
+        for metric, level in sorted(run.cells, key=lambda key: (place(key[0]), key[1] is None, key[1] or 0)):
             yield run, label, grid[n, metric, level]
 
 
@@ -126,28 +134,41 @@ def _cell(score: dict, group: int | None, alone: bool) -> Cell:
 
 
 def _tables(group: Group, grid: Grid, levels: list[int], mark: str) -> Iterator[Table]:
-    metrics = sorted({metric for run in group.runs for metric, _ in run.cells}, key=_place)
-    first = [metric for metric in metrics if metric in BY_LEVEL]
-    rest = [metric for metric in metrics if metric not in BY_LEVEL]
+    layout = layout_of(group.benchmark["name"])
+    metrics = in_order(metric for run in group.runs for metric, _ in run.cells)
+    main = [metric for metric in layout.columns if metric in metrics]
+    rest = [metric for metric in metrics if metric not in main]
     where = f"L{levels[0]}" if len(levels) == 1 else "all levels"
-    if len(levels) > 1:
-        for metric in first:
-            heads: list[Head] = [(f"L{level}", (metric, level)) for level in levels]
-            heads.append(("all", (metric, None)))
-            yield _table(group, grid, _tagged(f"{METRICS[metric]} by number of objects", mark), heads)
-    elif first:
-        yield _table(group, grid, _tagged(f"Success and position, {where}", mark), _heads(first))
+    if layout.by_level and len(levels) > 1:
+        yield from (_level_table(group, grid, layout, metric, levels, mark) for metric in main)
+    elif main:
+        title = f"{layout.what}, {where}" if layout.by_level else layout.what
+        yield _table(group, grid, _title_of(layout, title, mark), _heads(main))
     if rest:
-        yield _table(group, grid, _tagged(f"Detection and text, {where}", mark), _heads(rest))
+        yield _table(group, grid, _tagged(f"Other scores, {where}", mark), _heads(rest))
+
+
+def _level_table(group: Group, grid: Grid, layout: Layout, metric: str, levels: list[int], mark: str) -> Table:
+    heads: list[Head] = [*((f"L{level}", (metric, level)) for level in levels), (AVERAGE, (metric, None))]
+    return _table(group, grid, _title_of(layout, f"{head(metric)} by number of objects", mark), heads)
+
+
+def _title_of(layout: Layout, what: str, mark: str) -> str:
+    return _tagged(f"{layout.name}: {what}" if layout.name else what[0].upper() + what[1:], mark)
 
 
 def _heads(metrics: Iterable[str]) -> list[Head]:
-    return [(METRICS.get(metric, metric), (metric, None)) for metric in metrics]
+    return [(head(metric), (metric, None)) for metric in metrics]
 
 
 def _table(group: Group, grid: Grid, title: str, heads: Sequence[Head]) -> Table:
     lines = tuple(
-        Line(label, run.model, tuple(grid.get((n, metric, level)) for _, (metric, level) in heads))
+        Line(
+            label,
+            run.model,
+            tuple(grid.get((n, metric, level)) for _, (metric, level) in heads),
+            run.method == REFERENCE,
+        )
         for n, (run, label) in enumerate(zip(group.runs, group.labels(), strict=True))
     )
     return Table(title, tuple(head for head, _ in heads), lines)
@@ -155,11 +176,6 @@ def _table(group: Group, grid: Grid, title: str, heads: Sequence[Head]) -> Table
 
 def _tagged(title: str, mark: str) -> str:
     return f"{title} ({mark})" if mark else title
-
-
-def _place(metric: str) -> tuple[int, str]:
-    names = list(METRICS)
-    return (names.index(metric) if metric in names else len(names), metric)
 
 
 def _title(group: Group) -> str:
@@ -173,9 +189,7 @@ def _title(group: Group) -> str:
 def _notes(group: Group) -> Iterator[str]:
     if group.mini:
         yield "mini: made by the embedded small models or measured by the embedded judges; not comparable with papers."
-    for run, label in zip(group.runs, group.labels(), strict=True):
-        if not run.complete:
-            yield f"{label} ({run.model}): this run was still going, or stopped early, when it was scored."
+    yield from filter(None, map(_progress, group.runs, group.labels()))
     if group.seeds_differ:
         yield "Seeds differ, as the labels say: these methods did not start from the same noise."
     limits = [run.data["benchmark"].get("filter", {}).get("limit") for run in group.runs]
@@ -186,10 +200,22 @@ def _notes(group: Group) -> Iterator[str]:
         yield f"A part of the benchmark: {limits[0]} samples."
 
 
+def _progress(run: ScoredRun, label: str) -> str | None:
+    """Say that a run was still going when it was scored, or has gone on since."""
+    name = f"{label} ({run.model})"
+    if run.status == "outdated":
+        return f"{name}: this run asks for {run.planned:,} images now, of which {run.images:,} are in these numbers."
+    if run.complete:
+        return None
+    missing = int(run.data.get("images", {}).get("n_missing", 0))
+    there = f"; {run.images - missing:,} of {run.images:,} images were there" if run.images else ""
+    return f"{name}: this run was still going, or stopped early, when it was scored{there}."
+
+
 def _footnotes(group: Group, grid: Grid) -> Iterator[str]:
     """One line for each metric over all levels and each different (n, missing, signature)."""
     labels = group.labels()
-    for metric in sorted({metric for _, metric, _ in grid}, key=_place):
+    for metric in in_order(metric for _, metric, _ in grid):
         cells = {label: grid[n, metric, None] for n, label in enumerate(labels) if (n, metric, None) in grid}
         kinds = dict.fromkeys((cell.n, cell.missing, cell.signature) for cell in cells.values())
         for n, missing, signature in kinds:

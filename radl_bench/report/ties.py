@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from radl_bench.report.collect import REFERENCE, ScoredRun
+from radl_bench.report.layouts import LOWER_IS_BETTER
 from radl_bench.stats import SampleSums, sample_sums, tie_groups
 
-LOWER_IS_BETTER = frozenset({"fid", "kid"})
 COSINES = frozenset({"clip", "local_clip"})
 """Means over what was measured: a picture that is not there has no cosine, while it does have a success of 0."""
 
@@ -17,7 +17,7 @@ def column_groups(runs: Sequence[ScoredRun], metric: str, level: int | None) -> 
 
     A method leaves the group of the best when a paired permutation test over samples gives p < .05, on the samples that
     all contestants have. A metric without rows of its own (AP) is judged by its intervals: methods whose intervals
-    overlap that of the best are tied with it. The rendered reference and scores that are not numbers take no part; a
+    overlap that of the best are tied with it, and where an interval is not known nothing is marked. The rendered reference and scores that are not numbers take no part; a
     single contestant has nobody to beat, so it gets no group.
     """
     values = {n: run.cells[metric, level]["value"] for n, run in enumerate(runs) if _contests(run, metric, level)}
@@ -57,6 +57,8 @@ def _by_interval(runs: Sequence[ScoredRun], metric: str, level: int | None, valu
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     order = sorted(values, key=lambda n: sign * values[n], reverse=True)
     cells = {n: runs[n].cells[metric, level] for n in order}
+    if not all(is_number(cell[end]) for cell in cells.values() for end in ("ci_low", "ci_high")):
+        return {}
     groups: dict[int, int] = {}
     group = 0
     while order:
@@ -68,7 +70,4 @@ def _by_interval(runs: Sequence[ScoredRun], metric: str, level: int | None, valu
 
 
 def _apart(one: dict, other: dict) -> bool:
-    ends = [cell[key] for cell in (one, other) for key in ("ci_low", "ci_high")]
-    if not all(map(is_number, ends)):
-        return False
-    return bool(ends[1] < ends[2] or ends[3] < ends[0])
+    return bool(one["ci_high"] < other["ci_low"] or other["ci_high"] < one["ci_low"])
