@@ -1,4 +1,4 @@
-"""Multi-head attention pieces shared by all branches; always scaled dot product attention, never explicit scores."""
+"""Multi-head attention pieces shared by all branches."""
 
 from __future__ import annotations
 
@@ -20,8 +20,24 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 def attend(query: Tensor, keys: KeyValue, mask: Tensor | None = None) -> Tensor:
     """Attention of `query` [M, L, C] over `keys`, each [M, heads, T, d]; bool `mask` broadcasts to [M, heads, L, T]."""
     k, v = keys
-    out = F.scaled_dot_product_attention(split_heads(query, k.shape[1]), k, v, attn_mask=mask)
+    run = _explicit if _explicit_is_cheaper(query) else F.scaled_dot_product_attention
+    out = run(split_heads(query, k.shape[1]), k, v, mask)
     return out.transpose(1, 2).flatten(2)
+
+
+def _explicit_is_cheaper(query: Tensor) -> bool:
+    """Training in bfloat16 on a CPU: the fused kernel's backward pass takes several times as long there."""
+    if query.device.type != "cpu" or not torch.is_grad_enabled():
+        return False
+    return query.dtype == torch.bfloat16
+
+
+def _explicit(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Scores written out; the softmax is in float32."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
 
 
 def at_rows(fn: Callable[[Tensor], Tensor], x: Tensor, rows: Tensor) -> Tensor:
@@ -56,8 +72,10 @@ class Attention(nn.Module):
         return split_heads(self.to_k(states), self.heads), split_heads(self.to_v(states), self.heads)
 
     @torch.no_grad()
-    def copy_from(self, attn: Any) -> None:
-        """Start the q, k, v maps from a frozen attention of the base; wider keys keep their fresh extra columns."""
+    def copy_from(self, attn: Any, *, output: bool = False) -> None:
+        """Start the q, k, v maps (and `output`) from a frozen attention of the base; wider keys keep fresh columns."""
         for name in ("to_q", "to_k", "to_v"):
             source = getattr(attn, name).weight
             getattr(self, name).weight[:, : source.shape[1]].copy_(source)
+        if output:
+            self.to_out[0].load_state_dict(attn.to_out[0].state_dict())

@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from diffusers.models.embeddings import get_fourier_embeds_from_boundingbox
 from torch import Tensor, nn
 
-from radl_model.attention import Attention, at_rows, attend, split_heads
+from radl_model.attention import Attention, attend, split_heads
+from radl_model.config import FusionConfig
 from radl_model.context import LayoutContext
+from radl_model.ragged import Rows
 
 
 class AttributeEnhancement(nn.Module):
@@ -24,31 +26,50 @@ class AttributeEnhancement(nn.Module):
         self.attention = Attention(channels, heads, channels, zero_out=False)
         self.gamma = nn.Parameter(torch.zeros(1))
 
-    def forward(self, features: Tensor, ctx: LayoutContext, name: str) -> Tensor:
-        """[P, HW, C] masked features -> the same shape, zero outside the masks."""
-        cells = features.shape[1]
-        inside = ctx.inside(cells)
-        keys = (
-            split_heads(at_rows(self.attention.to_k, features, inside), self.attention.heads),
-            split_heads(at_rows(self.attention.to_v, features, inside), self.attention.heads),
-        )
-        query = ctx.once((name, "enhancement", cells), lambda: self._query(ctx.layer_grid(cells)))
-        read = attend(query.expand(features.shape[0], -1, -1), keys, self._key_mask(ctx, cells))
-        return features + self.gamma * at_rows(self.attention.to_out, read, inside)
+    def forward(self, features: Tensor, rows: Rows, grid: tuple[int, int]) -> Tensor:
+        """[R, C] packed features of the cells inside the masks -> the same shape; `grid` is the layer's (H, W)."""
+        own = self.attention
+        query = self._query(grid).index_select(0, rows.cell)
+        read = rows.attend_within(query, own.to_k(features), own.to_v(features), own.heads)
+        return features + self.gamma * own.to_out(read)
 
     def _query(self, grid: tuple[int, int]) -> Tensor:
+        """The map as queries on a grid, [HW, C]."""
         resized = F.interpolate(self.query[None], size=grid, mode="bilinear", align_corners=False)
-        return self.attention.to_q(resized.flatten(2).transpose(1, 2))
+        return self.attention.to_q(resized[0].flatten(1).T)
 
-    @staticmethod
-    def _key_mask(ctx: LayoutContext, cells: int) -> Tensor:
-        """[P, 1, 1, HW]; an instance whose box vanished at this resolution may read all (its output is masked)."""
 
-        def make() -> Tensor:
-            inside = ctx.masks(cells).instance > 0
-            return (inside | ~inside.any(1, keepdim=True))[:, None, None]
+class TokenEnhancement(nn.Module):
+    """The other reading of (2): K learnable tokens read the instance's cells, and the cells read the tokens back."""
 
-        return ctx.once(("keys inside", cells), make)
+    def __init__(self, channels: int, heads: int, count: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(count, channels) * 0.02)
+        self.attention = Attention(channels, heads, channels, zero_out=False)
+        self.write = Attention(channels, heads, channels, zero_out=False)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, features: Tensor, rows: Rows, grid: tuple[int, int]) -> Tensor:
+        """[R, C] packed features of the cells inside the masks -> the same shape."""
+        own, heads = self.attention, self.attention.heads
+        keys, values = own.to_k(features), own.to_v(features)
+        gathered = features.new_zeros(rows.pairs, *self.query.shape)
+        for bucket in rows.buckets:
+            states = split_heads(bucket.pad(keys), heads), split_heads(bucket.pad(values), heads)
+            query = own.to_q(self.query).expand(len(bucket.real), -1, -1)
+            read = own.to_out(attend(query, states, bucket.real[:, None, None]))
+            gathered = read if bucket.pairs is None else gathered.index_copy(0, bucket.pairs, read)
+        read = rows.attend(self.write.to_q(features), self.write.keys(gathered))
+        return features + self.gamma * self.write.to_out(read)
+
+
+def make_enhancement(channels: int, heads: int, config: FusionConfig) -> AttributeEnhancement | TokenEnhancement | None:
+    """Build the branch (2) that the settings ask for."""
+    if config.enhancement == "grid":
+        return AttributeEnhancement(channels, heads, config.enhancement_grid)
+    if config.enhancement == "tokens":
+        return TokenEnhancement(channels, heads, config.enhancement_tokens)
+    return None
 
 
 class PositionNet(nn.Module):
@@ -70,22 +91,21 @@ class PositionNet(nn.Module):
 class InstanceAttention(nn.Module):
     """R_i = A(F W_q, c_i W_k, c_i W_v), where c_i joins the instance's label and its box (`FusionConfig.context`)."""
 
-    def __init__(self, channels: int, heads: int, text_dim: int, context: str, n_freqs: int, hidden: int) -> None:
+    def __init__(self, channels: int, heads: int, text_dim: int, config: FusionConfig) -> None:
         super().__init__()
-        self.context = context
-        self.position = PositionNet(n_freqs, hidden, text_dim)
-        self.attention = Attention(channels, heads, text_dim if context == "token" else 2 * text_dim)
+        self.context, self.box_order = config.context, config.box_order
+        self.position = PositionNet(config.n_freqs, config.position_hidden, text_dim)
+        self.attention = Attention(channels, heads, text_dim if config.context == "token" else 2 * text_dim)
 
-    def forward(self, features: Tensor, norm: nn.Module, ctx: LayoutContext, name: str) -> Tensor:
-        """[P, HW, C] features -> [P, HW, C], zero outside the boxes; keys are made once a run."""
-        inside = ctx.inside(features.shape[1])
+    def forward(self, features: Tensor, rows: Rows, norm: nn.Module, ctx: LayoutContext, name: str) -> Tensor:
+        """[R, C] packed features -> [R, C]; keys are made once a run."""
         keys = ctx.once((name, "instance keys"), lambda: self.attention.keys(self.tokens(ctx)))
-        query = at_rows(lambda x: self.attention.to_q(norm(x)), features, inside)
-        return at_rows(self.attention.to_out, attend(query, keys), inside)
+        return self.attention.to_out(rows.attend(self.attention.to_q(norm(features)), keys))
 
     def tokens(self, ctx: LayoutContext) -> Tensor:
         """c_i of every pair: [P, T, 2D], [P, 1, 2D] or [P, 2, D]."""
-        place = self.position(ctx.boxes)[:, None].to(ctx.phrases.dtype)
+        boxes = ctx.boxes if self.box_order == "xyxy" else ctx.boxes[:, [0, 2, 1, 3]]
+        place = self.position(boxes)[:, None].to(ctx.phrases.dtype)
         if self.context == "token":
             return torch.cat([ctx.pooled[:, None], place], 1)
         label = ctx.phrases if self.context == "channel_tokens" else ctx.pooled[:, None]

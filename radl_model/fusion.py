@@ -93,26 +93,12 @@ class CBAM(nn.Module):
         return x * torch.sigmoid(self.spatial(pooled)).flatten(2).transpose(1, 2)
 
 
-class PhaseFusion(nn.Module):
-    """Weights of the phases: 1x1 conv on [phase; mask], CBAM, 1x1 conv to a logit, CBAM over slots, softmax.
+class Fusion(nn.Module):
+    """Sum of the phases of each image, weighted; subclasses say how."""
 
-    Absent phases share the logit of an all-zero phase in the slots, and take no part in the softmax. With `mask_prior`
-    the logits start as log coverage, and the last 1x1 conv at zero.
-    """
-
-    def __init__(self, channels: int, config: FusionConfig) -> None:
+    def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.config = config
-        self.conv1 = nn.Linear(channels + 1, channels)
-        self.cbam1 = CBAM(channels, 16)
-        self.conv2 = nn.Linear(channels, 1)
-        self.cbam2 = CBAM(config.slots, 1)
-        if config.mask_prior:
-            nn.init.zeros_(self.conv2.weight)
-            nn.init.zeros_(self.conv2.bias)
-            self.cover_gain = nn.Parameter(torch.ones(1))
-            self.size_gain = nn.Parameter(torch.full((1,), SIZE_GAIN))
-            self.kind_bias = nn.Parameter(torch.tensor([0.0, 0.0, EXTRA_BIAS, EXTRA_BIAS]))
 
     def forward(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
         """Fuse the phase list [L, HW, C] with its coverage [L, HW] into [B, HW, C]."""
@@ -127,14 +113,48 @@ class PhaseFusion(nn.Module):
         return ctx.once(("phases", self.config), lambda: phase_map(ctx, self.config))
 
     def weights(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+        """Weights [L, HW] (float32) of the phase list [L, HW, C] with coverage [L, HW]."""
+        raise NotImplementedError
+
+    def softmax(self, logits: Tensor, ctx: LayoutContext) -> Tensor:
+        """[L, HW] logits -> weights that sum to 1 over the phases of an image, at each cell."""
+        where = self.where(ctx)
+        table = logits.new_full((ctx.images * where.width, logits.shape[1]), -torch.inf)
+        table = table.index_copy(0, where.dense, logits)
+        weights = table.unflatten(0, (ctx.images, where.width)).softmax(1)
+        return weights.flatten(0, 1).index_select(0, where.dense)
+
+
+class PhaseFusion(Fusion):
+    """Weights of the phases: 1x1 conv on [phase; mask], CBAM, 1x1 conv to a logit, CBAM over slots, softmax.
+
+    Absent phases share the logit of an all-zero phase in the slots, and take no part in the softmax. With `mask_prior`
+    the logits start as log coverage, and the last 1x1 conv at zero.
+    """
+
+    def __init__(self, channels: int, config: FusionConfig) -> None:
+        super().__init__(config)
+        self._make_logit(channels)
+        self.cbam2 = CBAM(config.slots, 1)
+        if config.mask_prior:
+            nn.init.zeros_(self.conv2.weight)
+            nn.init.zeros_(self.conv2.bias)
+            self.cover_gain = nn.Parameter(torch.ones(1))
+            self.size_gain = nn.Parameter(torch.full((1,), SIZE_GAIN))
+            self.kind_bias = nn.Parameter(torch.tensor([0.0, 0.0, EXTRA_BIAS, EXTRA_BIAS]))
+
+    def _make_logit(self, channels: int) -> None:
+        self.conv1 = nn.Linear(channels + 1, channels)
+        self.cbam1 = CBAM(channels, 16)
+        self.conv2 = nn.Linear(channels, 1)
+
+    def weights(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
         """Weights [L, HW] (float32) of the phase list [L, HW, C]; at each cell an image's phases sum to 1."""
         cells, where = phases.shape[1], self.where(ctx)
         logits = self._slots(self._logits(phases, cover, ctx), where, ctx, cells).float()
         if self.config.mask_prior:
             logits = logits + self._prior(cover.float(), where, ctx)
-        table = logits.new_full((ctx.images * where.width, cells), -torch.inf).index_copy(0, where.dense, logits)
-        weights = table.unflatten(0, (ctx.images, where.width)).softmax(1)
-        return weights.flatten(0, 1).index_select(0, where.dense)
+        return self.softmax(logits, ctx)
 
     def _logits(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
         """[L, HW, C] -> [L + 1, HW]; the last row is the all-zero phase. Cells without a feature cost nothing."""

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from radl_model.attention import Attention, KeyValue, at_rows, attend, split_heads
+from radl_model.attention import Attention, KeyValue, attend, split_heads
 from radl_model.config import FusionConfig
 from radl_model.context import LayoutContext
-from radl_model.enhancement import AttributeEnhancement, InstanceAttention
-from radl_model.fusion import PhaseFusion
+from radl_model.enhancement import InstanceAttention, make_enhancement
+from radl_model.fusion import Fusion
+from radl_model.fusion_variants import RefinedFusion, make_fusion
+from radl_model.ragged import Rows
 
 
 class InstanceFusionLayer(nn.Module):
@@ -25,19 +27,22 @@ class InstanceFusionLayer(nn.Module):
     def __init__(self, channels: int, heads: int, text_dim: int, config: FusionConfig) -> None:
         super().__init__()
         self.config = config
-        self.norm = nn.LayerNorm(channels)
-        self.instance = InstanceAttention(
-            channels, heads, text_dim, config.context, config.n_freqs, config.position_hidden
-        )
-        grid = config.enhancement == "grid"
-        self.enhancement = AttributeEnhancement(channels, heads, config.enhancement_grid) if grid else None
+        self.norm: nn.Module = nn.Identity() if config.query_norm == "none" else nn.LayerNorm(channels)
+        trained = config.shading == "trained"
+        self.shading = Attention(channels, heads, text_dim, zero_out=False) if trained else None
+        self.instance = InstanceAttention(channels, heads, text_dim, config)
+        self.enhancement = make_enhancement(channels, heads, config)
         self.layout = Attention(channels, heads, channels) if config.layout_attention else None
         self.relation = Attention(channels, heads, text_dim) if config.relation else None
-        self.fusion = PhaseFusion(channels, config)
+        separate = config.relation and config.query_norm == "separate"
+        self.relation_norm = nn.LayerNorm(channels) if separate else None
+        self.fusion: Fusion = make_fusion(channels, config)
 
     def init_from(self, cross: nn.Module, self_attention: nn.Module) -> None:
         """Start the new branches' q, k, v from the frozen attentions they stand beside."""
         self.instance.attention.copy_from(cross)
+        if self.shading is not None:
+            self.shading.copy_from(cross, output=True)
         if self.relation is not None:
             self.relation.copy_from(cross)
         if self.layout is not None:
@@ -51,24 +56,45 @@ class InstanceFusionLayer(nn.Module):
             x: [B, HW, C] its input; plain: [B, HW, C] its output for the global prompt.
             ctx: the batch; name: unique name of this layer, the key of its caches.
         """
-        masks = ctx.masks(x.shape[1])
-        frozen = self._frozen(attn, x, ctx, name)
-        enhanced = frozen if self.enhancement is None else self.enhancement(frozen, ctx, name)
-        read = self.instance(enhanced, self.norm, ctx, name) * masks.instance[..., None].to(x.dtype)
-        phases = [plain * masks.background[..., None].to(x.dtype), frozen + read]
-        covers = [masks.background_cover, masks.instance_cover]
+        masks, rows = ctx.masks(x.shape[1]), ctx.packed(x.shape[1])
+        frozen = self._frozen(attn if self.shading is None else self.shading, x, rows, ctx, name)
+        read = self._read(frozen, x, rows, ctx, name)
+        refined = isinstance(self.fusion, RefinedFusion)
+        phases = [self._spread(read if refined else frozen + read, rows, ctx, x.shape[1])]
+        covers = [masks.instance_cover]
+        if not refined:
+            phases.insert(0, plain * masks.background[..., None].to(x.dtype))
+            covers.insert(0, masks.background_cover)
         if self.layout is not None:
             phases.append(self._layout(x, ctx))
             covers.append(torch.ones_like(masks.union))
         if self.relation is not None:
             phases.append(self._relation(x, ctx, name))
-            union = masks.union[ctx.verb_owner]
+            union = ctx.relation_mask(x.shape[1], self.config)[ctx.speakers]
             covers.append(union if self.config.relation_mask == "union" else torch.ones_like(union))
-        return self.fusion(torch.cat([p.to(plain.dtype) for p in phases]), torch.cat(covers), ctx)
+        fused = self.fusion(torch.cat([p.to(plain.dtype) for p in phases]), torch.cat(covers), ctx)
+        if isinstance(self.fusion, RefinedFusion):
+            return self.fusion.refine(plain, self._spread(frozen, rows, ctx, x.shape[1]), fused, ctx)
+        return fused
 
     @staticmethod
-    def _frozen(attn: Any, x: Tensor, ctx: LayoutContext, name: str) -> Tensor:
-        """(1): the frozen cross-attention of every pair on its own phrase, masked, [P, HW, C]."""
+    def _spread(values: Tensor, rows: Rows, ctx: LayoutContext, cells: int) -> Tensor:
+        """[R, C] -> [P, HW, C]."""
+        return rows.spread(values, len(ctx.owner), cells)
+
+    def _read(self, frozen: Tensor, x: Tensor, rows: Rows, ctx: LayoutContext, name: str) -> Tensor:
+        """(2) and (3): what each instance reads from its label and box, masked, [R, C]."""
+        features = frozen
+        if self.config.instance_query == "input":
+            features = x.flatten(0, 1).index_select(0, rows.source)
+        if self.enhancement is not None:
+            features = self.enhancement(features, rows, ctx.layer_grid(x.shape[1]))
+        read = self.instance(features, rows, self.norm, ctx, name)
+        return read * rows.mask.to(read.dtype)
+
+    @staticmethod
+    def _frozen(attn: Any, x: Tensor, rows: Rows, ctx: LayoutContext, name: str) -> Tensor:
+        """(1): the frozen cross-attention of every pair on its own phrase, masked, [R, C]."""
 
         def keys() -> KeyValue:
             return (
@@ -76,9 +102,11 @@ class InstanceFusionLayer(nn.Module):
                 split_heads(attn.to_v(ctx.phrases), attn.heads),
             )
 
-        shaded = attend(attn.to_q(x)[ctx.owner], ctx.once((name, "phrase keys"), keys))
-        shaded = at_rows(attn.to_out[0], shaded, ctx.inside(x.shape[1]))
-        return shaded * ctx.masks(x.shape[1]).instance[..., None].to(shaded.dtype)
+        query, states = attn.to_q(x), ctx.once((name, "phrase keys"), keys)
+        if ctx.watch is not None:
+            ctx.watch(name, query, states)
+        shaded = attn.to_out[0](rows.attend(query.flatten(0, 1).index_select(0, rows.source), states))
+        return shaded * rows.mask.to(shaded.dtype)
 
     def _layout(self, x: Tensor, ctx: LayoutContext) -> Tensor:
         """Self-attention in which a pair of cells meets only inside a common phase, [B, HW, C]."""
@@ -87,12 +115,17 @@ class InstanceFusionLayer(nn.Module):
         return self.layout.to_out(attend(self.layout.to_q(x), self.layout.keys(x), allowed))
 
     def _relation(self, x: Tensor, ctx: LayoutContext, name: str) -> Tensor:
-        """(6): attention to the verb text of the images that have one, times the union mask, [V, HW, C]."""
-        relation = self.relation
+        """(6): attention to the relation text of the images that have one, times their mask, [S, HW, C]."""
+        relation, owner, speakers = self.relation, ctx.verb_owner, ctx.speakers
         assert relation is not None
-        keys = ctx.once((name, "verb keys"), lambda: relation.keys(ctx.verbs))
-        union = ctx.masks(x.shape[1]).union[ctx.verb_owner, :, None].to(x.dtype)
-        return relation.to_out(attend(relation.to_q(self.norm(x[ctx.verb_owner])), keys)) * union
+        states = ctx.verbs if self.config.verb_bos else ctx.verbs[:, 1:]
+        keys = ctx.once((name, "verb keys"), lambda: relation.keys(states))
+        norm = self.norm if self.relation_norm is None else self.relation_norm
+        read = relation.to_out(attend(relation.to_q(norm(x[owner])), keys))
+        if len(owner) != len(speakers):  # several texts an image: their mean
+            share = (speakers[:, None] == owner).to(read.dtype)
+            read = torch.einsum("sv,vlc->slc", share / share.sum(1, keepdim=True), read)
+        return read * ctx.relation_mask(x.shape[1], self.config)[speakers, :, None].to(x.dtype)
 
 
 def _meeting(ctx: LayoutContext, cells: int) -> Tensor:
