@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -142,14 +143,35 @@ def _load(folder: Path) -> Benchmark:
     file = folder / "samples.jsonl"
     data = _read(file)
     digest = hashlib.sha256(data).hexdigest()
-    samples = parse_samples(data, str(file))  # first, since a sentence about a line says more than one about a sum
+    # First, since a sentence about a line says more than one about a sum.
+    samples = parse_samples(data, str(file), **promises_of(fields))
     if digest != fields["samples_sha256"]:
         raise BadInput(
             f"{file} has sha256 {digest}, but benchmark.toml says {fields['samples_sha256']}. Restore the file; "
             "if it was changed on purpose, write the new sum into benchmark.toml and raise its version."
         )
+    _check_levels(samples, fields, file)
     description, metrics = str(fields.get("description", "")), fields.get("metrics", {})
     return Benchmark(samples=samples, metrics=metrics, description=description, **{k: fields[k] for k in _FIELDS})
+
+
+def promises_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `parse_samples` for the fields of a `benchmark.toml`."""
+    levels = fields.get("levels")
+    return {"levels": None if levels is None else [int(level) for level in levels], "free_phrases": _is_free(fields)}
+
+
+def _is_free(fields: Mapping[str, Any]) -> bool:
+    return fields.get("phrases", "named") == "free"
+
+
+def _check_levels(samples: tuple[Sample, ...], fields: Mapping[str, Any], file: Path) -> None:
+    counts = Counter(sample.level for sample in samples)
+    for level, count in fields.get("levels", {}).items():
+        if counts[int(level)] != count:
+            raise BadInput(
+                f"{file} has {counts[int(level)]} samples of level {level}; benchmark.toml promises {count}."
+            )
 
 
 def _read(file: Path) -> bytes:
@@ -171,10 +193,23 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise BadInput(f"{file}: 'name' must be lower-case letters, digits, dots and dashes, not '{fields['name']}'.")
     if fields["images_per_sample"] < 1 or fields["resolution"] < 1:
         raise BadInput(f"{file}: 'images_per_sample' and 'resolution' must be at least 1.")
+    _check_tables(fields, file)
+    return fields
+
+
+def _check_tables(fields: Mapping[str, Any], file: Path) -> None:
+    levels = fields.get("levels", {})
+    if not isinstance(levels, dict) or not all(_is_level(*item) for item in levels.items()):
+        raise BadInput(f"{file}: 'levels' must be a table of numbers of samples by level, e.g. 6 = 160.")
+    if fields.get("phrases", "named") not in ("named", "free"):
+        raise BadInput(f'{file}: \'phrases\' must be "named" or "free", not {fields["phrases"]!r:.60}.')
     metrics = fields.get("metrics", {})
     if not isinstance(metrics, dict) or not all(isinstance(table, dict) for table in metrics.values()):
         raise BadInput(f"{file}: 'metrics' must be tables, e.g. [metrics.success].")
-    return fields
+
+
+def _is_level(level: str, count: Any) -> bool:
+    return level.isascii() and level.isdigit() and 0 < len(level) < 4 and type(count) is int and count > 0
 
 
 def _keep_ids(benchmark: Benchmark, ids: list[str]) -> Benchmark:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Collection, Iterator
 from typing import Any
 
+from radl_bench.agreement import names_category, names_color
 from radl_bench.errors import BadInput, did_you_mean
 from radl_bench.types import COLORS, Box, Instance, Relation, Sample
 
@@ -19,32 +21,76 @@ class _Bad(ValueError):
     """What is wrong with a row, as a half sentence; `parse_samples` adds file and line."""
 
 
-def parse_samples(data: bytes, origin: str) -> tuple[Sample, ...]:
+def parse_samples(
+    data: bytes, origin: str, *, levels: Collection[int] | None = None, free_phrases: bool = False
+) -> tuple[Sample, ...]:
     """Return the samples of a JSON Lines file, in file order.
 
     Args:
         data: UTF-8 bytes, one JSON object a line with the keys `id`, `prompt`, `instances` and optionally
             `relations` (`[[0, "left of", 1]]`), `verbs`, `tags`. An instance has `phrase`, `category`,
-            `color` (one of `COLORS` or null) and `box` (xyxy, fractions of the image side).
+            `color` (one of `COLORS` or null) and `box` (xyxy, fractions of the image side); its phrase names its
+            category and colour.
         origin: name of the file for error messages.
+        levels: the numbers of instances that occur, any when None.
+        free_phrases: take phrases that do not name their category ("a man" for "person").
 
     Raises:
         BadInput: a row is not as described, an id comes twice, or there is no row; names the line.
     """
     samples: list[Sample] = []
+    for row in _rows(data, origin, levels, free_phrases):
+        if isinstance(row, BadInput):
+            raise row
+        samples.append(row)
+    return tuple(samples)
+
+
+def find_problems(
+    data: bytes, origin: str, *, levels: Collection[int] | None = None, free_phrases: bool = False
+) -> list[str]:
+    """Return what is wrong with a JSON Lines file, a sentence a line of it; arguments as in `parse_samples`."""
+    return [str(row) for row in _rows(data, origin, levels, free_phrases) if isinstance(row, BadInput)]
+
+
+def _rows(data: bytes, origin: str, levels: Collection[int] | None, free_phrases: bool) -> Iterator[Sample | BadInput]:
+    """The sample of each line, or what is wrong with the line."""
     lines_of_ids: dict[str, int] = {}
+    number = 0
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip():
             continue
-        sample = _read_line(line, origin, number)
+        try:
+            sample = _read_line(line, origin, number)
+            _check_promises(sample, levels, free_phrases)
+        except BadInput as error:
+            yield error
+            continue
+        except _Bad as error:
+            yield BadInput(f"{origin}, line {number}: {error}.")
+            continue
         # Ids become file names, and some file systems do not tell "A" from "a".
         first = lines_of_ids.setdefault(sample.id.casefold(), number)
         if first != number:
-            raise BadInput(f"{origin}, line {number}: the id '{sample.id}' is taken by line {first}; make ids unique.")
-        samples.append(sample)
-    if not samples:
-        raise BadInput(f"{origin} holds no sample; expected one JSON object a line.")
-    return tuple(samples)
+            yield BadInput(f"{origin}, line {number}: the id '{sample.id}' is taken by line {first}; make ids unique.")
+        else:
+            yield sample
+    if not data.strip():
+        yield BadInput(f"{origin} holds no sample; expected one JSON object a line.")
+
+
+def _check_promises(sample: Sample, levels: Collection[int] | None, free_phrases: bool) -> None:
+    if levels is not None and sample.level not in levels:
+        promised = ", ".join(map(str, sorted(levels)))
+        raise _Bad(f"it has {sample.level} instances, but benchmark.toml promises the levels {promised}")
+    for index, item in enumerate(sample.instances):
+        if item.color is not None and not names_color(item.phrase, item.color):
+            raise _Bad(f"instance {index}: the phrase {_show(item.phrase)} does not name its color '{item.color}'")
+        if not free_phrases and not names_category(item.phrase, item.category):
+            raise _Bad(
+                f"instance {index}: the phrase {_show(item.phrase)} does not name its category {_show(item.category)} "
+                '(if it need not, write phrases = "free" into benchmark.toml)'
+            )
 
 
 def sample_from_dict(row: Any) -> Sample:

@@ -10,23 +10,17 @@ benchmark's own. The result depends on the facts alone, not on the order of the 
 from __future__ import annotations
 
 import argparse
-import math
 import random
 from pathlib import Path
 
-from radl_bench.errors import BadInput
+from radl_bench.builders.draw import shuffled
+from radl_bench.builders.facts import LEVELS, Fact, draw, read_facts
 from radl_bench.importers import write_benchmark
-from radl_bench.importers.coco_mig import METRICS, read_annotations
+from radl_bench.importers.coco_mig import METRICS
 from radl_bench.types import COLORS, Box, Instance, Sample
 
 SEED = 20261
-LEVELS = (2, 3, 4, 5, 6)
 PER_LEVEL = 160
-SMALLEST_SIDE = 0.125
-GRID = 10_000
-
-Fact = tuple[tuple[str, Box], ...]
-"""One image: its classes and boxes, sorted."""
 
 FIELDS = {
     "name": "coco-mig",
@@ -43,40 +37,14 @@ FIELDS = {
 def build(file: Path) -> list[Sample]:
     """Return the 800 samples; levels take turns, so that any head of the list is balanced over them."""
     rng = random.Random(SEED)
-    facts = {level: _draw([f for f in _facts(file) if len(f) == level], level, rng) for level in LEVELS}
-    order = [facts[level][k] for k in range(PER_LEVEL) for level in LEVELS]
+    facts = read_facts(file)
+    drawn = {level: draw(facts, level, PER_LEVEL, rng) for level in LEVELS}
+    order = [drawn[level][k] for k in range(PER_LEVEL) for level in LEVELS]
     return [_sample(n, fact, rng) for n, fact in enumerate(order)]
 
 
-def _facts(file: Path) -> list[Fact]:
-    images = [tuple(sorted((i.category, _grid(i.box)) for i in s.instances)) for s in read_annotations(file)]
-    return sorted(image for image in images if all(_wanted(category, box) for category, box in image))
-
-
-def _grid(box: Box) -> Box:
-    """Round to four decimals, outwards, so that no side falls under the smallest by rounding."""
-    x0, y0 = (math.floor(v * GRID) / GRID for v in box[:2])
-    x1, y1 = (min(1.0, math.ceil(v * GRID) / GRID) for v in box[2:])
-    return x0, y0, x1, y1
-
-
-def _wanted(category: str, box: Box) -> bool:
-    return category != "person" and min(box[2] - box[0], box[3] - box[1]) >= SMALLEST_SIDE
-
-
-def _draw(facts: list[Fact], level: int, rng: random.Random) -> list[Fact]:
-    if len(facts) < PER_LEVEL:
-        raise BadInput(f"The file has {len(facts)} images with {level} instances; {PER_LEVEL} are needed.")
-    return _shuffled(facts, rng)[:PER_LEVEL]
-
-
-def _shuffled(items: list, rng: random.Random) -> list:
-    # Only `random()` gives the same numbers in every version of Python; `shuffle` and `choice` promise less.
-    return [item for _, item in sorted((rng.random(), item) for item in items)]
-
-
 def _sample(number: int, fact: Fact, rng: random.Random) -> Sample:
-    instances = tuple(_instance(category, box, rng) for category, box in _shuffled(list(fact), rng))
+    instances = tuple(_instance(category, box, rng) for category, box in shuffled(fact, rng))
     prompt = "a photo of " + " and ".join(i.phrase for i in instances)
     return Sample(f"mig-{number:06d}", prompt, instances)
 

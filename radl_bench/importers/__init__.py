@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -41,13 +42,21 @@ def samples_bytes(samples: Iterable[Sample]) -> bytes:
     return "".join(json.dumps(sample_row(s), ensure_ascii=False) + "\n" for s in samples).encode()
 
 
-def benchmark_toml(fields: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]], samples: bytes) -> str:
-    """Return the text of `benchmark.toml` for these fields, metric tables and the bytes of `samples.jsonl`.
+def benchmark_toml(
+    fields: Mapping[str, Any],
+    metrics: Mapping[str, Mapping[str, Any]],
+    samples: bytes,
+    levels: Mapping[int, int] | None = None,
+) -> str:
+    """Return the text of `benchmark.toml` for these fields, metric tables, the bytes of `samples.jsonl` and the levels.
 
-    Values are strings and numbers, whose JSON spelling is TOML too (the standard library reads TOML but writes none).
+    `levels` maps a number of instances to the number of samples that have it; the loader holds the file to it. Values
+    are strings and numbers, whose JSON spelling is TOML too (the standard library reads TOML but writes none).
     """
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
     lines.append(f'samples_sha256 = "{sha256(samples).hexdigest()}"')
+    if levels:
+        lines += ["", "[levels]", *(f"{level} = {count}" for level, count in sorted(levels.items()))]
     for name, parameters in metrics.items():
         lines += ["", f"[metrics.{name}]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in parameters.items()]
@@ -59,6 +68,8 @@ def write_benchmark(
 ) -> None:
     """Write `samples.jsonl` and then `benchmark.toml` into `folder`, each under a temporary name first."""
     folder.mkdir(parents=True, exist_ok=True)
+    samples = tuple(samples)
     data = samples_bytes(samples)
-    for name, content in (("samples.jsonl", data), ("benchmark.toml", benchmark_toml(fields, metrics, data).encode())):
+    toml = benchmark_toml(fields, metrics, data, Counter(sample.level for sample in samples))
+    for name, content in (("samples.jsonl", data), ("benchmark.toml", toml.encode())):
         replace_file(folder / name, content)

@@ -1,0 +1,90 @@
+"""Build the embedded COCO-Position: `samples.jsonl` and `benchmark.toml` from the box facts of a COCO-MIG file.
+
+    python benchmarks/coco_position/build.py mig_bench_anno.yaml
+
+From the file are taken facts of COCO's annotations only: which classes an image holds, and where. Captions are written
+here by a template whose relations follow from the boxes; which images, and the order of the objects, are drawn under
+`SEED`. The full-size version has COCO's own captions: `radl-bench data build coco-position`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from itertools import permutations
+from pathlib import Path
+
+from radl_bench.builders.coco_position import FIELDS, METRICS
+from radl_bench.builders.draw import shuffled
+from radl_bench.builders.facts import LEVELS, Fact, draw, read_facts
+from radl_bench.builders.geometry import relation
+from radl_bench.importers import write_benchmark
+from radl_bench.types import Instance, Relation, Sample
+from radl_model.verbs import extract_verbs
+
+SEED = 20262
+PER_LEVEL = 32
+EMBEDDED = {
+    "name": "coco-position",
+    "license": "Apache-2.0; boxes and classes from COCO annotations, CC BY 4.0",
+    "description": "Layouts of 2 to 6 objects out of COCO val2014, 32 a level, captions by template",
+    "images_per_sample": 2,
+}
+
+
+def build(file: Path) -> list[Sample]:
+    """Return the 160 samples; levels take turns, so that any head of the list is balanced over them."""
+    rng = random.Random(SEED)
+    facts = [fact for fact in read_facts(file) if _related(fact)]
+    drawn = {level: draw(facts, level, PER_LEVEL, rng) for level in LEVELS}
+    order = [drawn[level][k] for k in range(PER_LEVEL) for level in LEVELS]
+    return [_sample(number, fact, rng) for number, fact in enumerate(order)]
+
+
+def _related(fact: Fact) -> bool:
+    return any(relation(a[1], b[1]) for a, b in permutations(fact, 2))
+
+
+def _sample(number: int, fact: Fact, rng: random.Random) -> Sample:
+    instances, relations = _arranged(fact, rng)
+    caption = "a photo of " + _listed(_clauses(instances, relations))
+    return Sample(f"pos-{number:06d}", caption, instances, relations, extract_verbs(caption))
+
+
+def _arranged(fact: Fact, rng: random.Random) -> tuple[tuple[Instance, ...], tuple[Relation, ...]]:
+    """First the pairs in a relation, objects of different classes before equal ones; then the objects left alone."""
+    drawn = shuffled(fact, rng)
+    ends = sorted(permutations(range(len(drawn)), 2), key=lambda pair: drawn[pair[0]][0] == drawn[pair[1]][0])
+    order: list[int] = []
+    predicates: list[str] = []
+    for i, j in ends:
+        predicate = relation(drawn[i][1], drawn[j][1])
+        if predicate and i not in order and j not in order:
+            order += [i, j]
+            predicates.append(predicate)
+    order += [i for i in range(len(drawn)) if i not in order]
+    instances = tuple(Instance(f"a {drawn[i][0]}", drawn[i][0], None, drawn[i][1]) for i in order)
+    return instances, tuple(Relation(2 * k, predicate, 2 * k + 1) for k, predicate in enumerate(predicates))
+
+
+def _clauses(instances: tuple[Instance, ...], relations: tuple[Relation, ...]) -> list[str]:
+    """ "a cat on top of a bed", "a dog": what is in a relation together, the others alone."""
+    predicates = {r.subject: r.predicate for r in relations}
+    taken = {r.object for r in relations}
+    return [
+        f"{item.phrase} {predicates[i]} {instances[i + 1].phrase}" if i in predicates else item.phrase
+        for i, item in enumerate(instances)
+        if i not in taken
+    ]
+
+
+def _listed(clauses: list[str]) -> str:
+    return " and ".join([", ".join(clauses[:-1]), clauses[-1]] if len(clauses) > 1 else clauses)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Build the embedded COCO-Position from a COCO-MIG annotation file.")
+    parser.add_argument("file", type=Path, help="a mig_bench_anno.yaml")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write to")
+    options = parser.parse_args()
+    write_benchmark(options.out, build(options.file), FIELDS | EMBEDDED, METRICS)

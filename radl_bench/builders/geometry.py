@@ -1,0 +1,35 @@
+"""Which relation two boxes are in, where there can be no two opinions about it."""
+
+from __future__ import annotations
+
+from radl_bench.types import Box
+
+MOST_SHARED = 0.25
+"""Beside or above each other are boxes that share at most this part of the shorter extent along that axis."""
+
+
+def relation(a: Box, b: Box) -> str | None:
+    """Return the predicate of "a ... b", or None where the boxes do not settle it.
+
+    `on top of`: the lower edge of `a` lies in the upper half of `b`, its centre above `b` and between the sides of `b`,
+    and it is not the wider one. `left of`, `right of`, `above`, `below`: along that axis the boxes share at most a
+    quarter of the shorter extent, and their centres lie farther apart along it than along the other.
+    """
+    (ax, ay), (bx, by) = _centre(a), _centre(b)
+    if ay < b[1] <= a[3] <= by and b[0] <= ax <= b[2] and a[2] - a[0] <= b[2] - b[0]:
+        return "on top of"
+    if abs(ax - bx) > abs(ay - by) and _shared(a, b, 0) <= MOST_SHARED:
+        return "left of" if ax < bx else "right of"
+    if abs(ay - by) > abs(ax - bx) and _shared(a, b, 1) <= MOST_SHARED:
+        return "above" if ay < by else "below"
+    return None
+
+
+def _centre(box: Box) -> tuple[float, float]:
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+def _shared(a: Box, b: Box, axis: int) -> float:
+    """Shared extent along an axis over the shorter of the two."""
+    common = min(a[axis + 2], b[axis + 2]) - max(a[axis], b[axis])
+    return max(common, 0.0) / min(a[axis + 2] - a[axis], b[axis + 2] - b[axis])
