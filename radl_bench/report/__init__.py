@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES = {"markdown": "md", "latex": "tex"}
 FOLDER_FORMATS = frozenset({"html"})
-"""Formats whose writer is `writer(report, folder) -> Path`, the page to open; the others are `writer(report) -> str`."""
+"""Formats whose writer is `writer(report, folder) -> Path` of the page to open; others are `writer(report) -> str`."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from radl_bench.errors import BadInput, MissingData
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 METHODS = {
+    "real": "real images",
     "sprites": "real (rendered)",
     "stable-diffusion": "Stable Diffusion (text only)",
     "multidiffusion": "MultiDiffusion",
@@ -33,7 +36,11 @@ _MINI = re.compile(r"(?<![A-Za-z])mini(?![A-Za-z])")  # "mini-detector@1", not "
 USUAL_SEEDS = "hashed"
 
 REFERENCE = "sprites"
-"""Pictures made from the layout itself: they calibrate the judges and take no part in the contest."""
+"""Pictures rendered from the layout itself."""
+
+REFERENCES = frozenset({"real", REFERENCE})
+"""Pictures that are right by construction (photos are imported with `--name real`): they calibrate the judges and take
+no part in the contest."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,11 @@ class ScoredRun:
     def model(self) -> str:
         """Name of the model: "mini", "sd14", the last part of a path, or "-" where the method has none."""
         return Path(str(self.data["generator"].get("model") or "-")).name
+
+    @property
+    def reference(self) -> bool:
+        """Whether these pictures are right by construction and so take no part in the contest."""
+        return self.method in REFERENCES
 
     @property
     def complete(self) -> bool:
@@ -106,6 +118,17 @@ class ScoredRun:
         except (OSError, ValueError, KeyError) as error:
             raise BadInput(f"{file} cannot be read ({error}). Run `radl-bench score {self.path}` again.") from None
 
+    @cached_property
+    def draws(self) -> dict[str, np.ndarray]:
+        """Bootstrap draws of the scores without rows by `metric@level` (`metric@all`); {} where there are none."""
+        import numpy as np
+
+        try:
+            with np.load(self.path / "scores" / "draws.npz", allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # older scores: their intervals stand
+            return {}
+
 
 @dataclass
 class Group:
@@ -117,26 +140,6 @@ class Group:
     identity: tuple
     runs: list[ScoredRun] = field(default_factory=list)
     signatures: dict[tuple[str, int | None], str] = field(default_factory=dict)
-
-    @property
-    def status(self) -> str:
-        """How far the run is: "complete"; "partial", images were still to come when it was scored; "outdated", the run
-        was asked for more images since."""
-        return "outdated" if self.complete and self.planned > self.images else str(self.data.get("status"))
-
-    @property
-    def images(self) -> int:
-        """Number of images that the scores speak of, failed ones included."""
-        return int(self.data.get("images", {}).get("n", 0))
-
-    @cached_property
-    def planned(self) -> int:
-        """Number of images that the manifest asks for today; that of the scores where the manifest does not say."""
-        try:
-            recorded = json.loads((self.path / "manifest.json").read_text("utf-8"))["benchmark"]
-            return int(recorded["n_samples"]) * int(recorded["images_per_sample"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return self.images
 
     @property
     def mini(self) -> bool:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 LEGEND = (
     "Value with its 95 % interval. **Bold**: better than every other method (paired permutation test over samples, "
-    "p < .05; by intervals for AP, FID and KID). = : in a tie with the best. The rendered reference takes no part. "
-    "avg: over all objects or images, not the mean of the levels."
+    "p < .05; by a paired bootstrap for AP, FID and KID). = : in a tie with the best. The reference takes no "
+    "part. avg: over all objects or images, not the mean of the levels."
 )
 REPORTED_TITLE = "Reported in the literature, not measured here"
 
@@ -94,16 +94,23 @@ def _record(run: Any, label: str, cell: Cell) -> dict[str, Any]:
         "n_missing": cell.missing,
         "tie_group": cell.group,
         "best": cell.best,
+        "note": cell.note,
         "signature": cell.signature,
     }
 
 
 def _reported_records(table: ReportedTable) -> Iterator[dict[str, Any]]:
-    unknown = dict.fromkeys(("version", "sha256", "model", "ci_low", "ci_high", "n", "n_missing", "tie_group"))
+    unknown = dict.fromkeys(("version", "sha256", "model", "ci_low", "ci_high", "n", "n_missing", "tie_group", "note"))
     for line in table.lines:
         for column, value in zip(table.columns, line.values, strict=True):
             if value is not None:
-                known = {"benchmark": table.benchmark, "filter": {}, "protocol": "", "scale": REPORTED, "best": None}
+                known: dict[str, Any] = {
+                    "benchmark": table.benchmark,
+                    "filter": {},
+                    "protocol": "",
+                    "scale": REPORTED,
+                    "best": None,
+                }
                 what = {"method": line.method, "label": line.label, "run": table.id, "status": REPORTED}
                 number = {"metric": column.metric, "level": column.level, "value": value}
                 source = {"signature": f"{table.name}, column {column.head}: {table.source}"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from radl_bench.report.collect import REFERENCE, Group, ScoredRun
+from radl_bench.report.collect import Group, ScoredRun
 from radl_bench.report.layouts import AVERAGE, METRICS, Layout, decimals, head, in_order, layout_of, place
 from radl_bench.report.ties import column_groups, is_number
 
@@ -18,6 +18,7 @@ class Cell:
     """One number: value and 95 % interval in the unit of the table, its tie group, and whether it alone is the best.
 
     `value` is None when nothing could be measured; `group` is None for the reference and for a single contestant.
+    `note` is a sentence that must stand by the number.
     """
 
     metric: str
@@ -30,6 +31,7 @@ class Cell:
     signature: str
     group: int | None
     best: bool
+    note: str | None = None
 
     @property
     def tied(self) -> bool:
@@ -89,6 +91,11 @@ class Section:
     notes: tuple[str, ...]
     signatures: tuple[str, ...]
 
+    @property
+    def runs(self) -> tuple[tuple[ScoredRun, str], ...]:
+        """The runs with their labels, in the order of the tables."""
+        return tuple({run.path: (run, label) for run, label, _ in self.cells}.values())
+
 
 def build_section(group: Group) -> Section:
     """Lay out one group: the table of the literature for its benchmark, then every other score over all levels."""
@@ -130,6 +137,7 @@ def _cell(score: dict, group: int | None, alone: bool) -> Cell:
         signature=str(score.get("signature", "")),
         group=group,
         best=group == 1 and alone,
+        note=score.get("note"),
     )
 
 
@@ -167,7 +175,7 @@ def _table(group: Group, grid: Grid, title: str, heads: Sequence[Head]) -> Table
             label,
             run.model,
             tuple(grid.get((n, metric, level)) for _, (metric, level) in heads),
-            run.method == REFERENCE,
+            run.reference,
         )
         for n, (run, label) in enumerate(zip(group.runs, group.labels(), strict=True))
     )
@@ -222,3 +230,6 @@ def _footnotes(group: Group, grid: Grid) -> Iterator[str]:
             of = [label for label, c in cells.items() if (c.n, c.missing, c.signature) == (n, missing, signature)]
             whose = "" if len(kinds) == 1 else f" ({', '.join(of)})"
             yield f"{METRICS.get(metric, metric)}{whose}: n {n:,}, missing {missing:,}; `{signature}`"
+        for note in dict.fromkeys(cell.note for cell in cells.values() if cell.note):
+            of = ", ".join(label for label, cell in cells.items() if cell.note == note)
+            yield f"{METRICS.get(metric, metric)} ({of}): {note}"

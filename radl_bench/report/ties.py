@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from radl_bench.report.collect import REFERENCE, ScoredRun
+from radl_bench.report.collect import ScoredRun
 from radl_bench.report.layouts import LOWER_IS_BETTER
-from radl_bench.stats import SampleSums, sample_sums, tie_groups
+from radl_bench.stats import SampleSums, percentile_interval, sample_sums, tie_groups
+
+if TYPE_CHECKING:
+    import numpy as np
 
 COSINES = frozenset({"clip", "local_clip"})
 """Means over what was measured: a picture that is not there has no cosine, while it does have a success of 0."""
@@ -16,14 +20,15 @@ def column_groups(runs: Sequence[ScoredRun], metric: str, level: int | None) -> 
     """Return the tie group (1 is the best) of each contestant by its index in `runs`.
 
     A method leaves the group of the best when a paired permutation test over samples gives p < .05, on the samples that
-    all contestants have. A metric without rows of its own (AP) is judged by its intervals: methods whose intervals
-    overlap that of the best are tied with it, and where an interval is not known nothing is marked. The rendered reference and scores that are not numbers take no part; a
-    single contestant has nobody to beat, so it gets no group.
+    all contestants have. A metric without rows of its own (AP, FID) is judged by the 95 % interval of the paired
+    bootstrap difference, or, where the draws are not at hand, by whether the two intervals overlap; where an interval
+    is not known nothing is marked. References and scores that are not numbers take no part; a single contestant has
+    nobody to beat: it gets no group.
     """
     values = {n: run.cells[metric, level]["value"] for n, run in enumerate(runs) if _contests(run, metric, level)}
     if len(values) < 2:
         return {}
-    sums = {n: _sums(runs[n], metric, level) for n in values}
+    sums = {n: sums_of(runs[n], metric, level) for n in values}
     common = set.intersection(*(set(s.ids) for s in sums.values()))
     if not common:
         return _by_interval(runs, metric, level, values)
@@ -39,10 +44,11 @@ def is_number(value: object) -> bool:
 
 
 def _contests(run: ScoredRun, metric: str, level: int | None) -> bool:
-    return run.method != REFERENCE and is_number(run.cells.get((metric, level), {}).get("value"))
+    return not run.reference and is_number(run.cells.get((metric, level), {}).get("value"))
 
 
-def _sums(run: ScoredRun, metric: str, level: int | None) -> SampleSums:
+def sums_of(run: ScoredRun, metric: str, level: int | None) -> SampleSums:
+    """Return the per-sample sums of a metric at a level, or all; empty where the run has no such rows."""
     rows = run.rows
     if rows is None:
         return sample_sums([], [])
@@ -53,21 +59,40 @@ def _sums(run: ScoredRun, metric: str, level: int | None) -> SampleSums:
     return sample_sums(rows["sample_id"], rows["value"].astype(float), None if metric in COSINES else 0.0)
 
 
+def paired_draws(a: ScoredRun, b: ScoredRun, metric: str, level: int | None) -> np.ndarray | None:
+    """Return the bootstrap draws of `a - b` of a score without rows, float64 [resamples].
+
+    None where the two were not drawn over the same samples, or where some images are missing.
+    """
+    name = f"{metric}@{'all' if level is None else level}"
+    one, other = a.draws.get(name), b.draws.get(name)
+    if one is None or other is None or one.shape != other.shape:
+        return None
+    whole = all(run.cells[metric, level]["n_missing"] == 0 for run in (a, b))
+    same = a.data["benchmark"].get("filter") == b.data["benchmark"].get("filter")
+    return one - other if whole and same else None
+
+
 def _by_interval(runs: Sequence[ScoredRun], metric: str, level: int | None, values: dict[int, float]) -> dict[int, int]:
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     order = sorted(values, key=lambda n: sign * values[n], reverse=True)
-    cells = {n: runs[n].cells[metric, level] for n in order}
-    if not all(is_number(cell[end]) for cell in cells.values() for end in ("ci_low", "ci_high")):
+    ends = {n: [runs[n].cells[metric, level][end] for end in ("ci_low", "ci_high")] for n in order}
+    if not all(is_number(end) for pair in ends.values() for end in pair):
         return {}
     groups: dict[int, int] = {}
     group = 0
     while order:
         leader, group = order[0], group + 1
-        tied = [leader] + [n for n in order[1:] if not _apart(cells[leader], cells[n])]
+        tied = [leader] + [n for n in order[1:] if not _apart(runs[leader], runs[n], metric, level)]
         groups.update(dict.fromkeys(tied, group))
         order = [n for n in order if n not in tied]
     return groups
 
 
-def _apart(one: dict, other: dict) -> bool:
-    return bool(one["ci_high"] < other["ci_low"] or other["ci_high"] < one["ci_low"])
+def _apart(one: ScoredRun, other: ScoredRun, metric: str, level: int | None) -> bool:
+    draws = paired_draws(one, other, metric, level)
+    if draws is not None:
+        low, high = percentile_interval(draws)
+        return low > 0 or high < 0
+    a, b = one.cells[metric, level], other.cells[metric, level]
+    return bool(a["ci_high"] < b["ci_low"] or b["ci_high"] < a["ci_low"])
