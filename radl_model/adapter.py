@@ -14,12 +14,16 @@ from radl_model.config import FusionConfig
 from radl_model.context import ContextHolder
 from radl_model.layer import InstanceFusionLayer
 from radl_model.processor import FusionProcessor
+from radl_model.refining import RefiningProcessor
 
 
-def layer_names(unet: Any) -> list[str]:
+def layer_names(unet: Any, placement: str = "mid_up") -> list[str]:
     """Names of the cross-attentions that get a layer: mid block, and the first up block that has attentions.
 
     At Stable Diffusion v1's size these are the 8 x 8 bottleneck and the 16 x 16 up path (4 layers).
+
+    Args:
+        placement: `mid_up`; `mid` for the mid block alone; `all` for every cross-attention.
 
     Raises:
         UsageError: the UNet has no cross-attention in one of the two places.
@@ -27,8 +31,10 @@ def layer_names(unet: Any) -> list[str]:
     up = next((f"up_blocks.{i}" for i, b in enumerate(unet.up_blocks) if getattr(b, "attentions", None)), None)
     if up is None or not getattr(unet.mid_block, "attentions", None):
         raise UsageError("This UNet is not shaped like Stable Diffusion v1: no attention in its mid or up blocks.")
+    if placement == "all":
+        return text_attentions(unet)
     found = []
-    for block in ("mid_block", up):
+    for block in ("mid_block", up)[: 1 if placement == "mid" else 2]:
         for i, attention in enumerate(unet.get_submodule(block).attentions):
             for j, transformer in enumerate(getattr(attention, "transformer_blocks", ())):
                 if getattr(transformer, "attn2", None) is not None:
@@ -36,6 +42,11 @@ def layer_names(unet: Any) -> list[str]:
     if not found:
         raise UsageError("This UNet is not shaped like Stable Diffusion v1: its attentions do not read text.")
     return found
+
+
+def text_attentions(unet: Any) -> list[str]:
+    """Names of all cross-attentions of a UNet."""
+    return [name for name, module in unet.named_modules() if name.endswith(".attn2") and hasattr(module, "processor")]
 
 
 class FusionAdapter(ModelMixin, ConfigMixin):
@@ -62,7 +73,8 @@ class FusionAdapter(ModelMixin, ConfigMixin):
     def from_unet(cls, unet: Any, config: FusionConfig | None = None) -> FusionAdapter:
         """Make a fresh adapter for `unet`, its branches started from the UNet's own attentions."""
         config = config or FusionConfig()
-        adapter = cls({name: _sizes(unet.get_submodule(name)) for name in layer_names(unet)}, config.to_dict())
+        names = layer_names(unet, config.placement)
+        adapter = cls({name: _sizes(unet.get_submodule(name)) for name in names}, config.to_dict())
         for name, layer in adapter.named_layers():
             layer.init_from(unet.get_submodule(name), unet.get_submodule(name.removesuffix("attn2") + "attn1"))
         return adapter
@@ -77,6 +89,12 @@ class FusionAdapter(ModelMixin, ConfigMixin):
         Raises:
             UsageError: the UNet's layers differ in name or size from those that the adapter was made for.
         """
+        self.detach(unet)
+        if self.fusion_config.refine_fraction:
+            layered = {name for name, _ in self.named_layers()}
+            for name in text_attentions(unet):
+                attn = unet.get_submodule(name)
+                attn.set_processor(RefiningProcessor(attn.processor, self.holder, name, name in layered))
         for name, layer in self.named_layers():
             try:
                 attn = unet.get_submodule(name)
@@ -95,8 +113,9 @@ class FusionAdapter(ModelMixin, ConfigMixin):
         """Give the UNet its own processors back."""
         for module in unet.modules():
             processor = getattr(module, "processor", None)
-            if isinstance(processor, FusionProcessor):
-                module.set_processor(processor.base)  # type: ignore[operator]
+            while isinstance(processor, (FusionProcessor, RefiningProcessor)):
+                processor = processor.base
+                module.set_processor(processor)  # type: ignore[operator]
 
     @torch.no_grad()
     def parameter_count(self) -> int:

@@ -19,9 +19,19 @@ class Layout:
     phrases: tuple[str, ...]
     boxes: tuple[tuple[float, float, float, float], ...]
     verbs: str
+    related: tuple[int, ...] = ()
 
 
-def as_layouts(prompt: Any, phrases: Any = None, boxes: Any = None, verbs: Any = None, *, limit: int) -> list[Layout]:
+def as_layouts(
+    prompt: Any,
+    phrases: Any = None,
+    boxes: Any = None,
+    verbs: Any = None,
+    related: Any = None,
+    *,
+    limit: int,
+    verb_mode: str = "verb_phrase_or_prep",
+) -> list[Layout]:
     """Return one `Layout` a prompt from a single layout or from lists of them.
 
     Args:
@@ -29,25 +39,29 @@ def as_layouts(prompt: Any, phrases: Any = None, boxes: Any = None, verbs: Any =
         phrases: list of texts (one prompt), or B such lists; None or empty lists mean no layout.
         boxes: list of xyxy boxes in fractions, or B such lists.
         verbs: a text, B texts, or None to extract them from the prompt; "" switches Relation Attention off.
-        limit: most instances the layers take.
+        related: indices of the instances that the relation is about, or B such lists.
+        limit: most instances the layers take; verb_mode: what is extracted, see `verbs.py`.
 
     Raises:
         UsageError: counts that do not match, an empty phrase, a bad box, or too many instances.
     """
     if isinstance(prompt, str):
         prompt, phrases, boxes, verbs = [prompt], [phrases or []], [_plain(boxes)], [verbs]
+        related = None if related is None else [related]
     prompts = list(prompt)
     columns = []
-    for name, value in (("phrases", phrases), ("boxes", boxes), ("verbs", verbs)):
+    for name, value in (("phrases", phrases), ("boxes", boxes), ("verbs", verbs), ("related", related)):
         column = [None] * len(prompts) if value is None else _plain(value)
         if isinstance(column, str) or len(column) != len(prompts):
             raise UsageError(f"There are {len(prompts)} prompts, so {name} must be a list of {len(prompts)} entries.")
         columns.append(column)
     rows = zip(prompts, *columns, strict=True)
-    return [_layout(i, p, ph, bx, v, limit) for i, (p, ph, bx, v) in enumerate(rows)]
+    return [_layout(i, *row, limit, verb_mode) for i, row in enumerate(rows)]
 
 
-def _layout(index: int, prompt: str, phrases: Any, boxes: Any, verbs: str | None, limit: int) -> Layout:
+def _layout(
+    index: int, prompt: str, phrases: Any, boxes: Any, verbs: str | None, related: Any, limit: int, verb_mode: str
+) -> Layout:
     phrases, boxes = list(phrases or []), _plain(boxes)
     where = f"Layout {index} ({prompt!r})"
     if len(phrases) != len(boxes):
@@ -57,8 +71,11 @@ def _layout(index: int, prompt: str, phrases: Any, boxes: Any, verbs: str | None
     for phrase in phrases:
         if not isinstance(phrase, str) or not phrase.strip():
             raise UsageError(f"{where} has an empty phrase; write what should be in the box.")
-    text = extract_verbs(prompt) if verbs is None else verbs.strip()
-    return Layout(prompt, tuple(phrases), tuple(_box(where, box) for box in boxes), text)
+    named = tuple(_plain(related))
+    if not all(isinstance(i, int) and 0 <= i < len(phrases) for i in named):
+        raise UsageError(f"{where} names the related instances {list(named)}; write indices from 0 to its last phrase.")
+    text = extract_verbs(prompt, verb_mode) if verbs is None else verbs.strip()
+    return Layout(prompt, tuple(phrases), tuple(_box(where, box) for box in boxes), text, named)
 
 
 def _box(where: str, box: Sequence[float]) -> tuple[float, float, float, float]:

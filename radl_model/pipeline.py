@@ -18,8 +18,10 @@ from torch import Tensor
 from radl_bench.errors import UsageError
 from radl_model.adapter import FusionAdapter
 from radl_model.checkpoint import load_adapter
+from radl_model.config import FusionConfig
 from radl_model.context import LayoutContext, build_context
 from radl_model.layouts import Layout, as_layouts
+from radl_model.wording import relation_texts, slot_generators
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +94,7 @@ class RaDLPipeline(StableDiffusionPipeline):
         boxes: Any = None,
         verbs: str | list[str] | None = None,
         *,
+        related: list[Any] | None = None,
         num_inference_steps: int = 60,
         guidance_scale: float = 7.5,
         active_fraction: float | None = None,
@@ -105,6 +108,8 @@ class RaDLPipeline(StableDiffusionPipeline):
             phrases: texts of the instances, a list for one prompt or B lists (their lengths may differ).
             boxes: as `phrases`, xyxy in fractions of the image side.
             verbs: text for Relation Attention, one or B; None extracts it from the prompt, "" states no relation.
+            related: indices of the instances that the relation is about, for one prompt or B such lists; only read where
+                the adapter's `relation_scope` is "pair".
             active_fraction: share of the steps with layout control, the adapter's own when None; 0.5 of 60 steps
                 means the steps with index < 30.
             kwargs: everything else that `StableDiffusionPipeline` takes: `negative_prompt`, `generator` (one an image),
@@ -113,7 +118,7 @@ class RaDLPipeline(StableDiffusionPipeline):
         Raises:
             UsageError: layouts that do not fit the prompts, bad boxes, too many instances, or no adapter for a layout.
         """
-        context = self._context(prompt, phrases, boxes, verbs, guidance_scale, kwargs)
+        context = self._context(prompt, phrases, boxes, verbs, guidance_scale, related, kwargs)
         if context is None:
             return super().__call__(  # type: ignore[misc]
                 prompt,
@@ -124,9 +129,8 @@ class RaDLPipeline(StableDiffusionPipeline):
             )
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             kwargs["callback_on_step_end_tensor_inputs"] = callback_on_step_end.tensor_inputs
-        fraction = self.adapter.fusion_config.active_fraction if active_fraction is None else active_fraction
-        gate = _Gate(context, fraction, callback_on_step_end)
-        context.active = fraction > 0
+        gate = _Gate(context, self.adapter.fusion_config, active_fraction, callback_on_step_end)
+        gate.before(0, num_inference_steps)
         self.adapter.attach(self.unet)
         self.adapter.holder.context = context
         try:
@@ -141,13 +145,21 @@ class RaDLPipeline(StableDiffusionPipeline):
             self.adapter.holder.context = None
 
     def _context(
-        self, prompt: Any, phrases: Any, boxes: Any, verbs: Any, guidance_scale: float, kwargs: dict[str, Any]
+        self,
+        prompt: Any,
+        phrases: Any,
+        boxes: Any,
+        verbs: Any,
+        guidance_scale: float,
+        related: list[Any] | None,
+        kwargs: dict[str, Any],
     ) -> LayoutContext | None:
         """Check the layouts and encode their texts; None when there is nothing to place."""
         limit = self.adapter.fusion_config.max_instances if self.adapter is not None else 0
         if phrases is not None and self.adapter is None:
             raise UsageError("This pipeline has no adapter, so it cannot follow a layout; load one with adapter=PATH.")
-        layouts = as_layouts(prompt, phrases, boxes, verbs, limit=limit)
+        mode = self.adapter.fusion_config.verb_mode if self.adapter is not None else "verb_phrase_or_prep"
+        layouts = as_layouts(prompt, phrases, boxes, verbs, related, limit=limit, verb_mode=mode)
         layouts = [entry for entry in layouts for _ in range(kwargs.get("num_images_per_prompt") or 1)]
         if not any(entry.phrases for entry in layouts):
             return None
@@ -156,25 +168,40 @@ class RaDLPipeline(StableDiffusionPipeline):
             layouts,
             (sides[0] // self.vae_scale_factor, sides[1] // self.vae_scale_factor),
             guidance_scale > 1 and self.unet.config.time_cond_proj_dim is None,
+            slot_generators(self.adapter.fusion_config, kwargs.get("generator"), len(layouts)),
         )
 
-    def _encode(self, layouts: list[Layout], grid: tuple[int, int], guidance: bool) -> LayoutContext | None:
+    def _encode(
+        self,
+        layouts: list[Layout],
+        grid: tuple[int, int],
+        guidance: bool,
+        rngs: list[torch.Generator] | None = None,
+    ) -> LayoutContext | None:
         """Encode each different text once and lay the states out as [B, N, ...]."""
-        with_verbs = self.adapter.fusion_config.relation
-        verbs = [entry.verbs if with_verbs else "" for entry in layouts]
-        texts = list(dict.fromkeys([p for entry in layouts for p in entry.phrases] + [v for v in verbs if v]))
+        config = self.adapter.fusion_config
+        verbs = [relation_texts(entry.prompt, entry.verbs, config) for entry in layouts]
+        texts = list(dict.fromkeys([p for entry in layouts for p in entry.phrases] + sum(verbs, [])))
         states, pooled = self._encode_texts(texts)
         at = {text: i for i, text in enumerate(texts)}
         width = max(len(entry.phrases) for entry in layouts)
         index = torch.zeros(len(layouts), width, dtype=torch.long)
         boxes, valid = torch.zeros(len(layouts), width, 4), torch.zeros(len(layouts), width, dtype=torch.bool)
+        related = torch.zeros_like(valid)
+        verb_index = torch.zeros(len(layouts), max(1, *map(len, verbs)), dtype=torch.long)
+        verb_valid = torch.zeros_like(verb_index, dtype=torch.bool)
         for row, entry in enumerate(layouts):
             count = len(entry.phrases)
             index[row, :count] = torch.tensor([at[p] for p in entry.phrases], dtype=torch.long)
             boxes[row, :count] = torch.tensor(entry.boxes).reshape(count, 4)
             valid[row, :count] = True
-        index, boxes, valid = (t.to(states.device) for t in (index, boxes, valid))
-        verb_index = torch.tensor([at.get(v, 0) for v in verbs], device=states.device)
+            related[row, list(entry.related)] = True
+            spoken = len(verbs[row])
+            verb_index[row, :spoken] = torch.tensor([at[v] for v in verbs[row]], dtype=torch.long)
+            verb_valid[row, :spoken] = True
+        index, boxes, valid, related, verb_index, verb_valid = (
+            t.to(states.device) for t in (index, boxes, valid, related, verb_index, verb_valid)
+        )
         return build_context(
             states[index],
             pooled[index],
@@ -182,9 +209,11 @@ class RaDLPipeline(StableDiffusionPipeline):
             valid,
             grid,
             verbs=states[verb_index],
-            verb_valid=torch.tensor([bool(v) for v in verbs], device=states.device),
+            verb_valid=verb_valid,
             guidance=guidance,
-            mask_mode=self.adapter.fusion_config.mask_mode,
+            mask_mode=config.mask_mode,
+            related=related if config.relation_scope == "pair" else None,
+            rngs=rngs,
         )
 
     def _encode_texts(self, texts: list[str]) -> tuple[Tensor, Tensor]:
@@ -202,10 +231,17 @@ class RaDLPipeline(StableDiffusionPipeline):
 class _Gate:
     """Step callback: layers on for the first `fraction` of the steps; then the caller's own callback."""
 
-    def __init__(self, context: LayoutContext, fraction: float, inner: Callable[..., Any] | None) -> None:
-        self.context, self.fraction, self.inner = context, fraction, inner
+    def __init__(
+        self, context: LayoutContext, config: FusionConfig, fraction: float | None, inner: Callable[..., Any] | None
+    ) -> None:
+        self.context, self.config, self.fraction, self.inner = context, config, fraction, inner
+
+    def before(self, step: int, total: int) -> None:
+        """Set the context for the step with index `step` of `total`."""
+        self.context.active = step < self.config.active_steps(total, self.fraction)
+        self.context.refining = step < self.config.refine_steps(total)
 
     def __call__(self, pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-        # Called after step `step`, so it decides about the next one; the margin keeps 0.7 * 10 from being 6.999...
-        self.context.active = step + 1 < self.fraction * pipe.num_timesteps - 1e-6
+        # Called after step `step`, so it decides about the next one.
+        self.before(step + 1, pipe.num_timesteps)
         return values if self.inner is None else self.inner(pipe, step, timestep, values)
