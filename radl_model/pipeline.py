@@ -108,8 +108,8 @@ class RaDLPipeline(StableDiffusionPipeline):
             phrases: texts of the instances, a list for one prompt or B lists (their lengths may differ).
             boxes: as `phrases`, xyxy in fractions of the image side.
             verbs: text for Relation Attention, one or B; None extracts it from the prompt, "" states no relation.
-            related: indices of the instances that the relation is about, for one prompt or B such lists; only read where
-                the adapter's `relation_scope` is "pair".
+            related: indices of the instances that the relation is about, for one prompt or B such lists; read only
+                where the adapter's `relation_scope` is "pair".
             active_fraction: share of the steps with layout control, the adapter's own when None; 0.5 of 60 steps
                 means the steps with index < 30.
             kwargs: everything else that `StableDiffusionPipeline` takes: `negative_prompt`, `generator` (one an image),
@@ -181,7 +181,8 @@ class RaDLPipeline(StableDiffusionPipeline):
         """Encode each different text once and lay the states out as [B, N, ...]."""
         config = self.adapter.fusion_config
         verbs = [relation_texts(entry.prompt, entry.verbs, config) for entry in layouts]
-        texts = list(dict.fromkeys([p for entry in layouts for p in entry.phrases] + sum(verbs, [])))
+        spoken = [text for row in verbs for text in row]
+        texts = list(dict.fromkeys([p for entry in layouts for p in entry.phrases] + spoken))
         states, pooled = self._encode_texts(texts)
         at = {text: i for i, text in enumerate(texts)}
         width = max(len(entry.phrases) for entry in layouts)
@@ -196,9 +197,8 @@ class RaDLPipeline(StableDiffusionPipeline):
             boxes[row, :count] = torch.tensor(entry.boxes).reshape(count, 4)
             valid[row, :count] = True
             related[row, list(entry.related)] = True
-            spoken = len(verbs[row])
-            verb_index[row, :spoken] = torch.tensor([at[v] for v in verbs[row]], dtype=torch.long)
-            verb_valid[row, :spoken] = True
+            verb_index[row, : len(verbs[row])] = torch.tensor([at[v] for v in verbs[row]], dtype=torch.long)
+            verb_valid[row, : len(verbs[row])] = True
         index, boxes, valid, related, verb_index, verb_valid = (
             t.to(states.device) for t in (index, boxes, valid, related, verb_index, verb_valid)
         )

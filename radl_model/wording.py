@@ -50,7 +50,7 @@ def slot_generators(config: FusionConfig, given: Any, images: int) -> list[torch
     """Return one CPU generator an image for the slots of the phase gate, seeded as the image's noise is.
 
     Args:
-        given: the caller's generators, one an image; or one (or None, the global one) for all, whose seed then counts up.
+        given: the caller's generators, one an image; or one (None: the global one) for all, whose seed counts up.
     """
     import torch
 
