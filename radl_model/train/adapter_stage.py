@@ -30,7 +30,7 @@ class AdaptedUNet(nn.Module):
     On a CPU the base attends with its scores written out: in bfloat16 the fused kernel's backward pass is dearer.
     """
 
-    def __init__(self, unet: nn.Module, adapter: FusionAdapter) -> None:
+    def __init__(self, unet: Any, adapter: FusionAdapter) -> None:
         super().__init__()
         self.unet, self.adapter = unet.requires_grad_(False), adapter
         if not torch.cuda.is_available():
