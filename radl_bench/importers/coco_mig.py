@@ -73,7 +73,7 @@ def read_annotations(file: Path) -> list[Sample]:
 
     Boxes are xyxy fractions of the un-squared COCO image, as in the file. Raises as `import_coco_mig`.
     """
-    entries = _load(file)
+    entries = load_yaml(file)
     if not isinstance(entries, dict) or not entries:
         raise BadInput(f"{file} is not a COCO-MIG annotation file: it should map prompts to phrases with boxes.")
     samples = {}
@@ -85,7 +85,8 @@ def read_annotations(file: Path) -> list[Sample]:
     return [samples[index] for index in sorted(samples)]
 
 
-def _load(file: Path) -> Any:
+def load_yaml(file: Path) -> Any:
+    """Return what a YAML file holds; raises `MissingData` or `BadInput` with the line."""
     import yaml
 
     if not file.is_file():
@@ -121,10 +122,11 @@ def _read_phrase(phrase: Any, boxes: Any, where: str) -> Iterator[Instance]:
     if not isinstance(boxes, list):
         raise BadInput(f"{where}: the phrase '{phrase}' should have a list of boxes.")
     for box in boxes:
-        yield Instance(phrase, " ".join(words[2:]), words[1], _read_box(box, phrase, where))
+        yield Instance(phrase, " ".join(words[2:]), words[1], read_box(box, phrase, where))
 
 
-def _read_box(box: Any, phrase: str, where: str) -> Box:
+def read_box(box: Any, phrase: str, where: str) -> Box:
+    """Return an xyxy box in fractions; raises `BadInput`, which starts with `where`."""
     if _is_box(box):
         return float(box[0]), float(box[1]), float(box[2]), float(box[3])
     raise BadInput(f"{where}: the box {box} of '{phrase}' should be x0 < x1, y0 < y1, four fractions from 0 to 1.")
