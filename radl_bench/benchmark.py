@@ -117,6 +117,11 @@ def source_of(name_or_path: str | Path) -> str | None:
     return None if folder in {known.resolve() for known in benchmark_folders().values()} else str(folder)
 
 
+def is_packaged(folder: Path) -> bool:
+    """Say whether a benchmark's folder comes with the package, not from the user."""
+    return folder.resolve().parent in {root.resolve() for root in _roots()[:-1]}
+
+
 def parse_levels(levels: str | Iterable[int]) -> list[int]:
     """Return the sorted levels of "2-6", "2,4", "3" or an iterable of numbers; raises `UsageError`."""
     if not isinstance(levels, str):
@@ -139,7 +144,7 @@ def _roots() -> list[Path]:
 
 
 def _load(folder: Path) -> Benchmark:
-    fields = _read_toml(folder / "benchmark.toml")
+    fields = read_toml(folder / "benchmark.toml")
     file = folder / "samples.jsonl"
     data = _read(file)
     digest = hashlib.sha256(data).hexdigest()
@@ -181,7 +186,8 @@ def _read(file: Path) -> bytes:
         raise MissingData(f"{file} cannot be read ({error.strerror}); a benchmark needs it.") from error
 
 
-def _read_toml(file: Path) -> dict[str, Any]:
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return the checked fields of a `benchmark.toml`; raises `MissingData` or `BadInput` naming the key."""
     try:
         fields = tomllib.loads(_read(file).decode("utf-8"))
     except (ValueError, RecursionError) as error:

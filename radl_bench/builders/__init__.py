@@ -6,6 +6,7 @@ data folder as the benchmark `<name>-full`, with a manifest that holds the sha25
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,6 +65,13 @@ class Built:
     counts: Mapping[str, int]
     seed: int
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def build(name: str, options: Options) -> Built:
+    """Build the benchmark `name`, a key of `BUILDERS`; raises what its builder raises."""
+    module, _, function = BUILDERS[name].partition(":")
+    built: Built = getattr(importlib.import_module(module), function)(options)
+    return built
 
 
 def write_full(built: Built, home: Path | None = None) -> Path:

@@ -6,7 +6,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +78,6 @@ def read_images(instances: Path, captions: Path | None = None) -> dict[int, Coco
         )
         for image in _rows(content, "images", instances)
     }
-
-
-def file_sha256(file: Path) -> str:
-    """Return the sha256 of a file, read in pieces."""
-    digest = sha256()
-    with file.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _load(file: Path) -> dict[str, Any]:

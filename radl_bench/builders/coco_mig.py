@@ -11,8 +11,9 @@ from collections import Counter
 from typing import Any
 
 from radl_bench.builders import Built, Options, version_of
-from radl_bench.builders.coco import CocoImage, Thing, annotation_file, file_sha256, read_images
+from radl_bench.builders.coco import CocoImage, Thing, annotation_file, read_images
 from radl_bench.builders.draw import pick, ranked
+from radl_bench.download import file_sha256
 from radl_bench.errors import BadInput
 from radl_bench.importers.coco_mig import METRICS
 from radl_bench.types import COLORS, Instance, Sample

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from radl_bench.builders import Built, Options, version_of
-from radl_bench.builders.coco import CocoImage, Thing, annotation_file, file_sha256, read_images
+from radl_bench.builders.coco import CocoImage, Thing, annotation_file, read_images
 from radl_bench.builders.draw import pick, ranked
+from radl_bench.download import file_sha256
 from radl_bench.errors import BadInput
 from radl_bench.types import Instance, Sample
 from radl_model.verbs import extract_verbs
@@ -77,14 +79,14 @@ def build(options: Options) -> Built:
         "coco-position",
         samples,
         FIELDS | {"version": version, "description": f"{count} images of COCO {options.split}, captions and boxes"},
-        METRICS,
+        METRICS | {"fid": {"reference": FIELDS["name"]}},
         {file.name: file_sha256(file) for file in files},
         RULES,
         counts,
         seed,
         {
             "image_ids.txt": tuple(map(str, chosen)),
-            "fid_reference.txt": tuple(images[key].file_name for key in reference),
+            "fid_reference.txt": tuple(Path(images[key].file_name).stem for key in reference),
         },
     )
 

@@ -1,4 +1,4 @@
-"""`radl-bench data`: benchmark files made elsewhere."""
+"""`radl-bench data`: building benchmarks, bringing in those made elsewhere, checking what is here."""
 
 from __future__ import annotations
 
@@ -7,27 +7,63 @@ from typing import Annotated
 
 import typer
 
+from radl_bench.cli.data_build import build
+from radl_bench.cli.data_verify import verify
+from radl_bench.cli.fid_reference import fid_reference
 from radl_bench.errors import UsageError, did_you_mean
 
-data = typer.Typer(help="Bring in benchmark files made elsewhere.", no_args_is_help=True)
-IMPORTS = ("coco-mig",)
+data = typer.Typer(help="Build, import and check benchmarks.", no_args_is_help=True)
+IMPORTS = ("coco-mig", "drawbench")
+
+
+data.command("fid-reference")(fid_reference)
 
 
 @data.callback()
 def _group() -> None:
-    """Bring in benchmark files made elsewhere."""
+    """Build, import and check benchmarks."""
+
+
+data.command("build")(build)
+data.command("verify")(verify)
 
 
 @data.command("import")
 def import_(
-    name: Annotated[str, typer.Argument(metavar="BENCHMARK", help="coco-mig.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="For coco-mig: the public mig_bench_anno.yaml.")],
+    name: Annotated[str, typer.Argument(metavar="BENCHMARK", help="coco-mig or drawbench.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="For coco-mig: the public mig_bench_anno.yaml. For drawbench: imagen.csv and a YAML of boxes.",
+        ),
+    ],
 ) -> None:
-    """Keep a public benchmark file in the user's data folder; coco-mig becomes the benchmark coco-mig-public."""
-    from radl_bench.importers.coco_mig import import_coco_mig, is_public_file
-
+    """Keep public benchmark files in the user's data folder, as the benchmark coco-mig-public or drawbench-public."""
     if name not in IMPORTS:
         raise UsageError(did_you_mean(name, IMPORTS, "benchmark to import"))
+    if name == "drawbench":
+        _drawbench(files)
+    elif len(files) == 1:
+        _coco_mig(files[0])
+    else:
+        raise UsageError("COCO-MIG is imported from one file: radl-bench data import coco-mig mig_bench_anno.yaml")
+
+
+def _drawbench(files: list[Path]) -> None:
+    from radl_bench.importers.drawbench import import_drawbench
+
+    done = import_drawbench(files)
+    boxes = sum(sample.level for sample in done.samples)
+    typer.echo(f"Imported {len(done.samples)} prompts with {boxes} boxes into {done.folder}.")
+    for note in done.notes:
+        typer.echo(f"Note: {note}", err=True)
+    typer.echo("Use it: radl-bench generate drawbench-public")
+
+
+def _coco_mig(file: Path) -> None:
+    from radl_bench.importers.coco_mig import import_coco_mig, is_public_file
+
     folder, samples = import_coco_mig(file)
     instances = sum(sample.level for sample in samples)
     kind = "the public file, byte by byte" if is_public_file(file) else "not the public file: a set of its own"

@@ -53,18 +53,41 @@ def _methods() -> None:
 
 
 def _benchmarks() -> None:
-    from radl_bench.benchmark import benchmark_folders, load_benchmark
+    from radl_bench.benchmark import benchmark_folders
 
-    rows: list[tuple[object, ...]] = []
-    for name, folder in benchmark_folders().items():
-        try:
-            b = load_benchmark(folder)
-        except RadlBenchError as error:  # one broken set must not hide the others
-            rows.append((name, "broken", "", "", "", str(error)))
-            continue
-        levels = ", ".join(f"{level}: {count}" for level, count in sorted(Counter(s.level for s in b.samples).items()))
-        rows.append((name, b.version, len(b.samples), levels, b.images_per_sample, b.description))
-    show("Benchmarks", ("name", "version", "samples", "samples by level", "images a sample", "what"), rows)
+    rows = [_benchmark_row(name, folder) for name, folder in benchmark_folders().items()]
+    columns = ("name", "version", "samples", "by level", "images a sample", "source", "full size", "what")
+    show("Benchmarks", columns, rows)
+
+
+def _benchmark_row(name: str, folder: Path) -> tuple[object, ...]:
+    from radl_bench.benchmark import is_packaged, load_benchmark
+
+    try:
+        b = load_benchmark(folder)
+    except RadlBenchError as error:  # one broken set must not hide the others
+        return name, "broken", "", "", "", folder, "", str(error)
+    counts = Counter(s.level for s in b.samples)
+    source = "embedded" if is_packaged(folder) else folder
+    return name, b.version, len(b.samples), _levels(counts), b.images_per_sample, source, _full(name), b.description
+
+
+def _levels(counts: Counter[int]) -> str:
+    """`2-6: 160 each`, or every level with its number."""
+    levels, sizes = sorted(counts), set(counts.values())
+    if len(levels) > 1 and len(sizes) == 1 and levels == list(range(levels[0], levels[-1] + 1)):
+        return f"{levels[0]}-{levels[-1]}: {sizes.pop()} each"
+    return ", ".join(f"{level}: {counts[level]}" for level in levels)
+
+
+def _full(name: str) -> str:
+    """Whether the full-size version of an embedded benchmark is built, and how to build it."""
+    from radl_bench.builders import BUILDERS, MANIFEST, full_folder
+
+    if name not in BUILDERS:
+        return ""
+    built = (full_folder(name) / MANIFEST).is_file()
+    return f"built: {name}-full" if built else f"not built: radl-bench data build {name}"
 
 
 def _metrics() -> None:

@@ -1,0 +1,65 @@
+"""`radl-bench data build`: a benchmark at full size, from COCO's annotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radl_bench.errors import UsageError, did_you_mean
+
+NEEDED = {"annotations": "coco-annotations", "images": "coco-val2014"}
+
+
+def build(
+    name: Annotated[str, typer.Argument(metavar="BENCHMARK", help="coco-position or coco-mig.")],
+    coco: Annotated[Path | None, typer.Option(help="Folder with COCO's annotation files.")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Get the annotations (253 MB) where they are not.")
+    ] = False,
+    images: Annotated[
+        bool, typer.Option("--images", help="With --download: get the photographs behind FID too (6.6 GB).")
+    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="With --download: say what is missing instead.")] = False,
+    split: Annotated[str, typer.Option(help="Split of COCO; the papers use val2014.")] = "val2014",
+    seed: Annotated[int | None, typer.Option(help="Base of all draws; the benchmark has its own.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Layouts (coco-mig: a level); default 800 and 160.")] = None,
+) -> None:
+    """Build BENCHMARK at full size into the user's data folder, as the benchmark BENCHMARK-full."""
+    from radl_bench import builders
+
+    if name not in builders.BUILDERS:
+        raise UsageError(did_you_mean(name, builders.BUILDERS, "benchmark to build"))
+    if (coco is None) == (not download):
+        raise UsageError("Say where COCO's annotations are: --coco DIR, or --download to get them.")
+    folder = coco.expanduser() if coco else _downloaded(split, images, offline)
+    built = builders.build(name, builders.Options(folder, split, seed, count))
+    target = builders.write_full(built)
+    for reason, number in built.counts.items():
+        typer.echo(f"{number:>8,} {reason}")
+    full = built.fields["name"]
+    typer.echo(f"Built {full} {built.fields['version']} with {len(built.samples)} samples in {target}.")
+    typer.echo(f"Use it: radl-bench generate {full} --model sd14")
+    if "fid" in built.metrics:
+        ids, statistics = target / "fid_reference.txt", target.parents[1] / "fid" / f"{full}.npz"
+        photographs = _photographs(folder, split)
+        typer.echo(f"For FID: radl-bench data fid-reference {photographs} --ids {ids} --out {statistics}")
+
+
+def _downloaded(split: str, images: bool, offline: bool) -> Path:
+    from radl_bench.fetch import fetch, find, require
+
+    if split != "val2014":
+        raise UsageError(f"--download gets val2014 alone; for {split} give --coco DIR.")
+    items = [find(NEEDED["annotations"]), *([find(NEEDED["images"])] if images else [])]
+    require(items, offline)
+    folders = [fetch(item) for item in items]
+    return folders[0]
+
+
+def _photographs(coco: Path, split: str) -> Path:
+    from radl_bench.fetch import find
+
+    fetched = find(NEEDED["images"]).folder / split
+    return fetched if fetched.is_dir() or coco == find(NEEDED["annotations"]).folder else coco / split
