@@ -44,7 +44,7 @@ class Judges:
     def features(self) -> Any | None:
         """The feature judge, made when a metric first needs it: its weights are not on every machine."""
         name = self.names["features"]
-        return None if name == NO_ENCODER else _make("feature", name, ("features",), self.device)
+        return None if name == NO_ENCODER else make_feature_judge(name, self.device)
 
     def having(self, requires: frozenset[str]) -> bool:
         """Say whether these judges can give such evidence."""
@@ -65,6 +65,11 @@ def make_judges(
             made[kind] = _make(kind, name, methods[kind], device)
     chosen = features or FEATURES_OF.get(encoder, "inception")
     return Judges(names | {"features": chosen}, **made, device=device)
+
+
+def make_feature_judge(name: str, device: str | None = None) -> Any:
+    """Return a feature judge by name, ready but not loaded; raises `UsageError` and what its weights raise."""
+    return _make("feature", name, ("features",), device)
 
 
 def _make(kind: str, name: str, methods: tuple[str, ...], device: str | None) -> Any:

@@ -44,6 +44,7 @@ METRICS = {
     "iou": "radl_bench.metrics.iou",
     "average_precision": "radl_bench.metrics.average_precision",
     "clip_score": "radl_bench.metrics.clip_score",
+    "fid": "radl_bench.metrics.fid",
     "attribute": "radl_bench.metrics.attribute",
     "quantity": "radl_bench.metrics.quantity",
     "relation": "radl_bench.metrics.relation",
@@ -53,6 +54,7 @@ REPORT_FORMATS = {
     "latex": "radl_bench.report.latex:latex",
     "json": "radl_bench.report.formats:as_json",
     "csv": "radl_bench.report.formats:as_csv",
+    "html": "radl_bench.report.html:write_html",
 }
 KINDS: dict[str, dict[str, str]] = {
     "generators": GENERATORS,

@@ -28,10 +28,14 @@ from radl_bench.metrics import Context, Metric, Row, View
 from radl_bench.picture import Picture
 from radl_bench.progress import stage
 from radl_bench.protocol import THRESHOLDS, Protocol, resolve_protocol
-from radl_bench.registry import METRICS, resolve
+from radl_bench.registry import resolve
 from radl_bench.stats import RESAMPLES
 from radl_bench.store import RunFolder
 from radl_bench.types import Benchmark
+
+
+USUAL = ("success", "iou", "average_precision", "clip_score")
+"""Metrics of a benchmark that names none: those that any layout has and that need no reference."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def score_run(
     features = judges.features if "features" in needs else None
     pictures = plan_pictures(run, benchmark)
     means = {score: MeanPool(score, resamples) for m in metrics if m.pool is None for score in m.scores}
-    context = Context(resamples, benchmark, len(pictures), features=features)
+    context = Context(resamples, benchmark, features=features)
     pools = {m.name: m.pool(_with_parameters(context, m.name, parameters)) for m in metrics if m.pool is not None}
     evidence = Evidence(run.evidence_dir, judges.detector, judges.segmenter, judges.encoder, batch_size, features)
     run.scores_dir.mkdir(exist_ok=True)
@@ -163,8 +167,8 @@ def plan_pictures(run: RunFolder, benchmark: Benchmark) -> list[Picture]:
 
 
 def metrics_of(benchmark: Benchmark) -> list[Metric]:
-    """Return the metrics that the benchmark names, or all; raises `UsageError` for an unknown one."""
-    found = [resolve("metrics", name) for name in benchmark.metrics or METRICS]
+    """Return the metrics that the benchmark names, or `USUAL`; raises `UsageError` for an unknown one."""
+    found = [resolve("metrics", name) for name in benchmark.metrics or USUAL]
     return [getattr(item, "METRIC", item) for item in found]
 
 

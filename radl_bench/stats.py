@@ -77,8 +77,13 @@ def cluster_bootstrap(
     """Return the percentile interval of the ratio of sums when whole samples are drawn with replacement."""
     if sums.den.sum() == 0:
         return float("nan"), float("nan")
-    parts = [_ratios(c @ sums.num, c @ sums.den) for c in resample_counts(len(sums.ids), resamples, seed)]
-    return percentile_interval(np.concatenate(parts), level)
+    return percentile_interval(ratio_draws(sums, resamples, seed), level)
+
+
+def ratio_draws(sums: SampleSums, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Return float64 [resamples]: the ratio of sums when whole samples are drawn with replacement."""
+    counts = resample_counts(len(sums.ids), resamples, seed)
+    return np.concatenate([_ratios(c @ sums.num, c @ sums.den) for c in counts])
 
 
 def percentile_interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -121,11 +126,7 @@ def paired_difference(
         nan = float("nan")
         return Difference(nan, nan, nan, nan, 0)
     a, b = a.take(ids), b.take(ids)
-    draws = [
-        _ratios(c @ a.num, c @ a.den) - _ratios(c @ b.num, c @ b.den)
-        for c in resample_counts(len(ids), resamples, seed)
-    ]
-    low, high = percentile_interval(np.concatenate(draws))
+    low, high = percentile_interval(ratio_draws(a, resamples, seed) - ratio_draws(b, resamples, seed))
     p = paired_permutation(a, b, permutations=permutations, seed=seed)
     return Difference(a.value - b.value, low, high, p, len(ids))
 

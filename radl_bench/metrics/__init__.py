@@ -76,14 +76,12 @@ class Context:
     Attributes:
         resamples: draws of its bootstrap.
         benchmark: the benchmark, cut down as the run was.
-        images: how many images the run was asked for.
         parameters: the benchmark's table of this metric, with the options of the call over it.
         features: the feature judge, or None.
     """
 
     resamples: int
     benchmark: Benchmark
-    images: int
     parameters: Mapping[str, Any] = field(default_factory=dict)
     features: Any | None = None
 

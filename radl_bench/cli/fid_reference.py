@@ -1,0 +1,42 @@
+"""`radl-bench data fid-reference`: statistics of real images for FID and KID."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radl_bench.errors import BadInput, MissingData
+
+
+def fid_reference(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Real images (png, jpg, webp, bmp).")],
+    out: Annotated[Path, typer.Option(help="The file to write, e.g. coco-val2014.npz.")],
+    ids: Annotated[
+        Path | None, typer.Option(help="A text file with a file name without its ending a line: only these images.")
+    ] = None,
+    features: Annotated[str, typer.Option(help="inception, mini, or path/to/file.py:Class.")] = "inception",
+    device: Annotated[str | None, typer.Option(help="Device of the judge, e.g. cuda.")] = None,
+) -> None:
+    """Measure a folder of real images once, for `score --fid-reference`; ids and sums of the images are recorded."""
+    from radl_bench.fid_reference import build_reference, folder_images, write_reference
+    from radl_bench.judging import make_feature_judge
+
+    if not folder.is_dir():
+        raise MissingData(f"There is no folder {folder}.")
+    judge = make_feature_judge(features, device)
+    reference = build_reference(out.stem, folder_images(folder, _read_ids(ids)), judge)
+    write_reference(reference, out)
+    typer.echo(f"{reference.moments.n} images of {folder} are the reference {out} ({reference.setting}).")
+    typer.echo(f"Use it: radl-bench score --features {features} --fid-reference {out}")
+
+
+def _read_ids(file: Path | None) -> list[str] | None:
+    if file is None:
+        return None
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file} is no list of ids ({error}).") from error
+    return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
