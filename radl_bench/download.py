@@ -116,7 +116,8 @@ def _complete(remote: RemoteFile, part: Path, timeout: float, pauses: Sequence[f
             problem = _attempt(remote, part, timeout, bar)
             if _size(part) > before:
                 waits = iter(pauses)
-            if problem is not None:
+                time.sleep(pauses[0] if problem else 0)
+            elif problem:
                 _pause(remote, part, problem, waits)
     found = file_sha256(part)
     if _size(part) != remote.size or found != remote.sha256:
