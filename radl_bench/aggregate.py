@@ -114,6 +114,7 @@ class Conditions:
             "queries": "queries:layout",
             "enc": f"enc:{self.encoder}:rgb",
             "object_mask": f"mask:{self.segmenter}@det|pick:strongest",
+            "count": f"count:{short(p.count)}",
             "margin": f"margin:{short(p.margin)}",
             "gap": f"gap:{short(p.gap)}|pick:strongest",
             "crop": "crop:box-square" if score == "local_clip" else "",

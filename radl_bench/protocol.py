@@ -29,6 +29,8 @@ class Protocol:
         of a
             detection (AP takes all down to 0.05); nms: IoU above which the weaker of two boxes of a category is
             dropped.
+        count: least score of a detection that is counted; a false alarm spoils a count, where elsewhere the strongest
+            detections decide.
         margin: least distance of two centres that makes one left of or above the other; gap: most air between things
             that are next to or on top of each other. Both are fractions of the image side.
     """
@@ -41,6 +43,7 @@ class Protocol:
     coverage: float = 0.2
     score: float = 0.25
     nms: float = 0.8
+    count: float = 0.35
     margin: float = 0.05
     gap: float = 0.2
 
@@ -50,7 +53,7 @@ PROTOCOLS = {
     "mig_bench_v1": Protocol("mig_bench_v1", one_to_one=False, mask_prompt="box", color_gates_iou=True),
 }
 
-THRESHOLDS = ("iou", "coverage", "score", "nms", "margin", "gap")
+THRESHOLDS = ("iou", "coverage", "score", "nms", "count", "margin", "gap")
 
 
 def resolve_protocol(name: str, **thresholds: float | None) -> Protocol:
@@ -101,14 +104,19 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def suppress(found: Boxes, threshold: float) -> Boxes:
     """Return `found` by falling score without every box that overlaps a stronger kept one by more than `threshold`."""
+    keep = kept_of(found, threshold)
+    return Boxes(found.boxes[keep], found.scores[keep])
+
+
+def kept_of(found: Boxes, threshold: float) -> list[int]:
+    """Return the indices of what `suppress` keeps, by falling score."""
     order = np.argsort(-found.scores, kind="stable")
-    boxes, scores = found.boxes[order], found.scores[order]
-    overlap = box_iou(boxes, boxes)
+    overlap = box_iou(found.boxes, found.boxes)
     keep: list[int] = []
-    for i in range(len(order)):
+    for i in order:
         if not keep or overlap[i, keep].max() <= threshold:
-            keep.append(i)
-    return Boxes(boxes[keep], scores[keep])
+            keep.append(int(i))
+    return keep
 
 
 def match_instances(instances: Sequence[Instance], found: dict[str, Boxes], protocol: Protocol) -> list[Match]:

@@ -28,7 +28,7 @@ from radl_bench.types import COLORS, Instance, Relation, Sample
 
 METRICS: dict[str, dict[str, Any]] = {
     "attribute": {"score": 0.25, "nms": 0.5, "coverage": 0.2},
-    "quantity": {"score": 0.25, "nms": 0.5},
+    "quantity": {"count": 0.35, "nms": 0.5},
     "relation": {"score": 0.25, "nms": 0.5, "margin": 0.05, "gap": 0.2},
 }
 """NMS at .5, not COCO-MIG's .8: two boxes of one thing that overlap by .7 would be counted as two things."""

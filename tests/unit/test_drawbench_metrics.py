@@ -82,15 +82,25 @@ def counted(found: dict[str, Boxes], *, cars: int = 2, dogs: int = 0) -> float:
 
 def test_the_count_must_be_exact_and_weak_detections_are_none() -> None:
     assert counted({"car": boxes(LEFT, RIGHT)}) == 100.0
-    assert counted({"car": boxes(LEFT, RIGHT, scores=[0.9, 0.24])}) == 0.0
+    assert counted({"car": boxes(LEFT, RIGHT, scores=[0.9, 0.34])}) == 0.0
     assert counted({"car": boxes(LEFT, RIGHT, (0.4, 0.8, 0.6, 1.0))}) == 0.0
     assert counted({}) == 0.0
 
 
 def test_every_class_must_have_its_number_and_others_are_free() -> None:
-    found = {"car": boxes(LEFT, RIGHT), "dog": boxes(LEFT), "cat": boxes(LEFT)}
+    found = {"car": boxes(LEFT, RIGHT), "dog": boxes((0.4, 0.8, 0.6, 1.0)), "cat": boxes(LEFT)}
     assert counted(found, cars=2, dogs=1) == 100.0
     assert counted(found, cars=2, dogs=2) == 0.0
+
+
+def test_a_thing_is_counted_once_whatever_it_is_taken_for() -> None:
+    near = (0.02, 0.3, 0.42, 0.7)
+    found = {"car": boxes(LEFT, RIGHT, (0.0, 0.8, 0.2, 1.0), scores=[0.9, 0.9, 0.5]), "dog": boxes(near, scores=[0.8])}
+    assert counted(found, cars=3, dogs=0) == 100.0
+    assert counted(found, cars=3, dogs=1) == 0.0  # the dog is the left car again, and weaker
+    strong = found | {"dog": boxes(near, scores=[0.95])}
+    assert counted(strong, cars=2, dogs=1) == 100.0
+    assert counted(strong, cars=3, dogs=0) == 100.0  # nobody asked for dogs
 
 
 # relation ------------------------------------------------------------------------------------------------------------
