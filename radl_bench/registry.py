@@ -28,6 +28,8 @@ DETECTORS = {
     "mini": "radl_bench.judges.mini_detector:MiniDetector",
     "oracle": "radl_bench.judges.detectors:OracleDetector",
     "blind": "radl_bench.judges.detectors:BlindDetector",
+    "grounding-dino": "radl_bench.judges.grounding_dino:GroundingDino",
+    "groundingdino-py": "radl_bench.judges.groundingdino_py:GroundingDinoPy",
 }
 SEGMENTERS = {
     "mini": "radl_bench.judges.segmenters:MiniSegmenter",
