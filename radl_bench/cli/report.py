@@ -29,6 +29,9 @@ def report(
     baseline: Annotated[
         str | None, typer.Option("--baseline", help="Method that the figure of differences compares with.")
     ] = None,
+    pictures: Annotated[
+        str, typer.Option("--pictures", help="With html: copy (small copies, complete in itself) or link (originals).")
+    ] = "copy",
 ) -> None:
     """Compare scored runs: the tables of the literature with 95 % intervals and tie groups, and figures."""
     from radl_bench.report import build_report, find_writer, show, write_report
@@ -39,7 +42,8 @@ def report(
     if not folders:
         raise MissingData(f"There is no run under {root}/. Run `radl-bench generate coco-mig --level 6` first.")
     built = build_report(folders, reported)
-    text, file = write_report(built, format, out)
+    options = {"pictures": pictures, "baseline": baseline} if format == "html" else {}
+    text, file = write_report(built, format, out, **options)
     if format == "markdown":
         show(built)
     else:

@@ -67,15 +67,18 @@ def report_runs(runs: Sequence[Path], format: str = "markdown", out: Path | None
     return write_report(build_report(runs, reported), format, out)[0]
 
 
-def write_report(report: Report, format: str = "markdown", out: Path | None = None) -> tuple[str, Path]:
-    """Write a laid-out report and return its text and file; a file is written aside first, then put in its place."""
+def write_report(report: Report, format: str = "markdown", out: Path | None = None, **options: Any) -> tuple[str, Path]:
+    """Write a laid-out report and return its text and file; a file is written aside first, then put in its place.
+
+    `options` go to the writer of a folder: those of `html.write_html`.
+    """
     from radl_bench.files import replace_file
 
     writer = find_writer(format)
     file = _file_of(format, out)
     try:
         if format in FOLDER_FORMATS:
-            return "", writer(report, file)
+            return "", writer(report, file, **options)
         text = writer(report)
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(file, text.encode())
