@@ -231,5 +231,5 @@ def _footnotes(group: Group, grid: Grid) -> Iterator[str]:
             whose = "" if len(kinds) == 1 else f" ({', '.join(of)})"
             yield f"{METRICS.get(metric, metric)}{whose}: n {n:,}, missing {missing:,}; `{signature}`"
         for note in dict.fromkeys(cell.note for cell in cells.values() if cell.note):
-            of = ", ".join(label for label, cell in cells.items() if cell.note == note)
-            yield f"{METRICS.get(metric, metric)} ({of}): {note}"
+            noted = ", ".join(label for label, cell in cells.items() if cell.note == note)
+            yield f"{METRICS.get(metric, metric)} ({noted}): {note}"
