@@ -94,7 +94,7 @@ def _migc(
 
 
 def _two_stage(size: int, middle: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """One axis of the reduction size -> middle -> cells: shares [cells, S] of the S pixels that count, and their places.
+    """One axis of the reduction size -> middle -> cells: shares [cells, S] of the S pixels used, and their places.
 
     Linear interpolation of the unit vectors gives the whole matrix, of which nearly all columns are zero.
     """
