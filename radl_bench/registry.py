@@ -35,6 +35,7 @@ SEGMENTERS = {
     "mini": "radl_bench.judges.segmenters:MiniSegmenter",
     "grabcut": "radl_bench.judges.segmenters:GrabCutSegmenter",
     "box": "radl_bench.judges.segmenters:BoxSegmenter",
+    "sam": "radl_bench.judges.sam:SamSegmenter",
 }
 ENCODERS = {"mini": "radl_bench.judges.mini_clip:MiniClip"}
 FEATURES = {

@@ -20,6 +20,7 @@ from typing import Protocol as TypingProtocol
 import numpy as np
 
 from radl_bench.errors import BadInput, UsageError
+from radl_bench.judges.local_weights import exact
 from radl_bench.protocol import Boxes
 from radl_bench.types import Detection
 
@@ -177,20 +178,6 @@ def seeing(network: Any, pixels: Tensor) -> Iterator[Any]:
         yield network
     finally:
         network.forget()
-
-
-@contextlib.contextmanager
-def exact() -> Iterator[None]:
-    """Infer without gradients and in true float32: with TF32 a judge's answers would depend on the model of the GPU."""
-    import torch
-
-    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
 
 
 def load_tokenizer(vocabulary: Any) -> Any:

@@ -6,8 +6,7 @@ modules of `grounding_lean` spare most of the rest. Right in batches, runs on CP
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,8 @@ from radl_bench.errors import BadInput
 from radl_bench.judges.grounding import LONGEST, SIDE, GroundingDetector, Query, load_tokenizer
 from radl_bench.judges.grounding_convert import layout_of, read_checkpoint, to_hub
 from radl_bench.judges.grounding_lean import lean
-from radl_bench.judges.grounding_weights import file_sha8, find_checkpoint, find_vocabulary
+from radl_bench.judges.grounding_weights import find_checkpoint, find_vocabulary
+from radl_bench.judges.local_weights import file_sha8, no_progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class GroundingDino(GroundingDetector):
     ) -> None:
         super().__init__(side, longest)
         self.device, self.vocabulary = device or "cpu", vocabulary
-        self.checkpoint = find_checkpoint(weights)
+        self.checkpoint = find_checkpoint(weights, self.backend)
         size = "" if (side, longest) == (SIDE, LONGEST) else f"+{side}-{longest}"
         self.signature = f"{self.backend}@{file_sha8(self.checkpoint)}{size}"
 
@@ -134,7 +134,7 @@ def build_model(state: Mapping[str, Tensor], config: Any, where: str) -> Any:
     from transformers import GroundingDinoForObjectDetection
 
     try:
-        with _no_progress_bar():
+        with no_progress_bar():
             model, report = GroundingDinoForObjectDetection.from_pretrained(
                 None, config=config, state_dict=dict(state), output_loading_info=True, dtype=torch.float32
             )
@@ -145,16 +145,3 @@ def build_model(state: Mapping[str, Tensor], config: Any, where: str) -> Any:
     if wrong:
         raise BadInput(f"{where} does not fit this GroundingDINO: {len(wrong)} weights, among them {wrong[:3]}.")
     return model.eval()
-
-
-@contextlib.contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -1,7 +1,8 @@
 """Segmenters: from a box to the pixels of the thing in it.
 
 A segmenter has `signature: str` and `masks(image, boxes)`: `image` uint8 RGB [H, W, 3], `boxes` float [N, 4] as
-fractions of the sides, and returns bool [N, H, W]. A mask never leaves its box. Building one loads nothing heavy.
+fractions of the sides, and returns bool [N, H, W]. Masks of this file never leave their box; SAM's (`sam`) may.
+Building one loads nothing heavy.
 """
 
 from __future__ import annotations
