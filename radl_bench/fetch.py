@@ -6,7 +6,6 @@ with a `SOURCE.json` that says where it came from and holds the sha256 of every 
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,9 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from radl_bench.download import DownloadFailed, RemoteFile, download, file_sha256, unpack
-from radl_bench.errors import BadInput, MissingData, MissingExtra, UsageError, did_you_mean
+from radl_bench.download import RemoteFile, download, file_sha256, unpack
+from radl_bench.errors import MissingData, UsageError, did_you_mean
 from radl_bench.files import replace_file
+from radl_bench.hub import from_hub
 from radl_bench.importers import data_home
 
 if sys.version_info >= (3, 11):
@@ -93,14 +93,13 @@ def is_ready(item: Item) -> bool:
 def fetch(item: Item, **options: Any) -> Path:
     """Bring an item here, or go on with it, and return its folder; nothing happens when it is here.
 
-    Options are those of `download.download`. Raises what that does, and `MissingExtra` without huggingface_hub.
+    Options are those of `download.download`. Raises what that does, or what `hub.from_hub` does.
     """
     if is_ready(item):
         return item.folder
     item.folder.mkdir(parents=True, exist_ok=True)
     names = _from_hub(item) if item.hub else _from_servers(item, **options)
     files = {name: _entry(item.folder / name) for name in sorted(names)}
-    _check_sums(item, files)
     record = {"name": item.name, "source": item.source, "license": item.license, "identity": item.identity}
     replace_file(item.folder / RECORD, (json.dumps(record | {"files": files}, indent=2) + "\n").encode())
     return item.folder
@@ -164,29 +163,8 @@ def _from_servers(item: Item, **options: Any) -> list[str]:
 
 
 def _from_hub(item: Item) -> list[str]:
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise MissingExtra(f"Fetching {item.name} needs huggingface_hub. Run: pip install huggingface_hub") from error
     hub = item.hub or {}
-    try:
-        snapshot_download(
-            hub["repo"], revision=hub["revision"], allow_patterns=list(item.patterns), local_dir=item.folder
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise DownloadFailed(f"{item.name} could not be got from the hub ({hub['repo']}): {reason}") from None
-    names = [p.relative_to(item.folder).as_posix() for p in item.folder.rglob("*") if p.is_file()]
-    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in item.patterns)]
-
-
-def _check_sums(item: Item, files: Mapping[str, Mapping[str, Any]]) -> None:
-    for name, wanted in (item.sums or {}).items():
-        found = files.get(name, {}).get("sha256", "nothing")
-        if found != wanted:
-            (item.folder / name).unlink(missing_ok=True)
-            raise BadInput(f"{name} of {item.source} has sha256 {found}, not {wanted}. It was deleted.")
+    return from_hub(hub["repo"], hub["revision"], item.patterns, item.sums or {}, item.folder)
 
 
 def _entry(file: Path) -> dict[str, Any]:
