@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 from torch import nn
 from torch.nn.functional import mse_loss
@@ -72,20 +73,39 @@ class TextToLatent(nn.Module):
         return self.unet(latents.contiguous(memory_format=torch.channels_last), timesteps, states).sample
 
 
-def draw_timesteps(count: int, rng: torch.Generator) -> torch.Tensor:
-    """Half uniform, half around the middle of the schedule, where shapes are decided; int64 [count] in 0..999."""
+def draw_timesteps(count: int, rng: torch.Generator, noisy: float = 0.0) -> torch.Tensor:
+    """Half uniform, half around the middle of the schedule; int64 [count] in 0..999.
+
+    Args:
+        noisy: this share is drawn from 800..999 instead, where nothing but the words tells what there is to draw.
+    """
     uniform = torch.rand(count, generator=rng)
     middle = torch.sigmoid(torch.randn(count, generator=rng))
-    return (torch.where(torch.rand(count, generator=rng) < 0.5, uniform, middle) * 999.999).long()
+    drawn = torch.where(torch.rand(count, generator=rng) < 0.5, uniform, middle)
+    if noisy:
+        drawn = torch.where(
+            torch.rand(count, generator=rng) < noisy, 0.8 + 0.2 * torch.rand(count, generator=rng), drawn
+        )
+    return (drawn * 999.999).long()
 
 
 class BaseTraining:
     """Batches and loss of the text-only stage."""
 
-    def __init__(self, pool: LatentPool, tokenizer: CLIPTokenizer, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        pool: LatentPool,
+        tokenizer: CLIPTokenizer,
+        batch_size: int,
+        seed: int,
+        noisy: float = 0.0,
+        tokens: int | None = None,
+    ) -> None:
+        self.noisy = noisy
         self.pool, self.batch_size, self.seed = pool, batch_size, seed
-        self.ids = token_ids(tokenizer, [s.prompt for s in pool.samples]).int()
-        self.empty = token_ids(tokenizer, [""])
+        # `tokens` cuts padding, a third of the work; the tower is causal, so the words keep their states.
+        self.ids = token_ids(tokenizer, [s.prompt for s in pool.samples]).int()[:, :tokens]
+        self.empty = token_ids(tokenizer, [""])[:, :tokens]
         self.scheduler = build_scheduler()
 
     def make_batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -98,7 +118,7 @@ class BaseTraining:
         latents, ids = batch
         dropped = torch.rand(len(ids), 1, generator=rng) < 0.1
         noise = torch.randn(latents.shape, generator=rng)
-        timesteps = draw_timesteps(len(ids), rng)
+        timesteps = draw_timesteps(len(ids), rng, self.noisy)
         noised = self.scheduler.add_noise(latents, noise, timesteps)
         velocity = module(noised, timesteps, torch.where(dropped, self.empty, ids))
         return mse_loss(velocity.float(), self.scheduler.get_velocity(latents, noise, timesteps))
@@ -156,8 +176,8 @@ def sheet(pipe: StableDiffusionPipeline, side: int = 128, steps: int = 25, guida
     generators = [torch.Generator().manual_seed(i) for i in range(len(SHEET_PROMPTS))]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         images = pipe(
-            list(SHEET_PROMPTS), height=side, width=side, num_inference_steps=steps, guidance_scale=guidance, generator=generators,
-            output_type="np",
+            list(SHEET_PROMPTS), height=side, width=side, num_inference_steps=steps, guidance_scale=guidance,
+            generator=generators, output_type="np",
         ).images  # fmt: skip
     rows = [np.hstack(list(images[i : i + 8])) for i in range(0, len(images), 8)]
     return Image.fromarray((np.vstack(rows) * 255).astype(np.uint8))
@@ -175,6 +195,14 @@ def load(folder: Path) -> TextToLatent:
     unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32)
     text_encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", torch_dtype=torch.float32)
     return TextToLatent(unet.to(memory_format=torch.channels_last).train(), text_encoder.train())
+
+
+def attend_explicitly(module: TextToLatent) -> TextToLatent:
+    """Compute attention as two products on a CPU, where the backward of the fused kernel takes a third of a step."""
+    if not torch.cuda.is_available():
+        module.unet.set_attn_processor(AttnProcessor())
+        module.text_encoder.set_attn_implementation("eager")
+    return module
 
 
 def on_sample(

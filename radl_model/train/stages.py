@@ -48,9 +48,11 @@ def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     if "init_from" in settings:
         module = stage.load(Path(settings["init_from"]))
     pool = LatentPool(*map(Path, settings["latents"]))
-    training = stage.BaseTraining(pool, tokenizer, config.batch_size, settings.get("data_seed", 2))
+    training = stage.BaseTraining(
+        pool, tokenizer, config.batch_size, settings.get("data_seed", 2), **settings.get("loss", {})
+    )
     snapshot = partial(stage.on_sample, out, tokenizer, Path(settings["vae_folder"]), pool)
-    loop = Loop(module, training.make_batch, training.loss, config, out, snapshot)
+    loop = Loop(stage.attend_explicitly(module), training.make_batch, training.loss, config, out, snapshot)
     loop.resume()
     loop.run(minutes)
 
