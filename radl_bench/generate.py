@@ -238,14 +238,22 @@ def _how_to_resume(run: RunFolder) -> str:
 
 
 def _accepted(cls: Callable[..., Any]) -> set[str] | None:
-    """Return the keyword arguments that a class takes, None when it takes any."""
-    try:
-        parameters = inspect.signature(cls).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    """Return the keyword arguments that a class takes, None when it takes any.
+
+    A constructor that takes `**more` hands it on to its base class, as every class does that adds a setting to one of
+    ours; so the base's arguments count too.
+    """
+    makers = [vars(c)["__init__"] for c in cls.__mro__ if "__init__" in vars(c)] if inspect.isclass(cls) else [cls]
+    names: set[str] = set()
+    for maker in makers:
+        try:
+            parameters = inspect.signature(maker).parameters.values()
+        except (TypeError, ValueError):
+            return None
+        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return names
+    return None
 
 
 def _not_accepted(spec: str, key: str, accepted: set[str]) -> str:

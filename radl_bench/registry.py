@@ -20,6 +20,7 @@ from typing import Any
 from radl_bench.errors import MissingExtra, RadlBenchError, UsageError, did_you_mean
 
 GENERATORS = {
+    "migc": "radl_bench.generators.migc:MigcGenerator",
     "radl": "radl_bench.generators.radl:RadlGenerator",
     "stable-diffusion": "radl_bench.generators.stable_diffusion:StableDiffusionGenerator",
     "sprites": "radl_bench.generators.sprites:SpritesGenerator",

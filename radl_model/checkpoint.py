@@ -10,6 +10,7 @@ import torch
 
 from radl_bench.errors import BadInput, MissingWeights
 from radl_model.adapter import FusionAdapter
+from radl_model.public_checkpoints import convert_public
 
 
 def save_adapter(adapter: FusionAdapter, folder: str | Path, *, half: bool = True) -> None:
@@ -25,12 +26,16 @@ def save_adapter(adapter: FusionAdapter, folder: str | Path, *, half: bool = Tru
 def load_adapter(folder: str | Path, unet: Any = None) -> FusionAdapter:
     """Read an adapter in float32, and attach it to `unet` if there is one.
 
+    `folder` may be the file of a public checkpoint of MIGC, MIGC++ or RaDL, which is converted first.
+
     Raises:
         MissingWeights: no adapter is there.
         BadInput: its configuration and weights do not belong together, or are damaged.
         UsageError: it was made for another base.
     """
     folder = Path(folder)
+    if folder.is_file():
+        folder = convert_public(folder)
     if not (folder / "config.json").is_file():
         raise MissingWeights(f"There is no adapter at {folder}: config.json is missing.")
     if not any(folder.glob("*.safetensors")):

@@ -151,8 +151,8 @@ def _tensors(file: Path) -> dict[str, Tensor]:
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BadInput(
-            f"The checkpoint {file} holds more than tensors, or is no checkpoint. It was not loaded, because that could "
-            f"run code: {_first_line(error)}"
+            f"The checkpoint {file} holds more than tensors, or is no checkpoint. It was not loaded: that could run "
+            f"code: {_first_line(error)}"
         ) from error
     except Exception as error:
         # A damaged archive fails in many ways: RuntimeError, EOFError, KeyError, SafetensorError, ...

@@ -1,4 +1,4 @@
-"""Names and shapes of the public modules: which layer a key belongs to, what it is called here, which settings follow."""
+"""Names and shapes of the public modules: the layer of a key, its name here, and the settings that follow."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _context(key_width: int, width: int, asked: str | None, where: str) -> tuple
     if len(fitting) == 1:
         return fitting[0], []
     return fitting[0], [
-        f"Keys of {key_width} are read as {fitting[0]}, as in RaDL's released code; they would fit {fitting[1]} as well, "
+        f"Keys of {key_width} are read as {fitting[0]}, as in RaDL's released code; they would fit {fitting[1]} too, "
         f"which context={fitting[1]} asks for."
     ]
 

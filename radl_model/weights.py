@@ -37,27 +37,37 @@ def resolve_adapter(model: str | Path, name: str, adapter: str | Path | None = N
     """Return the folder of the adapter `name` ("radl") for a base model.
 
     Args:
-        adapter: an explicit folder, which wins. Otherwise the mini model's adapters come with the package, and those of
-            a base folder are looked for inside it and beside it.
+        adapter: an explicit folder or file, which wins; or the bare name of another adapter of this model. The mini
+            model's adapters come with the package, those of a base folder are looked for inside it and beside it, and
+            those of "sd14" in the user's data folder.
 
     Raises:
         MissingWeights: none is found.
     """
-    if adapter is not None:
-        places = [Path(adapter).expanduser()]
-    elif str(model) == "mini":
-        places = [PACKAGED / "mini" / name]
-    else:
-        base = Path(model).expanduser()
-        places = [base / name, base.parent / name]
+    places = [] if adapter is None else [Path(adapter).expanduser()]
+    own = name if adapter is None else str(adapter)
+    if Path(own).name == own:
+        places += _places_of(str(model), own)
     for place in places:
-        if (place / "config.json").is_file():
+        if (place / "config.json").is_file() or place.is_file():
             return place
     where = " or ".join(str(p) for p in places)
     raise MissingWeights(
-        f"No '{name}' adapter for the model '{model}' at {where}. Give its folder with --set adapter=PATH, "
-        "or train one with `radl-train adapter`."
+        f"No '{name}' adapter for the model '{model}' at {where}. Give its folder, or the file of a public checkpoint, "
+        "with --set adapter=PATH, or train one with `radl-train adapter`."
     )
+
+
+def _places_of(model: str, name: str) -> list[Path]:
+    """Where an adapter of a model may lie."""
+    if model == "mini":
+        return [PACKAGED / "mini" / name]
+    if model in HUB:
+        from radl_bench.importers import data_home
+
+        return [data_home() / "adapters" / model / name]
+    base = Path(model).expanduser()
+    return [base / name, base.parent / name]
 
 
 @functools.lru_cache(maxsize=16)

@@ -53,6 +53,7 @@ class StableDiffusionGenerator:
     """
 
     name = "stable-diffusion"
+    defaults: tuple[dict[str, Any], dict[str, Any]] = (MINI, PAPER)
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class StableDiffusionGenerator:
             "max_batch": max_batch,
         }
         self.base = resolve_base(model)
-        self.params = _settings(MINI if model == "mini" else PAPER, given)
+        self.params = _settings(self.defaults[model != "mini"], given)
         self.max_batch = int(self.params.pop("max_batch"))
         self.params["dtype"] = dtype
         self.device = device or _best_device()
@@ -97,13 +98,17 @@ class StableDiffusionGenerator:
         import torch
 
         return self.pipe(
-            [sample.prompt for sample in samples],
+            self._prompts(samples),
             num_inference_steps=self.params["num_inference_steps"],
             guidance_scale=self.params["guidance_scale"],
             negative_prompt=[self.params["negative_prompt"]] * len(samples),
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
             **self._layouts(samples),
         ).images
+
+    def _prompts(self, samples: Sequence[Sample]) -> list[str]:
+        """Global prompts."""
+        return [sample.prompt for sample in samples]
 
     def _layouts(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """More arguments of the pipeline; a text-only method has none."""
