@@ -1,18 +1,21 @@
 """Text for Relation Attention: what the things in a prompt do to each other, or where they are to each other.
 
-A rule-based extractor over a small lexicon; deterministic, no model, no download. Benchmarks cache its result in their
-samples, so that generation does not depend on it.
+The default extractor is rules over a small lexicon: deterministic, no model, no download. `verbs_spacy.py` reads the
+same from spaCy's tagger. Benchmarks cache the text in their samples, so that generation depends on neither.
 """
 
 from __future__ import annotations
 
 import configparser
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from radl_bench.errors import UsageError
+from radl_bench.errors import UsageError, did_you_mean
 
 MODES = ("verb_phrase_or_prep", "verb_phrase", "verb", "release_ing")
+EXTRACTORS = ("rules", "spacy")
 
 
 def _lexicon() -> configparser.ConfigParser:
@@ -24,6 +27,8 @@ def _lexicon() -> configparser.ConfigParser:
 _LEXICON = _lexicon()
 _WORDS = {name: set(words.split()) for name, words in _LEXICON["words"].items()}
 _RELATIONS = dict(_LEXICON["relations"])
+_DETERMINERS = {"a", "an", "the", "his", "her", "its", "their", "some"}
+_OF = [[word, "of"] for word in ("out", "off", "inside", "outside")]
 _TOKEN = re.compile(r"[a-z]+(?:['-][a-z]+)*|[.,;:!?]")
 
 
@@ -43,7 +48,21 @@ def _forms(base: str) -> set[str]:
 _INFLECTED = {form for base in _WORDS["bases"] for form in _forms(base)} | _WORDS["irregular"]
 
 
-def extract_verbs(prompt: str, mode: str = "verb_phrase_or_prep") -> str:
+@dataclass(frozen=True)
+class Reading:
+    """What an extractor found in a prompt, in order of appearance.
+
+    Attributes:
+        verbs: surface forms in lower case; phrases: each with its particles and prepositions.
+        tagged: every word taken for a verb, those that only describe a noun included, as the released RaDL takes them.
+    """
+
+    verbs: list[str]
+    phrases: list[str]
+    tagged: list[str]
+
+
+def extract_verbs(prompt: str, mode: str = "verb_phrase_or_prep", extractor: str = "rules") -> str:
     """Return the relation text of a prompt, "" when it states none.
 
     Args:
@@ -51,22 +70,38 @@ def extract_verbs(prompt: str, mode: str = "verb_phrase_or_prep") -> str:
         mode: `verb_phrase`: verbs with their particles and prepositions, joined by ", " ("leaning against");
             `verb_phrase_or_prep`: the same, or the spatial prepositions when there is no verb ("left of");
             `verb`: verbs alone; `release_ing`: verbs alone, joined by a space, each forced to end in -ing.
+        extractor: `rules`, or `spacy` (extra `verbs`, and its model en_core_web_sm).
 
     Raises:
-        UsageError: unknown mode.
+        UsageError: unknown mode or extractor.
+        MissingExtra: spaCy or its model is not installed.
     """
     if mode not in MODES:
         raise UsageError(f"Unknown verb mode {mode!r}. Known: {', '.join(MODES)}.")
+    found = _reader(extractor)(prompt)
+    if mode == "release_ing":
+        return " ".join(_unique([w if w.endswith("ing") else w + "ing" for w in found.tagged]))
+    texts = found.verbs if mode == "verb" else found.phrases
+    if not texts and mode == "verb_phrase_or_prep":
+        texts = _prepositions(" ".join(_TOKEN.findall(prompt.lower())))
+    return ", ".join(_unique(texts))
+
+
+def _reader(extractor: str) -> Callable[[str], Reading]:
+    if extractor == "spacy":
+        from radl_model.verbs_spacy import read
+
+        return read
+    if extractor != "rules":
+        raise UsageError(did_you_mean(extractor, EXTRACTORS, "verb extractor"))
+    return _read
+
+
+def _read(prompt: str) -> Reading:
     words = _TOKEN.findall(prompt.lower())
     at = [i for i in range(len(words)) if _is_verb(words, i)]
-    if mode == "release_ing":
-        return " ".join(_unique([w if w.endswith("ing") else w + "ing" for w in (words[i] for i in at)]))
-    if mode == "verb":
-        return ", ".join(_unique([words[i] for i in at]))
-    found = _unique([_phrase(words, i) for i in at])
-    if not found and mode == "verb_phrase_or_prep":
-        found = _unique(_prepositions(" ".join(words)))
-    return ", ".join(found)
+    verbs = [words[i] for i in at]
+    return Reading(verbs, [" ".join([words[i], *_followers(words[i + 1 :])]) for i in at], verbs)
 
 
 def _is_verb(words: list[str], i: int) -> bool:
@@ -74,8 +109,12 @@ def _is_verb(words: list[str], i: int) -> bool:
     word = words[i]
     before = words[i - 1] if i else "."
     after = words[i + 1] if i + 1 < len(words) else "."
+    if word in _WORDS["things_or_verbs"]:
+        return after in _DETERMINERS and before not in _WORDS["modifiers"]
     if word in _WORDS["not_verbs"] | _WORDS["auxiliaries"]:
         return False
+    if word in _WORDS["bases"] and before in _WORDS["subjects"]:
+        return True
     if not (word in _INFLECTED or (word.endswith("ing") and len(word) > 5)):
         return False
     opens_noun = after.isalpha() and after not in _WORDS["modifiers"] | _WORDS["followers"]
@@ -85,16 +124,18 @@ def _is_verb(words: list[str], i: int) -> bool:
     return not (word in _WORDS["compounds"] and opens_noun)
 
 
-def _phrase(words: list[str], i: int) -> str:
-    """The verb with what follows it: adverbs and prepositions, "on top of", "next to", "in front of" as a whole."""
-    rest = " ".join(words[i + 1 :])
-    for surface in _RELATIONS:
-        if rest.startswith(surface + " "):
-            return f"{words[i]} {surface}"
-    end = i + 1
-    while end < len(words) and words[end] in _WORDS["followers"]:
+def relation_at(words: list[str]) -> list[str]:
+    """The fixed relation that `words` open with ("on top of", "next to"), as words; empty when there is none."""
+    rest = " ".join(words) + " "
+    return next((surface.split() for surface in _RELATIONS if rest.startswith(surface + " ")), [])
+
+
+def _followers(words: list[str]) -> list[str]:
+    """What belongs to the verb before `words`: a fixed relation, or a run of particles, adverbs, prepositions."""
+    end = 0
+    while end < len(words) and (words[end] in _WORDS["followers"] or (end and words[end - 1 : end + 1] in _OF)):
         end += 1
-    return " ".join(words[i:end])
+    return relation_at(words) or words[:end]
 
 
 def _prepositions(text: str) -> list[str]:
