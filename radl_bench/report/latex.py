@@ -32,6 +32,8 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "[": "{[}",  # after a line end a bracket would be its argument
+    "]": "{]}",
     "–": "--",
     "↓": r"$\downarrow$",
 }
@@ -68,14 +70,14 @@ def _section(section: Section, number: int) -> Iterator[str]:
 def _rows(label: str, model: str, cells: Sequence[Cell | None], reference: bool) -> list[str]:
     values = [escaped(label), escaped(model), *map(_value, cells)]
     ends = ["", "", *map(_interval, cells)]
-    rows = [" & ".join(values) + r" \\", " & ".join(ends) + r" \\"]
+    rows = [" & ".join(values) + r" \\", " & ".join(ends) + r" \\[2pt]"]
     return [*rows, r"\midrule"] if reference else rows
 
 
 def _value(cell: Cell | None) -> str:
     if cell is None or cell.value is None:
         return "--"
-    return rf"\textbf{{{cell.text}}}" if cell.best else cell.text + (r"$^{=}$" if cell.tied else "")
+    return rf"\textbf{{{cell.text}}}" if cell.best else cell.text + (r"\rlap{$^{=}$}" if cell.tied else "")
 
 
 def _interval(cell: Cell | None) -> str:
@@ -112,7 +114,7 @@ def _signature(line: str) -> str:
     # a signature is one long word: it may break after each of its parts
     what, _, signature = line.partition("; `")
     parts = [escaped(part) for part in signature.rstrip("`").split("|")]
-    return rf"{escaped(what)}; \texttt{{" + r"\textbar\allowbreak{}".join(parts) + "}"
+    return rf"{escaped(what)}; \texttt{{" + r"|\allowbreak{}".join(parts) + "}"
 
 
 def _one_line(text: str) -> str:

@@ -8,12 +8,11 @@ import json
 import os
 import subprocess
 import sys
-from hashlib import sha256
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import typer
+from report_runs import METHODS, make_run
 from typer.testing import CliRunner
 
 from radl_bench.errors import BadInput, MissingData, UsageError
@@ -22,79 +21,12 @@ from radl_bench.report.ties import column_groups
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "report"
-LEVELS = (2, 3, 4, 5, 6)
-METHODS = {"sprites": 0.97, "stable-diffusion": 0.2, "radl": 0.7}
-
-
-def _hit(*words: object) -> float:
-    """A number from 0 to 1 that depends on the words alone."""
-    return int(sha256(" ".join(map(str, words)).encode()).hexdigest()[:8], 16) / 2**32
-
-
-def _rows(method: str, rate: float, levels: tuple[int, ...], samples: int) -> pd.DataFrame:
-    rows = []
-    for level in levels:
-        for sample in (f"mig-{level}{n:03d}" for n in range(samples)):
-            hits = [float(_hit(method, sample, i) < rate) for i in range(level)]
-            rows += [(sample, 0, i, level, "success_inst", 100 * h, "") for i, h in enumerate(hits)]
-            rows += [(sample, 0, i, level, "miou", 90 * h, "") for i, h in enumerate(hits)]
-            rows.append((sample, 0, -1, level, "success_img", 100 * min(hits), ""))
-            rows.append((sample, 0, -1, level, "clip", 20 + 10 * rate + _hit(sample), ""))
-    return pd.DataFrame(rows, columns=["sample_id", "k", "instance", "level", "metric", "value", "reason"])
-
-
-def _scores(rows: pd.DataFrame, rate: float, signature: str) -> list[dict]:
-    scores = []
-    for metric in ("success_inst", "success_img", "miou", "clip"):
-        for level in (*sorted(set(rows["level"])), None):
-            of = rows[(rows["metric"] == metric) & (True if level is None else rows["level"] == level)]["value"]
-            scores.append(_score(metric, level, of.mean(), len(of), signature))
-    return [*scores, _score("ap", None, 50 * rate, len(rows), signature)]
-
-
-def _score(metric: str, level: int | None, value: float, n: int, signature: str) -> dict:
-    return {
-        "metric": metric,
-        "level": level,
-        "value": round(value, 6),
-        "ci_low": round(value - 2, 6),
-        "ci_high": round(value + 2.5, 6),
-        "n": n,
-        "n_missing": 0,
-        "signature": f"{metric}|bench:coco-mig@1:abcd1234|n:{n}|img:1|{signature}|v:0.1.0",
-    }
-
-
-def _run(root: Path, method: str, rate: float, **changes) -> Path:
-    """Write a scored run; changes: model, levels, samples, filter, status, signature, judges, name, hash."""
-    levels, samples = changes.get("levels", LEVELS), changes.get("samples", 8)
-    path = root / "runs" / "coco-mig" / method / changes.get("hash", sha256(method.encode()).hexdigest()[:8])
-    (path / "scores").mkdir(parents=True)
-    (path / "manifest.json").write_text("{}")
-    rows = _rows(method, rate, levels, samples)
-    rows.to_parquet(path / "scores" / "rows.parquet")
-    data = {
-        "schema_version": 1,
-        "protocol": "strict",
-        "benchmark": {
-            "name": "coco-mig",
-            "version": "1",
-            "sha256": "abcd1234" * 8,
-            "filter": changes.get("filter", {}),
-        },
-        "generator": {"name": changes.get("name", method), "revision": "1", "model": changes.get("model", "mini")},
-        "status": changes.get("status", "complete"),
-        "judges": changes.get("judges", {"detector": "mini-detector@1"}),
-        "scores": _scores(rows, rate, changes.get("signature", "det:mini-detector@1|seed:hashed")),
-    }
-    (path / "scores" / "scores.json").write_text(json.dumps(data))
-    return path
 
 
 @pytest.fixture
 def three(tmp_path, monkeypatch) -> list[Path]:
     monkeypatch.chdir(tmp_path)
-    return [_run(tmp_path, method, rate) for method, rate in METHODS.items()]
+    return [make_run(tmp_path, method, rate) for method, rate in METHODS.items()]
 
 
 def _golden(name: str, text: str) -> None:
@@ -142,7 +74,7 @@ def test_the_best_is_bold_only_when_it_beats_all_others_and_the_reference_takes_
     assert first["radl"]["best"]
     assert first["stable-diffusion"]["tie_group"] == 2
     assert first["sprites"]["tie_group"] is None
-    rival = _run(tmp_path, "rival", 0.68)
+    rival = make_run(tmp_path, "rival", 0.68)
     second = {r["method"]: r for r in _records([*three, rival]) if (r["metric"], r["level"]) == ("success_inst", None)}
     assert not second["radl"]["best"]
     assert not second["rival"]["best"]
@@ -157,7 +89,7 @@ def _records(runs: list[Path]) -> list[dict]:
 
 def test_a_metric_without_rows_is_judged_by_its_intervals(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runs = [_run(tmp_path, name, rate) for name, rate in (("a", 0.5), ("b", 0.54), ("c", 0.9))]
+    runs = [make_run(tmp_path, name, rate) for name, rate in (("a", 0.5), ("b", 0.54), ("c", 0.9))]
     of = [run for _, run in sorted((r["method"], r) for r in _records(runs) if r["metric"] == "ap")]
     assert [r["tie_group"] for r in of] == [2, 2, 1]
     assert [r["best"] for r in of] == [False, False, True]
@@ -165,8 +97,8 @@ def test_a_metric_without_rows_is_judged_by_its_intervals(tmp_path, monkeypatch)
 
 def test_ties_are_judged_on_the_samples_that_all_have(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    whole = _run(tmp_path, "radl", 0.7)
-    part = _run(tmp_path, "part", 0.2, samples=4, filter={"limit": 20})
+    whole = make_run(tmp_path, "radl", 0.7)
+    part = make_run(tmp_path, "part", 0.2, samples=4, filter={"limit": 20})
     report = build_report([whole, part])
     assert len(report.sections) == 1
     assert any("Numbers of samples differ (part 20, RaDL all)" in note for note in report.sections[0].notes)
@@ -183,7 +115,7 @@ def test_ties_are_judged_on_the_samples_that_all_have(tmp_path, monkeypatch):
     ],
 )
 def test_runs_that_were_measured_differently_never_share_a_table(three, tmp_path, change):
-    other = _run(tmp_path, "gligen", 0.4, **change)
+    other = make_run(tmp_path, "gligen", 0.4, **change)
     report = build_report([*three, other])
     assert len(report.sections) == 2
     for section in report.sections:
@@ -192,7 +124,7 @@ def test_runs_that_were_measured_differently_never_share_a_table(three, tmp_path
 
 
 def test_other_seeds_share_the_table_under_a_label_that_says_so(three, tmp_path):
-    other = _run(tmp_path, "mine", 0.4, signature="det:mini-detector@1|seed:unknown", model=None)
+    other = make_run(tmp_path, "mine", 0.4, signature="det:mini-detector@1|seed:unknown", model=None)
     (section,) = build_report([*three, other]).sections
     labels = [line.label for line in section.tables[0].lines]
     assert labels == ["real (rendered)", "Stable Diffusion (text only)", "mine (seeds unknown)", "RaDL"]
@@ -203,7 +135,7 @@ def test_other_seeds_share_the_table_under_a_label_that_says_so(three, tmp_path)
 def test_mini_numbers_are_labelled_and_others_are_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dino = {"judges": {"detector": "grounding-dino"}, "signature": "det:grounding-dino|seed:hashed"}
-    runs = [_run(tmp_path, "radl", 0.7), _run(tmp_path, "radl", 0.6, model="sd14", hash="0" * 8, **dino)]
+    runs = [make_run(tmp_path, "radl", 0.7), make_run(tmp_path, "radl", 0.6, model="sd14", hash="0" * 8, **dino)]
     report = build_report(runs)
     mini, paper = sorted(report.sections, key=lambda s: not s.cells[0][0].mini)
     assert all(title.endswith("(mini)") for title in (mini.title, *(t.title for t in mini.tables)))
@@ -213,21 +145,21 @@ def test_mini_numbers_are_labelled_and_others_are_not(tmp_path, monkeypatch):
 
 def test_one_level_gives_two_tables_that_name_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    tables = build_report([_run(tmp_path, "radl", 0.7, levels=(6,), filter={"level": 6})]).sections[0].tables
+    tables = build_report([make_run(tmp_path, "radl", 0.7, levels=(6,), filter={"level": 6})]).sections[0].tables
     assert [t.title for t in tables] == ["Table II: success and position, L6 (mini)", "Other scores, L6 (mini)"]
     assert tables[0].heads == ("R_inst", "R_img", "mIoU")
 
 
 def test_two_runs_of_one_method_are_told_apart(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runs = [_run(tmp_path, "radl", 0.7, hash="aaaaaaaa"), _run(tmp_path, "radl", 0.7, hash="bbbbbbbb")]
+    runs = [make_run(tmp_path, "radl", 0.7, hash="aaaaaaaa"), make_run(tmp_path, "radl", 0.7, hash="bbbbbbbb")]
     labels = [line.label for line in build_report(runs).sections[0].tables[0].lines]
     assert labels == ["RaDL #aaaaaaaa", "RaDL #bbbbbbbb"]
 
 
 def test_a_run_that_is_still_going_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = report_runs([_run(tmp_path, "radl", 0.7, status="partial")])
+    text = report_runs([make_run(tmp_path, "radl", 0.7, status="partial")])
     assert "RaDL (mini): this run was still going" in text
 
 
@@ -256,7 +188,7 @@ def test_nothing_measured_is_a_dash_null_and_an_empty_field(three):
 
 def test_names_of_others_cannot_break_the_table(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    run = _run(tmp_path, "evil", 0.5, name="a|b\n<script>[red]")
+    run = make_run(tmp_path, "evil", 0.5, name="a|b\n<script>[red]")
     text = report_runs([run])
     assert "a\\|b &lt;script>[red]" in text
     widths = {line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("| ")}

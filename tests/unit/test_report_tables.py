@@ -1,0 +1,228 @@
+"""The three tables of the literature, in every format: the same numbers, order and marks, and LaTeX that parses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from pylatexenc.latexwalker import LatexEnvironmentNode, LatexMacroNode, LatexWalker
+from report_runs import METHODS, bare_run, make_run
+
+from radl_bench.report import build_report, report_runs, show
+from radl_bench.report.layouts import family, layout_of
+
+POSITION = {
+    "success_inst": (70.52, 69.0, 72.0),
+    "success_img": (40.1, 38.0, 42.0),
+    "miou": (71.61, 70.0, 73.0),
+    "ap": (40.68, 39.0, 42.0),
+    "ap50": (60.0, 58.0, 62.0),
+    "ap75": (44.0, 42.0, 46.0),
+    "clip": (24.61, 24.0, 25.0),
+    "local_clip": (20.69, 20.0, 21.0),
+    "fid": (26.8, 26.0, 27.5),
+    "kid": (0.0123, 0.011, 0.014),
+}
+DRAWBENCH = {
+    "drawbench_relation": (60.0, 50.0, 70.0),
+    "drawbench_attribute": (48.2, 40.0, 56.0),
+    "drawbench_quantity": (30.0, 22.0, 38.0),
+}
+
+
+def _moved(numbers: dict, by: float) -> dict:
+    return {metric: tuple(value + by for value in triple) for metric, triple in numbers.items()}
+
+
+@pytest.fixture
+def sections(tmp_path, monkeypatch):
+    """Runs of all three benchmarks, two methods and the reference each."""
+    monkeypatch.chdir(tmp_path)
+    runs = [make_run(tmp_path, method, rate) for method, rate in METHODS.items()]
+    for benchmark, numbers in (("coco-position", POSITION), ("drawbench", DRAWBENCH)):
+        for method, by in (("radl", 8.0), ("real", 20.0), ("gligen", 0.0)):
+            runs.append(bare_run(tmp_path, benchmark, method, _moved(numbers, by)))
+    return runs
+
+
+def _section(runs, name):
+    return next(s for s in build_report(runs).sections if s.title.startswith(name))
+
+
+def test_table_one_has_the_columns_of_the_literature_and_hides_nothing(sections):
+    main, rest = _section(sections, "coco-position").tables
+    assert main.title == "Table I: position, text and realism"
+    assert main.heads == ("R_inst", "R_img", "mIoU", "AP", "AP50", "AP75", "CLIP", "Local CLIP", "FID ↓")
+    assert rest.heads == ("KID ↓",)
+    assert rest.lines[1].cells[0].text == "0.0123"
+
+
+def test_table_three_has_attribute_quantity_and_relation(sections):
+    (table,) = _section(sections, "drawbench").tables
+    assert (table.title, table.heads) == (
+        "Table III: attributes, quantities and relations",
+        ("Attribute", "Quantity", "Relation"),
+    )
+    assert [cell.text for cell in table.lines[1].cells] == ["48.2", "30.0", "60.0"]
+
+
+def test_methods_stand_in_the_order_of_the_literature_after_the_reference(sections):
+    for section in build_report(sections).sections:
+        lines = section.tables[0].lines
+        assert [line.reference for line in lines] == [True, False, False]
+        assert lines[-1].label == "RaDL"
+
+
+def test_less_is_better_for_fid_and_kid(sections):
+    main, rest = _section(sections, "coco-position").tables
+    gligen, radl = main.lines[1].cells, main.lines[2].cells
+    assert [cell.best for cell in radl] == [True] * 8 + [False]
+    assert [cell.best for cell in gligen] == [False] * 8 + [True]
+    assert rest.lines[1].cells[0].best
+
+
+def test_variants_take_the_layout_of_their_benchmark_and_others_the_common_form():
+    assert layout_of("coco-mig-public") == layout_of("coco-mig")
+    assert family("drawbench-public") == "drawbench"
+    assert family("drawbenchmark") == "drawbenchmark"
+    assert (layout_of("mine").name, layout_of("mine").by_level) == ("", True)
+
+
+def _gap(tmp_path, name, shift, **changes):
+    """Two runs whose intervals of AP overlap; every draw of b is `shift` above that of a."""
+    a = np.random.default_rng(0).normal(40, 3, 500)
+    for method, draws in (("a", a), ("b", a + shift)):
+        low, high = np.quantile(draws, [0.025, 0.975])
+        numbers = {"ap": (float(draws.mean()), float(low), float(high))}
+        extra = changes if method == "b" else {}
+        yield bare_run(tmp_path / name, "coco-position", method, numbers, draws={"ap@all": draws}, **extra)
+
+
+def test_scores_without_rows_are_compared_draw_by_draw(tmp_path):
+    def groups(name, shift, **changes):
+        (section,) = build_report(list(_gap(tmp_path, name, shift, **changes))).sections
+        return [(line.cells[0].group, line.cells[0].best) for line in section.tables[0].lines]
+
+    assert groups("paired", 1.0) == [(2, False), (1, True)]  # the intervals overlap, but every draw agrees
+    assert groups("equal", 0.0) == [(1, False), (1, False)]
+    assert groups("unpaired", 1.0, filter={"limit": 5}) == [(1, False), (1, False)]  # not the same samples
+
+
+def test_without_an_interval_nothing_is_marked(tmp_path):
+    runs = [
+        bare_run(tmp_path, "coco-position", "a", {"fid": (20.0, None, None)}),
+        bare_run(tmp_path, "coco-position", "b", {"fid": (90.0, 80.0, 99.0)}),
+    ]
+    (section,) = build_report(runs).sections
+    cells = [line.cells[0] for line in section.tables[0].lines]
+    assert [(c.group, c.best, c.tied) for c in cells] == [(None, False, False)] * 2
+
+
+def test_a_note_of_a_score_stands_under_the_table_in_every_format(tmp_path, capsys):
+    note = "Frechet distance of 100 images, fewer than 2,048"
+    run = bare_run(tmp_path, "coco-position", "radl", {"fid": (90.0, 80.0, 99.0)}, note={"fid": note})
+    for format in ("markdown", "json", "csv"):
+        assert note in report_runs([run], format, tmp_path / "out")
+    assert note in report_runs([run], "latex", tmp_path / "out")
+    show(build_report([run]))
+    assert note in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_run_that_was_asked_for_more_since_says_so(tmp_path):
+    run = make_run(tmp_path, "radl", 0.7)
+    data = json.loads((run / "scores" / "scores.json").read_text())
+    (run / "scores" / "scores.json").write_text(json.dumps(data | {"images": {"n": 40, "n_missing": 0}}))
+    (run / "manifest.json").write_text(json.dumps({"benchmark": {"n_samples": 800, "images_per_sample": 1}}))
+    text = report_runs([run], "markdown", tmp_path / "report.md")
+    assert "RaDL (mini): this run asks for 800 images now, of which 40 are in these numbers." in text
+    assert '"status": "outdated"' in report_runs([run], "json", tmp_path / "report.json")
+
+
+def test_every_format_says_the_same_numbers(sections, capsys):
+    report = build_report(sections)
+    cells = [cell for s in report.sections for t in s.tables for line in t.lines for cell in line.cells if cell]
+    expected = sorted(f"{cell.text} [{cell.interval}]" for cell in cells)
+    assert sorted(_markdown_cells(report_runs(sections, "markdown"))) == expected
+    assert sorted(_latex_cells(report_runs(sections, "latex"))) == expected
+    show(report)
+    shown = capsys.readouterr().out
+    assert sorted(_terminal_cells(shown)) == expected
+    records = [r for s in json.loads(report_runs(sections, "json"))["sections"] for r in s["scores"]]
+    lines = list(csv.DictReader(io.StringIO(report_runs(sections, "csv"))))
+    keys = ("value", "ci_low", "ci_high")
+    assert [[float(line[k]) for k in keys] for line in lines] == [[r[k] for k in keys] for r in records]
+    rounded = {(f"{r['value']:.1f}", f"{r['ci_low']:.1f}, {r['ci_high']:.1f}") for r in records}
+    assert {(c.text, c.interval) for c in cells if c.metric != "kid"} <= rounded
+
+
+def _markdown_cells(text: str) -> list[str]:
+    cells = [cell.strip() for line in text.splitlines() if line.startswith("| ") for cell in line.split("|")]
+    return [c.replace("*", "").removesuffix(" =") for c in cells if re.match(r"\**-?\d", c)]
+
+
+def _latex_cells(text: str) -> list[str]:
+    lines = [line for line in text.splitlines() if line.endswith((r"\\", r"\\[2pt]")) and "&" in line]
+    found = []
+    for above, below in pairwise(lines):
+        if below.startswith(" &  & "):
+            values = [re.sub(r"[^\d.-]", "", value) for value in above.removesuffix(r"\\").split("&")[2:]]
+            ends = re.findall(r"\[([-\d., ]+)\]", below)
+            found += [f"{value} [{end}]" for value, end in zip(values, ends, strict=True)]
+    return found
+
+
+def _terminal_cells(text: str) -> list[str]:
+    lines, found = text.splitlines(), []
+    for above, below in pairwise(lines):
+        # the first column takes 28 characters; a label of two lines puts its model below the intervals
+        ends = re.findall(r"-?[\d.]+–-?[\d.]+", below)
+        values = re.findall(r"(?<![\w.#])-?\d+\.\d+", above)
+        if ends and not re.findall(r"\d–", above):
+            found += [f"{value} [{end.replace('–', ', ')}]" for value, end in zip(values, ends, strict=True)]
+    return found
+
+
+def _environments(nodes) -> list[LatexEnvironmentNode]:
+    here = [node for node in nodes if isinstance(node, LatexEnvironmentNode)]
+    return here + [inner for node in here for inner in _environments(node.nodelist)]
+
+
+def _parsed(text: str) -> list:
+    return LatexWalker(text, tolerant_parsing=False).get_latex_nodes()[0]
+
+
+def test_latex_parses_and_every_row_has_as_many_cells_as_columns(sections):
+    found = _environments(_parsed(report_runs(sections, "latex")))
+    tables = [node for node in found if node.environmentname == "tabular"]
+    assert len(tables) == 4 + 2 + 1
+    for table in tables:
+        macros = [node.macroname for node in table.nodelist if isinstance(node, LatexMacroNode)]
+        assert macros[0] == "toprule"
+        assert macros[-1] == "bottomrule"
+        assert macros.count("midrule") == 2  # under the head, and under the reference
+        columns = table.latex_verbatim().split("{tabular}", 1)[1].split("}")[0].count("r") + 2
+        rows = table.latex_verbatim().split(r"\toprule")[1].split(r"\\")[:-1]
+        assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {columns}
+
+
+def test_labels_are_unique_and_bold_marks_only_the_best(sections):
+    text = report_runs(sections, "latex")
+    labels = re.findall(r"\\label\{([^}]*)\}", text)
+    assert len(labels) == len(set(labels)) == 7
+    cells = [c for s in build_report(sections).sections for t in s.tables for line in t.lines for c in line.cells if c]
+    assert text.count(r"\textbf{") == sum(c.best for c in cells) + text.count(r"\textbf{Bold}")
+    assert text.count(r"\rlap{$^{=}$}") == sum(c.tied for c in cells)
+
+
+@pytest.mark.parametrize("name", [r"a_b%c & \end{table} $x^2~{", "[x] #1 <b>|", "naïve – ↓ 猫", "\\"])
+def test_names_of_others_cannot_break_latex(tmp_path, name):
+    run = make_run(tmp_path, "evil", 0.5, name=name)
+    text = report_runs([run], "latex", tmp_path / "report.tex")
+    names = {node.environmentname for node in _environments(_parsed(text))}
+    assert names == {"table*", "tabular", "minipage"}
+    assert "猫" not in text

@@ -1,0 +1,119 @@
+"""Published numbers: where they come from, what the dossier's arithmetic says about them, and that they stay apart."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from report_runs import METHODS, make_run
+
+from radl_bench.errors import BadInput
+from radl_bench.report import build_report, report_runs, show
+from radl_bench.report.reported import reported_file, reported_tables
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def three(tmp_path, monkeypatch) -> list[Path]:
+    monkeypatch.chdir(tmp_path)
+    return [make_run(tmp_path, method, rate) for method, rate in METHODS.items()]
+
+
+def _column(table, metric: str) -> dict[str, float]:
+    place = [column.metric for column in table.columns].index(metric)
+    return {line.label: line.values[place] for line in table.lines}
+
+
+def test_the_three_tables_of_the_paper_are_there_with_their_source():
+    tables = {table.id: table for table in reported_tables()}
+    assert {"I", "II", "III"} <= tables.keys()
+    assert {tables[name].benchmark for name in ("I", "II", "III")} == {"coco-position", "coco-mig", "drawbench"}
+    for table in tables.values():
+        assert len(table.source) > 10
+        assert table.notes
+        assert "not measured here" in table.title
+        assert any(value is not None for line in table.lines for value in line.values)
+
+
+@pytest.mark.parametrize(
+    ("metric", "baselines", "ours"), [("attribute", 200, 480), ("quantity", 152, 480), ("relation", 480, 480)]
+)
+def test_drawbench_rates_are_whole_counts_out_of_what_the_note_says(metric, baselines, ours):
+    """An independent check of every copied digit: 25, 19 or 60/3 prompts of 8 images leave few possible rates."""
+    (table,) = (t for t in reported_tables() if t.id == "III")
+    for label, value in _column(table, metric).items():
+        n = ours if label == "RaDL" else baselines
+        assert any(abs(100 * k / n - value) <= 0.0051 for k in range(n + 1)), (label, value)
+
+
+def test_the_average_over_levels_is_the_one_over_instances():
+    """The public README's averages are those of 2, 3, ... 6 instances a picture, to its two digits."""
+    for table in (t for t in reported_tables() if t.id.startswith("II-public")):
+        *levels, average = next(line.values for line in table.lines if line.label == "MIGC")
+        mean = sum(level * value for level, value in zip(range(2, 7), levels, strict=True)) / 20
+        assert mean == pytest.approx(average, abs=1.2)  # six values rounded to whole per cents
+
+
+def test_a_benchmark_gets_the_tables_of_its_family():
+    assert {t.benchmark for t in reported_tables(["coco-mig-public"])} == {"coco-mig"}
+    assert reported_tables(["something-else"]) == ()
+
+
+def test_measured_tables_do_not_change_and_reported_ones_stand_apart(three):
+    without, beside = build_report(three), build_report(three, reported=True)
+    assert [s.tables for s in without.sections] == [s.tables for s in beside.sections]
+    assert without.reported == ()
+    text = report_runs(three, "markdown", reported=True)
+    measured, published = text.split("## Reported in the literature, not measured here")
+    assert "68.97" not in measured
+    assert "| RaDL   | 68.97" in published
+    assert "(mini)" not in published
+
+
+def test_every_format_says_them_with_scale_and_source(three, capsys):
+    numbers = {v for t in reported_tables(["coco-mig"]) for line in t.lines for v in line.values if v is not None}
+    content = json.loads(report_runs(three, "json", reported=True))
+    assert {r["value"] for t in content["reported"] for r in t["scores"]} == numbers
+    assert all(r["scale"] == "reported" for t in content["reported"] for r in t["scores"])
+    lines = list(csv.DictReader(io.StringIO(report_runs(three, "csv", reported=True))))
+    assert {float(line["value"]) for line in lines if line["scale"] == "reported"} == numbers
+    assert all("SMC 2025" in r["signature"] or "MIG_Bench" in r["signature"] for r in lines if r["scale"] == "reported")
+    show(build_report(three, reported=True))
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("68.97", "Reported in the literature, not measured here", "SMC 2025"))
+    assert "68.97" in report_runs(three, "latex", reported=True)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"tables": []}', '{"sources": {}, "tables": [{"id": "I"}]}', '{"sources": 1, "tables": 2}']
+)
+def test_a_broken_file_is_a_sentence(tmp_path, content):
+    file = tmp_path / "reported.json"
+    file.write_text(content)
+    with pytest.raises(BadInput, match=r"reported\.json is no list of reported tables"):
+        reported_tables(file=file)
+
+
+def test_a_row_that_is_too_short_is_named(tmp_path):
+    content = json.loads(reported_file().read_text("utf-8"))
+    content["tables"][0]["rows"][0]["values"].pop()
+    file = tmp_path / "reported.json"
+    file.write_text(json.dumps(content))
+    with pytest.raises(BadInput, match="'real images' of I has 7 values for 8 columns"):
+        reported_tables(file=file)
+
+
+def test_the_wheel_takes_the_file_to_where_it_is_looked_for():
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert build["force-include"]["reports/reported.json"] == "radl_bench/_reports/reported.json"
+    assert (ROOT / "reports" / "reported.json").is_file()
