@@ -243,7 +243,9 @@ def _accepted(cls: Callable[..., Any]) -> set[str] | None:
     A constructor that takes `**more` hands it on to its base class, as every class does that adds a setting to one of
     ours; so the base's arguments count too.
     """
-    makers = [vars(c)["__init__"] for c in cls.__mro__ if "__init__" in vars(c)] if inspect.isclass(cls) else [cls]
+    makers = [cls]
+    if inspect.isclass(cls):
+        makers = [vars(c)["__init__"] for c in cls.__mro__ if c is not object and "__init__" in vars(c)]
     names: set[str] = set()
     for maker in makers:
         try:
@@ -253,7 +255,7 @@ def _accepted(cls: Callable[..., Any]) -> set[str] | None:
         names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return names
-    return None
+    return None if makers else names
 
 
 def _not_accepted(spec: str, key: str, accepted: set[str]) -> str:
