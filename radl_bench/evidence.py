@@ -52,7 +52,8 @@ class Evidence:
     ) -> None:
         self.detector, self.segmenter, self.encoder, self.batch_size = detector, segmenter, encoder, batch_size
         self.featurer = features
-        self._takes_samples = "samples" in inspect.signature(detector.detect).parameters
+        self._detector_takes = {"samples", "pictures"}.intersection(inspect.signature(detector.detect).parameters)
+        self._segmenter_takes_picture = "picture" in inspect.signature(segmenter.masks).parameters
         self._texts: dict[str, np.ndarray] = {}
         self.found = _table(folder, "detections", detector.signature, ("image", "category"), ("boxes", "scores"))
         # masks do not depend on who prompted them, so coverage is keyed by the box alone
@@ -75,7 +76,8 @@ class Evidence:
         todo = [p for p in pictures if not all((self._key(p), c) in self.found for c in _categories(p.sample))]
         for batch in batches((p for p in todo if p.load() is not None), self.batch_size):
             queries = [_categories(p.sample) for p in batch]
-            extra = {"samples": [p.sample for p in batch]} if self._takes_samples else {}
+            known = {"samples": [p.sample for p in batch], "pictures": batch}
+            extra = {name: known[name] for name in self._detector_takes}
             with _asking(self.detector):
                 results = self.detector.detect([p.load() for p in batch], queries, **extra)
                 _check_length(self.detector, len(results), len(batch))
@@ -104,7 +106,8 @@ class Evidence:
             return
         rgb = np.asarray(image)
         with _asking(self.segmenter):
-            shares = coverage(rgb, self.segmenter.masks(rgb, np.array(list(todo.values()), float)))
+            extra = {"picture": picture} if self._segmenter_takes_picture else {}
+            shares = coverage(rgb, self.segmenter.masks(rgb, np.array(list(todo.values()), float), **extra))
         for key, share in zip(todo, shares, strict=True):
             self.colors.add((picture.sha256, key), (share.tolist(),))
 

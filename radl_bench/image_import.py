@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from radl_bench.errors import BadInput, MissingData
+from radl_bench.files import replace_file
+from radl_bench.image_checks import PictureChecks, few
 from radl_bench.store import ImageKey, RunFolder
 from radl_bench.types import Benchmark
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+RECORD = "import.json"
+"""File of an imported run: which file each image came from, and what was odd."""
+
 _OVERLAY = "anno_"  # pictures with boxes drawn on, which some scripts write beside the images
 
 
@@ -47,6 +53,7 @@ def import_images(
         out: folder of the runs; source: folder of a benchmark that is not known by name.
 
     A sample without a picture becomes a failed image, so that it counts. A folder whose content changed is a new run.
+    The run's `import.json` keeps the names of the files and the notes.
 
     Raises:
         MissingData: no such folder, or no picture in it belongs to the benchmark.
@@ -55,6 +62,8 @@ def import_images(
     if not folder.is_dir():
         raise MissingData(f"There is no folder {folder}.")
     files, notes = _by_table(folder, table, benchmark) if table else _by_name(folder, benchmark)
+    if table:
+        notes += _not_in_table(folder, table, files.values())
     if not files:
         example = benchmark.samples[0].id
         raise MissingData(
@@ -78,7 +87,35 @@ def import_images(
     )
     notes += _copy(run, benchmark, files)
     run.update_status()
+    sources = {f"{sample}_{k}": file.relative_to(folder).as_posix() for (sample, k), file in sorted(files.items())}
+    replace_file(run.path / RECORD, (json.dumps({"sources": sources, "notes": notes}, indent=2) + "\n").encode())
     return Imported(run.path, len(files), tuple(notes))
+
+
+def sources_of(run: Path) -> dict[str, str]:
+    """Return the file that each image `<sample_id>_<k>` of an imported run came from; empty for other runs."""
+    return _record(run / RECORD, _age(run / RECORD))[0]
+
+
+def notes_of(run: Path) -> list[str]:
+    """Return what was odd when the pictures of a run were imported; empty for other runs."""
+    return _record(run / RECORD, _age(run / RECORD))[1]
+
+
+def _age(file: Path) -> int:
+    return file.stat().st_mtime_ns if file.is_file() else 0
+
+
+@lru_cache(maxsize=8)
+def _record(file: Path, age: int) -> tuple[dict[str, str], list[str]]:
+    """Read a record; `age` is part of the call so that a changed file is read again."""
+    if not age:
+        return {}, []
+    try:
+        data = json.loads(file.read_text("utf-8"))
+        return dict(data["sources"]), list(data["notes"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{file} cannot be read ({error}). Import the pictures again with --images.") from error
 
 
 def _by_name(folder: Path, benchmark: Benchmark) -> tuple[dict[ImageKey, Path], list[str]]:
@@ -98,7 +135,24 @@ def _by_name(folder: Path, benchmark: Benchmark) -> tuple[dict[ImageKey, Path], 
         f"belong to no sample of {benchmark.name}": strangers,
         "name an image that another file has": twins,
     }
-    return files, [f"{_list(names)} {what}." for what, names in said.items() if names]
+    return files, [f"{few(names)} {what}." for what, names in said.items() if names]
+
+
+def _not_in_table(folder: Path, table: Path, files: Iterable[Path]) -> list[str]:
+    """Say which pictures the table leaves out, and which overlays it takes for pictures."""
+    listed = set(files)
+    overlays = sorted(f.name for f in listed if f.name.startswith(_OVERLAY))
+    others = sorted(f.name for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f not in listed)
+    drawn, rest = (
+        [name for name in others if name.startswith(_OVERLAY) is wanted and not name.startswith(".")]
+        for wanted in (True, False)
+    )
+    said = {
+        f"named like an overlay but listed in {table}, taken as they are": overlays,
+        "skipped as overlays": drawn,
+        f"not listed in {table}, left out": rest,
+    }
+    return [f"{few(names)} {what}." for what, names in said.items() if names]
 
 
 def _key(stem: str, known: set[str]) -> ImageKey | None:
@@ -122,7 +176,7 @@ def _by_table(folder: Path, table: Path, benchmark: Benchmark) -> tuple[dict[Ima
             files[key] = file
         else:
             absent.append(file.name)
-    return files, [f"{_list(absent)} in {table} but not in {folder}."] if absent else []
+    return files, [f"{few(absent)} in {table} but not in {folder}."] if absent else []
 
 
 def _read_table(table: Path) -> list[tuple[int, Mapping[str, Any]]]:
@@ -162,37 +216,25 @@ def _revision(files: Mapping[ImageKey, Path]) -> str:
 def _copy(run: RunFolder, benchmark: Benchmark, files: Mapping[ImageKey, Path]) -> list[str]:
     from PIL import Image
 
-    done = {key: (row["width"], row["height"]) for key, row in run.done().items()}
-    absent, broken, sizes = [], [], dict(done)
-    wanted = [(s.id, k) for s in benchmark.samples for k in range(run.manifest["benchmark"]["images_per_sample"])]
+    done, checks = run.done(), PictureChecks(benchmark)
+    absent, broken = [], []
     with run.writer() as writer:
-        for sample, k in (key for key in wanted if key not in done):
-            file = files.get((sample, k))
-            if file is None:
-                absent.append(f"{sample}_{k}")
-                writer.write_failure(sample, k, None, "no picture was given", 0.0)
-                continue
-            try:
-                with Image.open(file) as image:
-                    writer.write_image(sample, k, None, image.convert("RGB"), 0.0)
-                    sizes[sample, k] = image.size
-            except (OSError, ValueError, Image.DecompressionBombError) as error:
-                broken.append(file.name)
-                writer.write_failure(sample, k, None, f"{file.name} is no picture ({type(error).__name__})", 0.0)
+        for sample in benchmark.samples:
+            for k in range(run.manifest["benchmark"]["images_per_sample"]):
+                file = files.get((sample.id, k))
+                if file is None:
+                    absent.append(f"{sample.id}_{k}")
+                    if (sample.id, k) not in done:
+                        writer.write_failure(sample.id, k, None, "no picture was given", 0.0)
+                    continue
+                try:
+                    with Image.open(file) as image:
+                        checks.look(file.name, sample, image)
+                        if (sample.id, k) not in done:
+                            writer.write_image(sample.id, k, None, image.convert("RGB"), 0.0)
+                except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                    broken.append(file.name)
+                    why = f"{file.name} is no picture ({type(error).__name__})"
+                    writer.write_failure(sample.id, k, None, why, 0.0)
     said = {"missing, counted as failed": absent, "cannot be read as a picture, counted as failed": broken}
-    return [f"{_list(names)} {what}." for what, names in said.items() if names] + _odd_sizes(sizes)
-
-
-def _odd_sizes(sizes: Mapping[ImageKey, tuple[int, int]]) -> list[str]:
-    counts = Counter(sizes.values())
-    if not counts:
-        return []
-    (width, height), _ = counts.most_common(1)[0]
-    odd = [f"{s}_{k} ({w}x{h})" for (s, k), (w, h) in sorted(sizes.items()) if (w, h) != (width, height)]
-    notes = [f"{_list(odd)} of another size than the others ({width}x{height})."] if odd else []
-    return notes + ([f"The pictures are {width}x{height}, not square; boxes are stretched."] if width != height else [])
-
-
-def _list(names: list[str], most: int = 5) -> str:
-    shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-    return f"{len(names)} {'file' if len(names) == 1 else 'files'} ({shown})"
+    return [f"{few(names)} {what}." for what, names in said.items() if names] + checks.notes()

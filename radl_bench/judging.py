@@ -64,6 +64,7 @@ def make_judges(
         if name != NO_ENCODER or kind != "encoder":
             made[kind] = _make(kind, name, methods[kind], device)
     chosen = features or FEATURES_OF.get(encoder, "inception")
+    names = {kind: "file" if name.startswith("file:") else name for kind, name in names.items()}
     return Judges(names | {"features": chosen}, **made, device=device)
 
 
@@ -73,6 +74,10 @@ def make_feature_judge(name: str, device: str | None = None) -> Any:
 
 
 def _make(kind: str, name: str, methods: tuple[str, ...], device: str | None) -> Any:
+    if name.startswith("file:") and kind in ("detector", "segmenter"):
+        from radl_bench.judges.from_file import load_result_judge
+
+        return load_result_judge(kind, name)
     factory = resolve(f"{kind}s", name)
     if not callable(factory):
         raise UsageError(f"The {kind} '{name}' is no class.")

@@ -23,6 +23,7 @@ from radl_bench.benchmark import benchmark_of
 from radl_bench.errors import RadlBenchError
 from radl_bench.evidence import Evidence
 from radl_bench.files import replace_file
+from radl_bench.image_import import notes_of
 from radl_bench.judging import NO_ENCODER, Judges, judge, make_judges
 from radl_bench.metrics import Context, Metric, Row, View
 from radl_bench.picture import Picture
@@ -33,7 +34,6 @@ from radl_bench.stats import RESAMPLES
 from radl_bench.store import RunFolder
 from radl_bench.types import Benchmark
 
-
 USUAL = ("success", "iou", "average_precision", "clip_score")
 """Metrics of a benchmark that names none: those that any layout has and that need no reference."""
 
@@ -42,7 +42,8 @@ USUAL = ("success", "iou", "average_precision", "clip_score")
 class Scored:
     """What scoring a run gave: its `scores.json`, how many images were asked for, and why some could not be judged.
 
-    `notes` are sentences that belong to single scores, such as a Frechet distance of too few images.
+    `notes` are sentences about the pictures (see `image_import`), about files of results, and about single scores, such
+    as a Frechet distance of too few images.
     """
 
     run: Path
@@ -79,7 +80,8 @@ def score_each(
     Args:
         detector, segmenter, encoder, features: names of judges or `path/to/file.py:Class`; the segmenter goes with the
             detector and the features go with the encoder when not given. The encoder "none" leaves the CLIP scores
-            out, the features "none" FID and KID.
+            out, the features "none" FID and KID. `file:PATH` is a file of COCO results with boxes (detector) or masks
+            (segmenter), see `radl_bench.result_files`.
         protocol: a key of `protocol.PROTOCOLS`.
         iou, score_threshold, coverage, nms: thresholds, fractions; the benchmark's or the protocol's when not given.
         fid_reference: statistics of real images, see `metrics.fid`; the benchmark's when not given.
@@ -144,7 +146,8 @@ def score_run(
     file = run.scores_dir / "scores.json"
     replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
     problems = tuple(f"{p.sample.id}_{p.k}: {p.problem}" for p in pictures if p.problem is not None)
-    notes = tuple(dict.fromkeys(f"{entry['metric']}: {entry['note']}" for entry in scores if "note" in entry))
+    of_scores = dict.fromkeys(f"{entry['metric']}: {entry['note']}" for entry in scores if "note" in entry)
+    notes = (*content["notes"], *of_scores)
     return Scored(path, file, len(pictures), problems, notes)
 
 
@@ -235,7 +238,14 @@ def _summary(
             kind: {"name": judges.names[kind], "signature": getattr(item, "signature", None)}
             for kind, item in objects.items()
         },
+        "notes": [*notes_of(run.path), *_notes_of_judges(judges, pictures)],
     }
+
+
+def _notes_of_judges(judges: Judges, pictures: Sequence[Picture]) -> list[str]:
+    """Return what judges that read files have to say of these pictures."""
+    objects = [judge for judge in (judges.detector, judges.segmenter) if hasattr(judge, "notes")]
+    return [note for judge in objects for note in judge.notes(pictures)]
 
 
 class RowWriter:

@@ -33,6 +33,10 @@ def score(
         Path | None, typer.Option(help="Statistics of real images (.npz); the benchmark's when not given.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="Device of the judges, e.g. cuda.")] = None,
+    detections: Annotated[
+        Path | None, typer.Option(help="COCO results (JSON) of a detector run elsewhere, instead of --detector.")
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="COCO results with segmentations, instead of --segmenter.")] = None,
     images: Annotated[Path | None, typer.Option(help="A folder of pictures made elsewhere; needs --benchmark.")] = None,
     benchmark: Annotated[str | None, typer.Option(help="The benchmark the pictures were made for.")] = None,
     level: Annotated[int | None, typer.Option(help="With --images: only samples with this many instances.")] = None,
@@ -48,8 +52,8 @@ def score(
     folders = _folders(runs, images, benchmark, level, table, name, root)
     scored = score_each(
         folders,
-        detector=detector,
-        segmenter=segmenter,
+        detector=detector if detections is None else f"file:{detections}",
+        segmenter=segmenter if masks is None else f"file:{masks}",
         encoder=encoder,
         features=features,
         protocol=protocol,
@@ -100,8 +104,6 @@ def _import(images: Path, benchmark: str, level: int | None, table: Path | None,
     chosen = load_benchmark(benchmark, level=level)
     done = import_images(images, chosen, name=name, table=table, out=root, source=source_of(benchmark))
     print(f"{done.pictures} pictures of {images} are the run {done.run}.")
-    for note in done.notes:
-        print(f"Note: {note}", file=sys.stderr)
     return done.run
 
 

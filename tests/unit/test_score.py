@@ -219,7 +219,7 @@ def test_a_folder_of_pictures_becomes_a_run(folder, benchmark, tiny_benchmark, t
     assert "1 file (readme.txt) belong to no sample of tiny" in notes
     assert "1 file (tiny-008_0) missing" in notes
     assert "1 file (tiny-007.png) cannot be read" in notes
-    assert "1 file (tiny-005_0 (32x32)) of another size than the others (64x64)" in notes
+    assert "1 file (tiny-005_0.png (32x32)) of another size than the others (64x64)" in notes
     run = RunFolder.open(done.run)
     assert run.manifest["generator"]["name"] == "their-method"
     score_runs([run.path], **ORACLE)
