@@ -17,8 +17,6 @@ from radl_bench.report.collect import ScoredRun
 from radl_bench.store import RunFolder
 from radl_bench.types import Benchmark, Sample
 
-WHOLE_IMAGE = -1
-
 ScoreRow = tuple[int, str, float, str]
 """Instance (-1: the whole image), metric, value (NaN where nothing was measured), reason."""
 

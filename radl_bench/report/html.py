@@ -35,13 +35,16 @@ LEGEND = (
 )
 
 
-def write_html(report: Report, folder: Path, pictures: str = "copy", baseline: str | None = None) -> Path:
+def write_html(
+    report: Report, folder: Path, pictures: str = "copy", baseline: str | None = None, figures: bool = True
+) -> Path:
     """Write the report's folder, complete or not at all, and return its first page.
 
     Args:
         report: what `build_report` gave.
         folder: replaced as a whole; it has to be absent, empty, or an earlier report.
         baseline: as in `figures.write_figures`.
+        figures: whether to draw figures, which takes some seconds.
         pictures: "copy" (WebP, at most 512 pixels, the folder can be sent) or "link" (the originals where they lie).
 
     Raises:
@@ -56,8 +59,8 @@ def write_html(report: Report, folder: Path, pictures: str = "copy", baseline: s
         for number, gallery in enumerate(galleries):
             gallery.write(part, number, placing)
         compared = [n for n, gallery in enumerate(galleries) if _write_comparison(part, n, gallery)]
-        figures, undrawn = _figures(report, part, baseline)
-        _write_pages(part, report, galleries, compared, figures, undrawn)
+        drawn, undrawn = _figures(report, part, baseline) if figures else ([], [])
+        _write_pages(part, report, galleries, compared, drawn, undrawn)
     return folder / "index.html"
 
 
@@ -123,7 +126,7 @@ def _section(number: int, section: Section, gallery: Gallery) -> dict[str, Any]:
     return {
         "title": section.title,
         "notes": section.notes,
-        "signatures": section.signatures,
+        "signatures": [line.replace("`", "") for line in section.signatures],  # marks of the Markdown
         "tables": [_table(number, table, places) for table in section.tables],
     }
 

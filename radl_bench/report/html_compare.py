@@ -8,12 +8,13 @@ from itertools import combinations
 from typing import Any
 
 from radl_bench.metrics import MISSING_AS
+from radl_bench.progress import stage
 from radl_bench.report.gallery import Gallery
 from radl_bench.report.gallery_run import GalleryRun
 from radl_bench.stats import SampleSums, paired_difference, sample_sums
 
-_ALL_PAIRS = 6
-"""Up to this many methods every pair is compared; beyond it each method with the last one, and neighbours."""
+_BY_LEVEL = 6
+"""Up to this many methods every pair is also compared level by level; the number of pairs grows with the square."""
 
 
 def comparison(gallery: Gallery) -> dict[str, Any]:
@@ -23,24 +24,20 @@ def comparison(gallery: Gallery) -> dict[str, Any]:
     samples and by number of instances. Scores that are no means of rows (AP, FID) cannot be paired this way.
     """
     ids = [sample.id for sample in gallery.samples]
-    levels = {sample.id: sample.level for sample in gallery.samples}
+    levels = {sample.id: sample.level for sample in gallery.samples} if len(gallery.runs) <= _BY_LEVEL else {}
     sums = [{metric: _sums(run, metric) for metric in gallery.metrics} for run in gallery.runs]
-    return {
-        "metrics": list(gallery.metrics),
-        "means": [[_means(by_metric[m], ids) for m in gallery.metrics] for by_metric in sums],
-        "pairs": [
-            {"a": a, "b": b, "scores": {m: _by_level(sums[a][m], sums[b][m], levels) for m in gallery.metrics}}
-            for a, b in _pairs(len(gallery.runs))
-        ],
-    }
+    pairs = [(b, a) for a, b in combinations(range(len(gallery.runs)), 2)]
+    content = []
+    with stage("compare", len(pairs), unit="pairs") as bar:
+        for a, b in pairs:
+            scores = {metric: _differences(sums[a][metric], sums[b][metric], levels) for metric in gallery.metrics}
+            content.append({"a": a, "b": b, "scores": scores})
+            bar.advance(1)
+    means = [[_means(by_metric[metric], ids) for metric in gallery.metrics] for by_metric in sums]
+    return {"metrics": list(gallery.metrics), "means": means, "pairs": content}
 
 
-def _pairs(n: int) -> list[tuple[int, int]]:
-    pairs = combinations(range(n), 2)
-    return [(b, a) for a, b in pairs if n <= _ALL_PAIRS or b == n - 1 or b == a + 1]
-
-
-def _by_level(a: SampleSums, b: SampleSums, levels: dict[str, int]) -> list[list[Any]]:
+def _differences(a: SampleSums, b: SampleSums, levels: dict[str, int]) -> list[list[Any]]:
     known = sorted({levels[sample] for sample in a.ids if sample in levels})
     out = [_difference(None, a, b)]
     if len(known) > 1:
