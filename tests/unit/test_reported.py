@@ -1,4 +1,4 @@
-"""Published numbers: where they come from, what the dossier's arithmetic says about them, and that they stay apart."""
+"""Published numbers: where they come from, what arithmetic says about them, and that they stay apart."""
 
 from __future__ import annotations
 
@@ -95,7 +95,14 @@ def test_every_format_says_them_with_scale_and_source(three, capsys):
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"tables": []}', '{"sources": {}, "tables": [{"id": "I"}]}', '{"sources": 1, "tables": 2}']
+    "content",
+    [
+        "{",
+        "[]",
+        '{"tables": [1], "sources": {}}',
+        '{"sources": {}, "tables": [{"id": "I"}]}',
+        '{"sources": 1, "tables": 2}',
+    ],
 )
 def test_a_broken_file_is_a_sentence(tmp_path, content):
     file = tmp_path / "reported.json"
