@@ -194,9 +194,15 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise BadInput(f"{file} is not TOML: {error}.") from error
     for key, kind in _FIELDS.items():
         if type(fields.get(key)) is not kind:
-            raise BadInput(f"{file}: '{key}' must be given as {kind.__name__}, not {fields.get(key)!r}.")
+            raise BadInput(f"{file}: '{key}' must be given as {kind.__name__}, not {_show(fields.get(key))}.")
     if not _NAME.fullmatch(fields["name"]):
-        raise BadInput(f"{file}: 'name' must be lower-case letters, digits, dots and dashes, not '{fields['name']}'.")
+        raise BadInput(
+            f"{file}: 'name' must be lower-case letters, digits, dots and dashes, not {_show(fields['name'])}."
+        )
+    if not re.fullmatch(r"[0-9a-f]{64}", fields["samples_sha256"]):
+        raise BadInput(
+            f"{file}: 'samples_sha256' must be 64 hexadecimal digits, not {_show(fields['samples_sha256'])}."
+        )
     if fields["images_per_sample"] < 1 or fields["resolution"] < 1:
         raise BadInput(f"{file}: 'images_per_sample' and 'resolution' must be at least 1.")
     _check_tables(fields, file)
@@ -212,6 +218,11 @@ def _check_tables(fields: Mapping[str, Any], file: Path) -> None:
     metrics = fields.get("metrics", {})
     if not isinstance(metrics, dict) or not all(isinstance(table, dict) for table in metrics.values()):
         raise BadInput(f"{file}: 'metrics' must be tables, e.g. [metrics.success].")
+
+
+def _show(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _is_level(level: str, count: Any) -> bool:

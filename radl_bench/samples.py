@@ -138,7 +138,7 @@ def _instance(item: Any, index: int) -> Instance:
     _known_keys(item, _INSTANCE_KEYS, where)
     color = item.get("color")
     if color is not None and color not in COLORS:
-        raise _Bad(f"{where}: " + did_you_mean(str(color), COLORS, "color").rstrip("."))
+        raise _Bad(f"{where}: " + did_you_mean(_word(color), COLORS, "color").rstrip("."))
     return Instance(_text(item, "phrase", where), _text(item, "category", where), color, _box(item.get("box"), where))
 
 
@@ -170,7 +170,7 @@ def _known_keys(item: Any, known: tuple[str, ...], where: str) -> None:
         raise _Bad(f"{where} must be a JSON object, not {_show(item)}")
     for key in item:
         if key not in known:  # a misspelt "colour" would otherwise silently free the colour
-            raise _Bad(f"{where}: " + did_you_mean(key, known, "key").rstrip("."))
+            raise _Bad(f"{where}: " + did_you_mean(_word(key), known, "key").rstrip("."))
 
 
 def _list(row: dict[str, Any], key: str, default: Any = None) -> list[Any]:
@@ -199,6 +199,10 @@ def _string(value: Any, what: str) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _word(value: Any) -> str:
+    return _show(str(value))[1:-1]
 
 
 def _show(value: Any) -> str:
