@@ -110,7 +110,7 @@ def by_size(seen: Seen, groups: int = _SIZES) -> list[Rate]:
         return []
     area, right = (np.array(column, float) for column in zip(*cases, strict=True))
     parts = np.array_split(np.argsort(area, kind="stable"), min(groups, len(area)))
-    return [_rate(f"{100 * area[of].min():.0f}–{100 * area[of].max():.0f}", right[of]) for of in parts]
+    return [_rate(_span(area[of]), right[of]) for of in parts]
 
 
 def by_color(seen: Seen) -> list[Rate]:
@@ -152,6 +152,11 @@ def _judged(seen: Seen) -> list[tuple]:
         (instance, match.iou >= rules.iou and color_failure(instance, share, rules) is None)
         for _, _, instance, match, share in seen.instances()
     ]
+
+
+def _span(area: np.ndarray) -> str:
+    low, high = f"{100 * area.min():.0f}", f"{100 * area.max():.0f}"
+    return low if low == high else f"{low}–{high}"
 
 
 def _rate(x: float | str, hits: np.ndarray) -> Rate:

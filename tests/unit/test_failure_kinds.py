@@ -104,7 +104,7 @@ def test_the_judge_by_size_and_colour():
     )
     assert [(rate.x, rate.value, rate.n) for rate in by_size(Seen(views, RULES), groups=2)] == [
         ("1–2", 0.0, 2),
-        ("32–32", 100.0, 1),
+        ("32", 100.0, 1),
     ]
     assert [(rate.x, rate.n) for rate in by_color(Seen(views, RULES))] == [("red", 3)]
     assert by_color(Seen(views, RULES))[0].value == pytest.approx(100 / 3)

@@ -223,3 +223,23 @@ def test_figures_need_no_torch_and_the_command_loads_no_matplotlib(judged, tmp_p
     for code, words in ((light, []), (drawn, [str(tmp_path / "figures"), *map(str, judged)])):
         done = subprocess.run([sys.executable, "-c", code, *words], env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def test_the_command_draws_and_names_what_it_wrote(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from radl_bench.cli import build_app
+
+    monkeypatch.chdir(tmp_path)
+    for method, rate in METHODS.items():
+        make_run(tmp_path, method, rate)
+    done = CliRunner().invoke(build_app(), ["report", "--reported", "--figures", "figures", "--baseline", "RaDL"])
+    assert done.exit_code == 0, done.output
+    assert "Reported in the literature" in (tmp_path / "reports" / "report.md").read_text("utf-8")
+    named = [line.removeprefix("Figure: ") for line in done.output.splitlines() if line.startswith("Figure: ")]
+    assert [Path(name).name for name in named] == [
+        "coco-mig-1-protocol-strict-mini-levels.svg",
+        "coco-mig-1-protocol-strict-mini-differences.svg",
+    ]
+    assert all((tmp_path / name).is_file() for name in named)
+    assert "not in the figures about thresholds and failures" in done.output
