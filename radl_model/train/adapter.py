@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from radl_bench.errors import UsageError
 from radl_model.adapter import FusionAdapter
 from radl_model.context import build_context
+from radl_model.inhibition import Inhibition
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def adapter_loss(
     phrase_dropout: float = 0.0,
     first_timestep: int = 0,
     shuffle_slots: bool = True,
+    inhibition: float = 0.0,
 ) -> Tensor:
     """Mean squared error of the frozen base with the adapter on; gradients reach the adapter alone.
 
@@ -91,6 +94,7 @@ def adapter_loss(
         first_timestep: timesteps are drawn from [first_timestep, T). Sampling uses the layers in the first, noisiest
             steps only, so half of T trains just what is used.
         shuffle_slots: give the instances random slots of the phase gate, so that none is tied to an order.
+        inhibition: weight of MIGC's inhibition term (`inhibition.py`); 0 leaves it out, MIGC has 0.1.
     """
     device = batch.latents.device
     noise = torch.randn(batch.latents.shape, generator=rng).to(device)
@@ -98,12 +102,16 @@ def adapter_loss(
     timesteps = torch.randint(first_timestep, total, (len(noise),), generator=rng).to(device)
     noisy = scheduler.add_noise(batch.latents, noise, timesteps)
     context = _context(adapter, batch, rng, texts, phrase_dropout, shuffle_slots)
+    watch = Inhibition(context) if inhibition and context is not None else None
+    if watch is not None:
+        context.watch = watch.observe
     adapter.holder.context = context
     try:
         predicted = unet(noisy, timesteps, texts.once(batch.prompt_ids), return_dict=False)[0]
     finally:
         adapter.holder.context = None
-    return F.mse_loss(predicted.float(), target_of(scheduler, batch.latents, noise, timesteps).float())
+    loss = F.mse_loss(predicted.float(), target_of(scheduler, batch.latents, noise, timesteps).float())
+    return loss if watch is None else loss + inhibition * watch.value().to(loss.device)
 
 
 def target_of(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -127,15 +135,24 @@ def _context(
     order = None
     if shuffle_slots:
         order = torch.rand(len(valid), config.permuted_slots, generator=rng).argsort(1).to(valid.device)
+    if config.verb_texts != "joined" or config.relation_scope != "union":
+        raise UsageError(
+            "A training batch holds one relation text an image, about all its instances; set others later."
+        )
     states, pooled = texts.remembered(batch.phrase_ids.flatten(0, 1))
+    verb_ids, spoken = batch.verb_ids, batch.verb_valid.bool()
+    if config.no_verb != "drop":
+        if config.no_verb == "prompt":
+            verb_ids = torch.where(spoken[:, None], verb_ids, batch.prompt_ids)
+        spoken = torch.ones_like(spoken)  # the ids of a missing text are those of the empty one
     return build_context(
         states.unflatten(0, valid.shape),
         pooled.unflatten(0, valid.shape),
         batch.boxes,
         valid,
         (batch.latents.shape[-2], batch.latents.shape[-1]),
-        verbs=texts.remembered(batch.verb_ids)[0] if config.relation else None,
-        verb_valid=batch.verb_valid if config.relation else None,
+        verbs=texts.remembered(verb_ids)[0] if config.relation else None,
+        verb_valid=spoken if config.relation else None,
         mask_mode=config.mask_mode,
         order=order,
     )

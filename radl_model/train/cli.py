@@ -23,7 +23,11 @@ CONFIGS = Path(__file__).parent / "configs"
 
 
 def load_config(path: Path) -> dict[str, Any]:
-    """Read a TOML file. Raises MissingData or UsageError as sentences."""
+    """Read a TOML file; with `extends = "other.toml"`, its values replace those of that neighbour, table by table.
+
+    Raises:
+        MissingData: no such file; UsageError: it is no valid TOML.
+    """
     try:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10
@@ -31,9 +35,17 @@ def load_config(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise MissingData(f"No training config at {path}. The shipped ones are in {CONFIGS}.")
     try:
-        return tomllib.loads(path.read_text())
+        own = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}.") from None
+    other = own.pop("extends", None)
+    return own if other is None else _merged(load_config(path.parent / other), own)
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Values of `new` over those of `old`, tables merged."""
+    both = {k: _merged(old[k], v) for k, v in new.items() if isinstance(v, dict) and isinstance(old.get(k), dict)}
+    return {**old, **new, **both}
 
 
 def train(

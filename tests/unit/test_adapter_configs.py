@@ -1,0 +1,122 @@
+"""The shipped configurations of the adapter stage: each trains, and the ablations differ from RaDL in one point."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_parts, tiny_pipeline
+
+from radl_bench.errors import MissingData, UsageError
+from radl_bench.generators.radl import RadlGenerator
+from radl_bench.types import Instance, Sample
+from radl_model.adapter import FusionAdapter
+from radl_model.checkpoint import load_adapter, save_adapter
+from radl_model.config import FusionConfig
+from radl_model.context import build_context
+from radl_model.inhibition import Inhibition
+from radl_model.train import adapter_stage, cache, stages
+from radl_model.train.cli import CONFIGS, load_config
+
+ADAPTERS = ("adapter", "migc", "radl-no-enhancement", "radl-no-relation", "radl-no-softmax")
+ABLATIONS = {
+    "radl-no-enhancement": {"enhancement": "none"},
+    "radl-no-relation": {"relation": False},
+    "radl-no-softmax": {"fusion": "mean"},
+}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    """A base and a shard of latents for it, as the stages before leave them."""
+    folder = tmp_path_factory.mktemp("work")
+    tiny_pipeline().save_pretrained(folder / "base")
+    tiny_parts()["vae"].save_pretrained(folder / "vae")
+    (folder / "latents").mkdir()
+    cache.write_shard(0, folder / "latents", folder / "vae", size=6, seed=3, level_weights=(1, 1, 1))
+    return folder
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_two_steps_of_each(name, work, tmp_path, monkeypatch):
+    settings = load_config(CONFIGS / f"{name}.toml")
+    settings["base"], settings["latents"] = str(work / "base"), [str(work / "latents")]
+    settings["loop"] |= {"steps": 2, "batch_size": 2}
+    monkeypatch.setattr(
+        adapter_stage, "on_sample", lambda out, base, module, step: save_adapter(module.adapter, out / "adapter")
+    )
+    stages.adapter(settings, tmp_path, None)
+    written = load_adapter(tmp_path / "adapter")
+    assert written.fusion_config == FusionConfig.from_dict(settings["fusion"])
+    # Zero at the start, so a step has moved it.
+    _, layer = written.named_layers()[0]
+    assert layer.instance.attention.to_out[0].weight.abs().max() > 0
+
+
+def test_an_ablation_differs_from_radl_in_one_point():
+    radl = load_config(CONFIGS / "adapter.toml")
+    for name, change in ABLATIONS.items():
+        own = load_config(CONFIGS / f"{name}.toml")
+        assert own["fusion"] == {**radl["fusion"], **change}
+        assert {k: v for k, v in own.items() if k != "fusion"} == {k: v for k, v in radl.items() if k != "fusion"}
+    migc = load_config(CONFIGS / "migc.toml")
+    assert migc["loop"] == radl["loop"]
+    assert migc["latents"] == radl["latents"]
+    assert migc["loss"] == {**radl["loss"], "inhibition": 0.1}
+
+
+def test_a_config_that_extends_nothing_is_a_sentence(tmp_path):
+    (tmp_path / "a.toml").write_text('extends = "b.toml"')
+    with pytest.raises(MissingData, match=r"b\.toml"):
+        load_config(tmp_path / "a.toml")
+
+
+def test_an_ablations_weights_are_picked_by_name(work, tmp_path):
+    shutil.copytree(work / "base", tmp_path / "base")
+    pipe = tiny_pipeline()
+    for name, change in {"radl": {}, **ABLATIONS}.items():
+        config = FusionConfig(position_hidden=16, mask_mode="area", **change)
+        save_adapter(FusionAdapter.from_unet(pipe.unet, config), tmp_path / name)
+    fast = {"num_inference_steps": 2, "scheduler": "base", "device": "cpu"}
+    assert RadlGenerator(str(tmp_path / "base"), **fast).params["adapter"]["relation"] is True
+    generator = RadlGenerator(str(tmp_path / "base"), adapter="radl-no-relation", **fast)
+    assert generator.params["adapter"]["relation"] is False
+    sample = Sample("a", "a red car on a dog", (Instance("a red car", "car", "red", (0.1, 0.1, 0.6, 0.6)),))
+    assert generator.generate([sample], [1])[0].size == (128, 128)
+
+
+def context_of(boxes):
+    count = len(boxes)
+    return build_context(
+        torch.zeros(1, count, 3, 8), torch.zeros(1, count, 8), torch.tensor([boxes]), torch.ones(1, count), (4, 4),
+        mask_mode="area",
+    )  # fmt: skip
+
+
+def test_inhibition_is_the_unevenness_on_the_background():
+    """Two tokens, one head, the left half in the box: on the right, token 1 has two shares, each half as often."""
+    context = context_of([[0.0, 0.0, 0.5, 1.0]])
+    query = torch.zeros(1, 16, 1)
+    query[0, [2, 6, 10, 14], 0], query[0, [3, 7, 11, 15], 0] = 2.0, -1.0
+    query[0, [0, 4], 0] = 50.0  # inside the box: free
+    keys = torch.tensor([0.0, 1.0]).view(1, 1, 2, 1)
+    watch = Inhibition(context)
+    watch.observe("mid_block.x", query, (keys, keys))
+    assert watch.value() == 0
+    watch.observe("up_blocks.1.x", query, (keys, keys))
+    high, low = torch.sigmoid(torch.tensor([2.0, -1.0]))
+    assert watch.value().item() == pytest.approx(((high - low) / 2).item(), abs=1e-6)
+    even = Inhibition(context)
+    even.observe("up_blocks.1.x", torch.ones(1, 16, 1), (keys, keys))
+    assert even.value().item() == pytest.approx(0, abs=1e-7)
+
+
+def test_readings_that_a_batch_cannot_hold_are_refused(work):
+    settings = load_config(CONFIGS / "adapter.toml")
+    settings["base"], settings["latents"] = str(work / "base"), [str(work / "latents")]
+    settings["fusion"]["relation_scope"] = "pair"
+    settings["loop"] |= {"steps": 1, "batch_size": 2}
+    with pytest.raises(UsageError, match="one relation text an image"):
+        stages.adapter(settings, work / "refused", None)
