@@ -1,0 +1,197 @@
+"""What the layout layers cost: UNet steps with and without them, interleaved in one process, as a table.
+
+    python benchmarks/speed/overhead.py                     # Stable Diffusion v1.4's size, random weights
+    python benchmarks/speed/overhead.py --size tiny         # the same on a small UNet, in seconds
+
+A step is one UNet call with guidance (two rows an image) on 64 x 64 latents, and costs CPU-seconds of one thread, so
+that other work on the machine counts little. Shown are the smallest of the repeats and the median ratio of neighbours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import gc
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from radl_model.adapter import FusionAdapter
+from radl_model.config import FusionConfig
+from radl_model.context import LayoutContext, build_context
+from radl_model.sd14 import TEXT, TOKENS, UNET, VAE
+
+TINY = {**UNET, "sample_size": 16, "cross_attention_dim": 32, "block_out_channels": (32, 32, 64, 64)}
+SIZES = {"sd14": UNET, "tiny": TINY}
+BARS = {"active": 1.15, "inactive": 1.00, "batch": 4.0, "memory": 1.10}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: CPU-seconds of the smallest repeat, the ratio to its reference, peak bytes."""
+
+    what: str
+    seconds: float
+    ratio: float
+    bar: float | None
+    peak: int | None = None
+
+
+class Bench:
+    """A UNet with an adapter, and steps on them.
+
+    Args:
+        size: a key of `SIZES`; instances: boxes an image; config: settings of the layers.
+    """
+
+    def __init__(self, size: str, instances: int, config: FusionConfig) -> None:
+        from diffusers import UNet2DConditionModel
+
+        torch.manual_seed(0)
+        # Text encoder and autoencoder lie in memory all through a run, so they belong to its peak.
+        self.held = held_parts() if size == "sd14" else []
+        self.unet = UNet2DConditionModel(**SIZES[size]).eval().requires_grad_(False)
+        self.side = self.unet.config.sample_size
+        self.width = self.unet.config.cross_attention_dim
+        self.instances, self.config = instances, config
+        self.adapter: FusionAdapter | None = None
+
+    def attach(self) -> None:
+        """Make the layers."""
+        self.adapter = FusionAdapter.from_unet(self.unet, self.config).eval().requires_grad_(False)
+        self.adapter.attach(self.unet)
+
+    def context(self, images: int) -> LayoutContext | None:
+        """Layouts of `images` images, all different, boxes of a tenth to a third of the area."""
+        rng = torch.Generator().manual_seed(1)
+        shape = (images, self.instances)
+        corner = torch.rand(*shape, 2, generator=rng) * 0.4
+        boxes = torch.cat([corner, corner + 0.3 + 0.3 * torch.rand(*shape, 2, generator=rng)], -1)
+        texts = torch.randn(*shape, TOKENS, self.width, generator=rng)
+        return build_context(
+            texts,
+            texts[:, :, 0],
+            boxes,
+            torch.ones(shape, dtype=torch.bool),
+            (self.side, self.side),
+            verbs=texts[:, 0],
+            verb_valid=torch.ones(images, dtype=torch.bool),
+            guidance=True,
+            mask_mode=self.config.mask_mode,
+        )
+
+    def inputs(self, images: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        rng = torch.Generator().manual_seed(2)
+        latents = torch.randn(2 * images, 4, self.side, self.side, generator=rng)
+        return latents, torch.tensor(500), torch.randn(2 * images, TOKENS, self.width, generator=rng)
+
+    @torch.no_grad()
+    def step(self, inputs: Any, context: LayoutContext | None = None) -> float:
+        """CPU-seconds of one UNet call with `context` bound."""
+        if self.adapter is not None:
+            self.adapter.holder.context = context
+        begin = time.process_time()
+        self.unet(*inputs)
+        return time.process_time() - begin
+
+
+def held_parts() -> list[torch.nn.Module]:
+    """The other two models of a Stable Diffusion v1 pipeline, with random weights."""
+    from diffusers import AutoencoderKL
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return [CLIPTextModel(CLIPTextConfig(**TEXT)), AutoencoderKL(**VAE)]
+
+
+def compare(bench: Bench, repeats: int) -> list[Row]:
+    """Plain, inactive and active steps of one image, in turn; then a batch of four layouts against one."""
+    one = bench.inputs(1)
+    bench.step(one)
+    plain_peak = peak_of(lambda: bench.step(one))
+    bench.attach()
+    assert bench.adapter is not None
+    on, off = bench.context(1), bench.context(1)
+    assert on is not None
+    assert off is not None
+    off.active = False
+    first = bench.step(one, on)
+    active_peak = peak_of(lambda: bench.step(one, on))
+    times: dict[str, list[float]] = {"plain": [], "inactive": [], "active": []}
+    for _ in range(repeats):
+        bench.adapter.detach(bench.unet)
+        times["plain"].append(bench.step(one))
+        bench.adapter.attach(bench.unet)
+        times["inactive"].append(bench.step(one, off))
+        times["active"].append(bench.step(one, on))
+    rows = [Row("plain", min(times["plain"]), 1.0, None, plain_peak)]
+    for name in ("inactive", "active"):
+        ratio = statistics.median(a / b for a, b in zip(times[name], times["plain"], strict=True))
+        rows.append(Row(name, min(times[name]), ratio, BARS[name], active_peak if name == "active" else None))
+    rows.append(Row("active, first of a run", first, first / rows[0].seconds, None))
+    return [*rows, batch_row(bench, first)]
+
+
+def batch_row(bench: Bench, single: float) -> Row:
+    """The first step of a batch of four different layouts, caches to be filled, against the first step of one."""
+    seconds = bench.step(bench.inputs(4), bench.context(4))
+    return Row("active, 4 layouts, first of a run", seconds, seconds / single, BARS["batch"])
+
+
+def peak_of(call: Callable[[], object]) -> int | None:
+    """Peak resident bytes while `call` runs; None where the system does not let a process reset its peak."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed before is no part of the peak
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    try:
+        reset.write_text("5")
+    except OSError:
+        return None
+    call()
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+def table(rows: list[Row], precision: str) -> str:
+    """The rows as Markdown."""
+    lines = []
+    for row in rows:
+        bar = "" if row.bar is None else f"<= {row.bar:.2f}"
+        peak = "" if row.peak is None else f"{row.peak / 2**30:.2f}"
+        lines.append(f"| {precision} | {row.what} | {row.seconds:.2f} | {row.ratio:.3f} | {bar} | {peak} |")
+    peaks = [row.peak for row in rows if row.peak is not None]
+    if len(peaks) == 2:
+        bar = f"<= {BARS['memory']:.2f}"
+        lines.append(f"| {precision} | peak memory, active to plain | | {peaks[1] / peaks[0]:.3f} | {bar} | |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="sd14")
+    parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
+    parser.add_argument("--instances", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, {platform.machine()}, one thread, {args.size}, {args.instances} instances\n")
+    print("| precision | step | CPU-s | ratio | bar | peak GiB |")
+    print("|---|---|---|---|---|---|", flush=True)
+    for precision in args.precision:
+        low = torch.autocast("cpu", dtype=torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+        with low:
+            bench = Bench(args.size, args.instances, FusionConfig())
+            print(table(compare(bench, args.repeats), precision), flush=True)
+        del bench
+        gc.collect()
+
+
+if __name__ == "__main__":
+    main()
