@@ -74,6 +74,7 @@ class Conditions:
     segmenter: str
     encoder: str
     features: str = "none"
+    phrase: str = "plain"
 
     def signature(
         self,
@@ -112,12 +113,13 @@ class Conditions:
             "mask": mask,
             "gate": f"gate:{color}:{mask}" if p.color_gates_iou else "",
             "queries": "queries:layout",
-            "enc": f"enc:{self.encoder}:rgb",
+            "enc": f"enc:{self.encoder}:{'bgr' if p.clip_bgr else 'rgb'}",
             "object_mask": f"mask:{self.segmenter}@det|pick:strongest",
             "count": f"count:{short(p.count)}",
             "margin": f"margin:{short(p.margin)}",
             "gap": f"gap:{short(p.gap)}|pick:strongest",
             "crop": "crop:box-square" if score == "local_clip" else "",
+            "phrase": f"phrase:{self.phrase}" if score == "local_clip" else "",
             "features": f"features:{self.features}",
         }
 

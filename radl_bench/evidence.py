@@ -20,8 +20,9 @@ import numpy as np
 
 from radl_bench.errors import RadlBenchError
 from radl_bench.evidence_table import EvidenceTable
+from radl_bench.judges.templates import Look, sentences
 from radl_bench.picture import FULL, Picture, crop_square
-from radl_bench.protocol import Boxes
+from radl_bench.protocol import Boxes, Protocol
 from radl_bench.registry import describe_error
 from radl_bench.types import Sample
 
@@ -29,6 +30,8 @@ FLOOR = 0.05
 """Least score of a detection that is kept; AP is computed from all of them."""
 
 _VECTORS = 512  # feature vectors a Parquet part: they are long
+
+_PLAIN = Look()
 
 
 class Evidence:
@@ -54,7 +57,7 @@ class Evidence:
         self.featurer = features
         self._detector_takes = {"samples", "pictures"}.intersection(inspect.signature(detector.detect).parameters)
         self._segmenter_takes_picture = "picture" in inspect.signature(segmenter.masks).parameters
-        self._texts: dict[str, np.ndarray] = {}
+        self._texts: dict[tuple[str, str], np.ndarray] = {}
         self.found = _table(folder, "detections", detector.signature, ("image", "category"), ("boxes", "scores"))
         # masks do not depend on who prompted them, so coverage is keyed by the box alone
         self.colors = _table(folder, "coverage", segmenter.signature, ("image", "box"), ("coverage",))
@@ -115,24 +118,37 @@ class Evidence:
         """Return float64 [7]: the share of the mask of a measured box in each of `types.COLORS`."""
         return np.array(self.colors[picture.sha256, box_key(box)][0], float)
 
-    def measure_cosines(self, pictures: Sequence[Picture]) -> None:
+    def look(self, rules: Protocol) -> Look:
+        """Return how the encoder sees under a protocol; one without `ensembles` reads a phrase as it stands."""
+        how = "articles" if rules.articles == "repaired" else rules.articles
+        return Look(rules.clip_bgr, how if getattr(self.encoder, "ensembles", False) else "plain")
+
+    def measure_cosines(self, pictures: Sequence[Picture], look: Look = _PLAIN) -> None:
         """Encode pictures with their prompts and crops with their phrases, where not known yet."""
         if self.cosines is None:
             return
         todo = [(p, text, box) for p in pictures for text, box in _texts(p.sample)]
-        todo = [t for t in todo if (t[0].sha256, t[1], box_key(t[2])) not in self.cosines and t[0].load() is not None]
+        todo = [t for t in todo if self._cosine_key(*t, look) not in self.cosines and t[0].load() is not None]
         for batch in batches(todo, self.batch_size):
-            crops = [crop_square(image, box) for p, _, box in batch if (image := p.load()) is not None]
+            crops = [crop_square(image, box or FULL) for p, _, box in batch if (image := p.load()) is not None]
+            shown = [_swapped(crop) for crop in crops] if look.bgr else crops
             with _asking(self.encoder):
-                images = np.asarray(self.encoder.encode_images(crops), np.float64)
+                images = np.asarray(self.encoder.encode_images(shown), np.float64)
                 _check_length(self.encoder, len(images), len(batch))
-                cosines = (images * self._encode_texts([text for _, text, _ in batch])).sum(axis=1)
-            for (picture, text, box), cosine in zip(batch, cosines, strict=True):
-                self.cosines.add((picture.sha256, text, box_key(box)), (float(cosine),))
+                texts = [(text, look.phrase if box else "plain") for _, text, box in batch]
+                cosines = (images * self._encode_texts(texts)).sum(axis=1)
+            for item, cosine in zip(batch, cosines, strict=True):
+                self.cosines.add(self._cosine_key(*item, look), (float(cosine),))
 
-    def cosine(self, picture: Picture, text: str, box: Sequence[float] = FULL) -> float:
-        """Return the cosine of a measured picture, or its crop, with a text; NaN where there is no encoder."""
-        return float("nan") if self.cosines is None else float(self.cosines[picture.sha256, text, box_key(box)][0])
+    def cosine(self, picture: Picture, text: str, box: Sequence[float] | None = None, look: Look = _PLAIN) -> float:
+        """Return the cosine of a measured picture with a text, or of a box with a phrase; NaN without an encoder."""
+        if self.cosines is None:
+            return float("nan")
+        return float(self.cosines[self._cosine_key(picture, text, box, look)][0])
+
+    @staticmethod
+    def _cosine_key(picture: Picture, text: str, box: Sequence[float] | None, look: Look) -> tuple[str, str, str]:
+        return picture.sha256, look.key(text, box is not None), box_key(box or FULL)
 
     def measure_features(self, pictures: Sequence[Picture]) -> None:
         """Ask the feature judge for a vector of each picture, where it is not known yet."""
@@ -150,11 +166,15 @@ class Evidence:
         """Return the float32 [D] vector of a measured picture; None where there is no feature judge."""
         return None if self.vectors is None else np.array(self.vectors[(picture.sha256,)][0], np.float32)
 
-    def _encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
+    def _encode_texts(self, texts: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Return float64 [N, D]: the mean of the unit vectors of each text's sentences, so a mean of cosines."""
+        wanted = dict.fromkeys(texts)
+        new = [sentence for text in wanted if text not in self._texts for sentence in sentences(*text)]
         if new:
-            features = self.encoder.encode_texts(new)
-            self._texts.update(zip(new, np.asarray(features, np.float64), strict=True))
+            features = np.asarray(self.encoder.encode_texts(list(dict.fromkeys(new))), np.float64)
+            vector = dict(zip(dict.fromkeys(new), features, strict=True))
+            found = {text: [vector[s] for s in sentences(*text)] for text in wanted if text not in self._texts}
+            self._texts.update({text: np.mean(vectors, axis=0) for text, vectors in found.items()})
         return np.stack([self._texts[text] for text in texts])
 
     def _key(self, picture: Picture) -> str:
@@ -187,8 +207,14 @@ def _categories(sample: Sample) -> list[str]:
     return sorted({instance.category for instance in sample.instances})
 
 
-def _texts(sample: Sample) -> Iterator[tuple[str, tuple[float, ...]]]:
-    yield sample.prompt, FULL
+def _swapped(image: Any) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(np.ascontiguousarray(np.asarray(image)[..., ::-1]))
+
+
+def _texts(sample: Sample) -> Iterator[tuple[str, tuple[float, ...] | None]]:
+    yield sample.prompt, None
     for instance in sample.instances:
         yield instance.phrase, instance.box
 

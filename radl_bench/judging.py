@@ -12,10 +12,11 @@ import numpy as np
 
 from radl_bench.errors import RadlBenchError, UsageError
 from radl_bench.evidence import Evidence, batches
+from radl_bench.judges.templates import Look
 from radl_bench.metrics import View
 from radl_bench.picture import Picture
 from radl_bench.protocol import Boxes, Match, Protocol, match_instances, suppress
-from radl_bench.registry import describe_error, resolve
+from radl_bench.registry import describe_error, is_file_spec, known, resolve
 from radl_bench.types import COLORS
 
 CHUNK = 64
@@ -78,12 +79,18 @@ def _make(kind: str, name: str, methods: tuple[str, ...], device: str | None) ->
         from radl_bench.judges.from_file import load_result_judge
 
         return load_result_judge(kind, name)
-    factory = resolve(f"{kind}s", name)
+    head, _, spec = name.partition(":")
+    if not spec or is_file_spec(name) or head not in known(f"{kind}s"):
+        head, spec = name, ""
+    factory = resolve(f"{kind}s", head)
     if not callable(factory):
         raise UsageError(f"The {kind} '{name}' is no class.")
-    takes_device = device is not None and "device" in inspect.signature(factory).parameters
+    given = {key: value for key, value in {"device": device, "spec": spec}.items() if value}
+    takes = inspect.signature(factory).parameters
+    if "spec" in given and "spec" not in takes:
+        raise UsageError(f"The {kind} '{head}' takes nothing after its name, so '{name}' says too much.")
     try:
-        judge = factory(device=device) if takes_device else factory()
+        judge = factory(**{key: value for key, value in given.items() if key in takes})
     except RadlBenchError:
         raise
     except Exception as error:
@@ -117,10 +124,11 @@ def _judge_chunk(chunk: list[Picture], evidence: Evidence, rules: Protocol, need
         for n, seen in views.items():
             seen["object_shares"] = _object_shares(chunk[n], seen["found"], evidence, rules)
     if "cosines" in needs:
-        evidence.measure_cosines([p for p in chunk if p.problem is None])
+        look = evidence.look(rules)
+        evidence.measure_cosines([p for p in chunk if p.problem is None], look)
         for n, picture in enumerate(chunk):
             if picture.problem is None:
-                views.setdefault(n, {}).update(_cosines(picture, evidence))
+                views.setdefault(n, {}).update(_cosines(picture, evidence, look))
     if "features" in needs:
         evidence.measure_features([p for p in chunk if p.problem is None])
         for n, picture in enumerate(chunk):
@@ -167,6 +175,6 @@ def _object_shares(
     return out
 
 
-def _cosines(picture: Picture, evidence: Evidence) -> dict[str, Any]:
-    local = tuple(evidence.cosine(picture, i.phrase, i.box) for i in picture.sample.instances)
-    return {"clip": evidence.cosine(picture, picture.sample.prompt), "local_clip": local}
+def _cosines(picture: Picture, evidence: Evidence, look: Look) -> dict[str, Any]:
+    local = tuple(evidence.cosine(picture, i.phrase, i.box, look) for i in picture.sample.instances)
+    return {"clip": evidence.cosine(picture, picture.sample.prompt, look=look), "local_clip": local}

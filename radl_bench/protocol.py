@@ -1,8 +1,9 @@
 """Protocols: thresholds and matching rules, named and part of every signature.
 
 `strict` is this suite's default. `mig_bench_v1` keeps the matching rules of the public COCO-MIG scorer (every
-instance takes its best detection, the mask is prompted by the layout's box, a wrong colour zeroes the IoU) so that
-numbers can be compared with the literature; both read the same evidence.
+instance takes its best detection, the mask is prompted by the layout's box, a wrong colour zeroes the IoU, CLIP sees
+BGR and doubled articles) so that numbers can be compared with the literature; both read the same detections. All its
+oddities are in docs/protocols.md.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ class Protocol:
         one_to_one: a detection serves one instance at most.
         mask_prompt: "det", the segmenter gets the matched detection, or "box", the layout's box.
         color_gates_iou: an instance of the wrong colour adds 0 to mIoU.
+        clip_bgr: CLIP sees red and blue swapped.
+        articles: "repaired" or "doubled", how an encoder that uses templates reads a phrase (`judges.templates`).
         iou: least IoU of a right position; coverage: least share of the mask in the right colour; score: least score
         of a
             detection (AP takes all down to 0.05); nms: IoU above which the weaker of two boxes of a category is
@@ -39,6 +42,8 @@ class Protocol:
     one_to_one: bool
     mask_prompt: str
     color_gates_iou: bool
+    clip_bgr: bool = False
+    articles: str = "repaired"
     iou: float = 0.5
     coverage: float = 0.2
     score: float = 0.25
@@ -50,7 +55,9 @@ class Protocol:
 
 PROTOCOLS = {
     "strict": Protocol("strict", one_to_one=True, mask_prompt="det", color_gates_iou=False),
-    "mig_bench_v1": Protocol("mig_bench_v1", one_to_one=False, mask_prompt="box", color_gates_iou=True),
+    "mig_bench_v1": Protocol(
+        "mig_bench_v1", one_to_one=False, mask_prompt="box", color_gates_iou=True, clip_bgr=True, articles="doubled"
+    ),
 }
 
 THRESHOLDS = ("iou", "coverage", "score", "nms", "count", "margin", "gap")

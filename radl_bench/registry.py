@@ -38,7 +38,10 @@ SEGMENTERS = {
     "box": "radl_bench.judges.segmenters:BoxSegmenter",
     "sam": "radl_bench.judges.sam:SamSegmenter",
 }
-ENCODERS = {"mini": "radl_bench.judges.mini_clip:MiniClip"}
+ENCODERS = {
+    "mini": "radl_bench.judges.mini_clip:MiniClip",
+    "open-clip": "radl_bench.judges.open_clip:OpenClip",
+}
 FEATURES = {
     "mini": "radl_bench.judges.mini_clip:MiniClip",
     "inception": "radl_bench.judges.inception:InceptionFeatures",

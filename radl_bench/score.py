@@ -139,7 +139,7 @@ def score_run(
             for pool in pools.values():
                 pool.add(view)
             bar.advance(1, failed=int(view.problem is not None))
-    conditions = _conditions(run, benchmark, rules, judges, features)
+    conditions = _conditions(run, benchmark, rules, judges, evidence)
     scores, draws = scores_of(metrics, means, pools, conditions)
     content = _summary(run, judges, rules, pictures, features) | {"scores": scores}
     write_draws(run.scores_dir / "draws.npz", draws)
@@ -202,7 +202,7 @@ def _given(thresholds: dict[str, float | None]) -> dict[str, float | None]:
 
 
 def _conditions(
-    run: RunFolder, benchmark: Benchmark, rules: Protocol, judges: Judges, features: Any | None
+    run: RunFolder, benchmark: Benchmark, rules: Protocol, judges: Judges, evidence: Evidence
 ) -> Conditions:
     recorded = run.manifest["benchmark"]
     return Conditions(
@@ -214,7 +214,8 @@ def _conditions(
         detector=judges.detector.signature,
         segmenter=judges.segmenter.signature,
         encoder=judges.encoder.signature if judges.encoder else NO_ENCODER,
-        features=features.signature if features else NO_ENCODER,
+        features=evidence.featurer.signature if evidence.featurer else NO_ENCODER,
+        phrase=evidence.look(rules).phrase,
     )
 
 

@@ -20,7 +20,7 @@ def score(
     segmenter: Annotated[
         str | None, typer.Option(help="mini, grabcut, box, or path/to/file.py:Class; goes with the detector.")
     ] = None,
-    encoder: Annotated[str, typer.Option(help="mini, none, or path/to/file.py:Class.")] = "mini",
+    encoder: Annotated[str, typer.Option(help="mini, open-clip, none, or path/to/file.py:Class.")] = "mini",
     features: Annotated[
         str | None, typer.Option(help="mini, inception, none, or path/to/file.py:Class; goes with the encoder.")
     ] = None,

@@ -1,8 +1,8 @@
-"""CLIP score: 100 * cosine of image and prompt; Local CLIP: of each instance's crop and its phrase. RGB, no prompt
-templates.
+"""CLIP score: 100 * cosine of image and prompt; Local CLIP: of each instance's crop and its phrase.
 
-The crop is the layout's box, stretched to a square. Cosines are neither clamped nor rescaled (the 24.66 style of the
-tables).
+An encoder that was made for it reads a phrase through the 80 templates of ImageNet (`judges.templates`), and the cosine
+is then the mean over them; the protocol says how articles and colour channels are shown. The crop is the layout's box,
+stretched to a square. Cosines are neither clamped nor rescaled (the 24.66 style of the tables).
 """
 
 from __future__ import annotations
@@ -30,6 +30,6 @@ METRIC = Metric(
     name="clip_score",
     scores=("clip", "local_clip"),
     requires=frozenset({"cosines"}),
-    settings=("enc", "crop"),
+    settings=("enc", "crop", "phrase"),
     rows=rows,
 )
