@@ -17,7 +17,7 @@ def resolve_base(model: str | Path) -> Path:
     """Return the base model's pipeline folder, or a single safetensors file.
 
     Args:
-        model: "mini" (comes with the package), "sd14" (the local hub cache), a folder, or a `.safetensors` file.
+        model: "mini" (comes with the package), "sd14" (fetched, or in the hub's cache), a folder, or a `.safetensors` file.
 
     Raises:
         MissingWeights: it is not on this machine; the sentence says what to run.
@@ -26,7 +26,7 @@ def resolve_base(model: str | Path) -> Path:
     if name == "mini":
         return _pipeline_folder(PACKAGED / "mini" / "base", "The mini base model is not in this installation.")
     if name in HUB:
-        return _from_hub_cache(name)
+        return _fetched(name) or _from_hub_cache(name)
     path = Path(name).expanduser()
     if path.is_file() and path.suffix == ".safetensors":
         return path
@@ -102,6 +102,14 @@ def _pipeline_folder(path: Path, absent: str) -> Path:
     )
 
 
+def _fetched(name: str) -> Path | None:
+    """The folder of `radl-bench fetch NAME`, whose record is written last."""
+    from radl_bench.importers import data_home
+
+    folder = data_home() / "weights" / name
+    return folder if (folder / "SOURCE.json").is_file() and (folder / "model_index.json").is_file() else None
+
+
 def _from_hub_cache(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -113,6 +121,6 @@ def _from_hub_cache(name: str) -> Path:
     if (folder / "model_index.json").is_file() and any((folder / "unet").glob("*")):
         return folder
     raise MissingWeights(
-        f"The weights of {HUB[name]} are not on this machine. Run `hf download {HUB[name]}`, or give a local copy with "
-        "--model PATH."
+        f"The weights of {HUB[name]} are not on this machine. Run `radl-bench fetch {name}`, or give a local copy "
+        "with --model PATH."
     )

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from radl_bench import fetch as parts
 from radl_bench.cli import build_app
-from radl_bench.errors import BadInput, MissingData, UsageError
+from radl_bench.errors import BadInput, MissingData, MissingWeights, UsageError
 from radl_bench.fetch import catalogue, fetch, find, is_ready, require, verify_fetched
 
 ROOT = Path(__file__).parents[2]
@@ -253,3 +253,15 @@ def test_a_hub_without_the_file_and_no_hub_at_all_are_sentences(hub, tmp_path):
     assert done.stderr.splitlines()[-1].startswith("DownloadFailed: someone/net at aaaa")
     done = _from_hub("http://127.0.0.1:9", tmp_path / "net", ["config.json"], {})
     assert done.stderr.splitlines()[-1].startswith("DownloadFailed: someone/net could not be got from the hub")
+
+
+def test_the_fetched_base_model_is_the_one_that_sd14_means(home):
+    from radl_model.weights import resolve_base
+
+    folder = find("sd14").folder
+    folder.mkdir(parents=True)
+    (folder / "model_index.json").write_text("{}")
+    with pytest.raises(MissingWeights, match="radl-bench fetch sd14"):
+        resolve_base("sd14")  # without its record the folder is not complete
+    (folder / "SOURCE.json").write_text("{}")
+    assert resolve_base("sd14") == folder

@@ -124,7 +124,7 @@ def test_sd14_that_is_not_in_the_cache_says_what_to_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("radl_model.weights.HUB", {"sd14": "CompVis/stable-diffusion-v1-4-absent"})
-    with pytest.raises(MissingWeights, match="hf download CompVis"):
+    with pytest.raises(MissingWeights, match="radl-bench fetch sd14"):
         resolve_base("sd14")
 
 
