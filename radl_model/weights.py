@@ -17,7 +17,7 @@ def resolve_base(model: str | Path) -> Path:
     """Return the base model's pipeline folder, or a single safetensors file.
 
     Args:
-        model: "mini" (comes with the package), "sd14" (fetched, or in the hub's cache), a folder, or a `.safetensors` file.
+        model: "mini" (comes with the package), "sd14" (fetched, or in the hub's cache), a folder, or a file.
 
     Raises:
         MissingWeights: it is not on this machine; the sentence says what to run.
