@@ -138,7 +138,7 @@ class Evidence:
                 texts = [(text, look.phrase if box else "plain") for _, text, box in batch]
                 cosines = (images * self._encode_texts(texts)).sum(axis=1)
             for item, cosine in zip(batch, cosines, strict=True):
-                self.cosines.add(self._cosine_key(*item, look), (float(cosine),))
+                self.cosines.add(self._cosine_key(item[0], item[1], item[2], look), (float(cosine),))
 
     def cosine(self, picture: Picture, text: str, box: Sequence[float] | None = None, look: Look = _PLAIN) -> float:
         """Return the cosine of a measured picture with a text, or of a box with a phrase; NaN without an encoder."""

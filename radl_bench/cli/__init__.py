@@ -12,7 +12,7 @@ import typer
 from radl_bench import __version__
 from radl_bench.errors import RadlBenchError
 
-COMMANDS = ("generate", "score", "report", "demo", "ls", "doctor", "data", "fetch")
+COMMANDS = ("generate", "score", "report", "compare", "demo", "ls", "doctor", "data", "fetch")
 EPILOG = (
     "Exit codes: 0 done, 1 some images failed, 2 a mistake in the call, 3 something is missing, 130 stopped by hand."
 )
