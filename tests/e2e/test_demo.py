@@ -23,6 +23,10 @@ def test_the_way_of_the_demo_with_the_rendered_row_and_the_oracle(tmp_path, monk
     printed = capsys.readouterr().out
     assert "real" in printed
     assert str(tmp_path / "reports" / "demo.md") in "".join(printed.split("\n"))
+    page = tmp_path / "reports" / "demo" / "index.html"
+    assert printed.strip().endswith(str(page))
+    assert "R_inst" in page.read_text("utf-8")
+    assert len(list((page.parent / "images").glob("*.webp"))) == 5
     assert "R_inst" in (tmp_path / "reports" / "demo.md").read_text()
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from gallery_runs import HOSTILE, hostile_rows, hostile_runs, large_run, scored_runs
+from PIL import Image
 
 from radl_bench.report import build_report, write_report
 
@@ -279,3 +282,15 @@ def test_6400_pictures_are_there_within_two_seconds(open_page, tmp_path):
     assert painted < 2000
     page.select_option("[name=o]", "failed")
     page.wait_for_function("document.getElementById('count').textContent.startsWith('2,134 ')")
+
+
+def test_the_screenshot_of_the_readme_is_made_by_one_command(runs, tmp_path):
+    out = tmp_path / "shot.png"
+    script = Path(__file__).parents[2] / "docs" / "make_screenshot.py"
+    command = [sys.executable, str(script), "--runs", str(runs[0].parents[2]), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert out.stat().st_size <= 300_000
+    with Image.open(out) as image:
+        assert image.size == (1280, 1000)
+        assert len(set(image.convert("RGB").resize((64, 50)).getdata())) > 100  # pictures, not an empty page

@@ -65,7 +65,7 @@
     grid.replaceChildren(RADL.grid.heads(section, runs, kept), ...rows.map((row) => RADL.grid.line(section, runs, row, drawings)));
     if (!rows.length) grid.append(el("p", { class: "note" }, "No picture is left. Take a filter away, or reset them all."));
     const all = section.rows.length.toLocaleString("en");
-    document.getElementById("count").textContent = `${kept.length.toLocaleString("en")} of ${all} lines, ${RADL.many(runs.length, "method")} side by side`;
+    document.getElementById("count").textContent = `${kept.length.toLocaleString("en")} of ${all} rows, ${RADL.many(runs.length, "method")} side by side`;
     for (const id of ["pager", "pager-below"]) RADL.grid.pager(document.getElementById(id), at, pages);
   }
 
