@@ -114,9 +114,9 @@ def _line(one: ScoredRun, other: ScoredRun, metric: str, level: int | None) -> L
     groups = (1, 1)
     if found.p < ALPHA:
         groups = (1, 2) if sign * found.value > 0 else (2, 1)
-    values = [value if is_number(value) else None for value in (a, b)]
-    numbers = [None if math.isnan(v) else v for v in (found.value, found.ci_low, found.ci_high, found.p)]
-    return Line(metric, level, *values, *numbers, found.n or None, groups, test)
+    gap, low, high, p = (None if math.isnan(v) else v for v in (found.value, found.ci_low, found.ci_high, found.p))
+    a, b = (value if is_number(value) else None for value in (a, b))
+    return Line(metric, level, a, b, gap, low, high, p, found.n or None, groups, test)
 
 
 def _difference(one: ScoredRun, other: ScoredRun, metric: str, level: int | None) -> tuple[Difference, str]:
