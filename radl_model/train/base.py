@@ -89,29 +89,44 @@ def draw_timesteps(count: int, rng: torch.Generator, noisy: float = 0.0) -> torc
     return (drawn * 999.999).long()
 
 
-class BaseTraining:
-    """Batches and loss of the text-only stage."""
+class Lesson:
+    """Pictures of one size, drawn in batches.
+
+    Args:
+        pool: latents with samples.
+        batch_size: pictures a step.
+        share: how often a step is of this lesson, against the others' shares.
+        tokens: cuts the padding, a third of a step's work; the tower is causal, so the words keep their states.
+    """
 
     def __init__(
         self,
         pool: LatentPool,
         tokenizer: CLIPTokenizer,
         batch_size: int,
-        seed: int,
-        noisy: float = 0.0,
+        share: float = 1.0,
         tokens: int | None = None,
     ) -> None:
-        self.noisy = noisy
-        self.pool, self.batch_size, self.seed = pool, batch_size, seed
-        # `tokens` cuts padding, a third of the work; the tower is causal, so the words keep their states.
+        self.pool, self.batch_size, self.share = pool, batch_size, share
         self.ids = token_ids(tokenizer, [s.prompt for s in pool.samples]).int()[:, :tokens]
-        self.empty = token_ids(tokenizer, [""])[:, :tokens]
+
+
+class BaseTraining:
+    """Batches and loss of the text-only stage; `noisy`: see `draw_timesteps`."""
+
+    def __init__(self, lessons: list[Lesson], tokenizer: CLIPTokenizer, seed: int, noisy: float = 0.0) -> None:
+        self.lessons, self.seed, self.noisy = lessons, seed, noisy
+        shares = np.array([lesson.share for lesson in lessons])
+        self.shares = shares / shares.sum()
+        self.empty = token_ids(tokenizer, [""])
         self.scheduler = build_scheduler()
 
     def make_batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return latents float32 [B, C, 16, 16] and token ids [B, 48]."""
-        indices = self.pool.draw(step, self.batch_size, self.seed)
-        return self.pool.latents[indices].float(), self.ids[indices].long()
+        """Return latents float32 [B, C, h, w] and token ids [B, T] of the lesson whose turn it is."""
+        turn = int(np.random.default_rng((self.seed, step, 2)).choice(len(self.lessons), p=self.shares))
+        lesson = self.lessons[turn]
+        indices = lesson.pool.draw(step, lesson.batch_size, self.seed)
+        return lesson.pool.latents[indices].float(), lesson.ids[indices].long()
 
     def loss(self, module: nn.Module, batch: tuple[torch.Tensor, torch.Tensor], rng: torch.Generator) -> torch.Tensor:
         """Mean squared error of the velocity; a tenth of the prompts is dropped for classifier-free guidance."""
@@ -120,7 +135,7 @@ class BaseTraining:
         noise = torch.randn(latents.shape, generator=rng)
         timesteps = draw_timesteps(len(ids), rng, self.noisy)
         noised = self.scheduler.add_noise(latents, noise, timesteps)
-        velocity = module(noised, timesteps, torch.where(dropped, self.empty, ids))
+        velocity = module(noised, timesteps, torch.where(dropped, self.empty[:, : ids.shape[1]], ids))
         return mse_loss(velocity.float(), self.scheduler.get_velocity(latents, noise, timesteps))
 
 
@@ -208,7 +223,7 @@ def attend_explicitly(module: TextToLatent) -> TextToLatent:
 def on_sample(
     out: Path, tokenizer: CLIPTokenizer, vae_folder: Path, pool: LatentPool, module: TextToLatent, step: int
 ) -> dict[str, float]:
-    """Write a sample sheet and the pipeline folder `out/base` (float16); return `sensitivity`."""
+    """Write a sample sheet and the pipeline folder `out/base` (float16); return `sensitivity` on the pool."""
     vae = AutoencoderTiny.from_pretrained(vae_folder)
     module.eval()
     sheet(pipeline(module, tokenizer, vae), 8 * pool.latents.shape[-1]).save(out / f"sheet-{step:06d}.png")

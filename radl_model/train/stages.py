@@ -47,10 +47,15 @@ def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     module, tokenizer = stage.build(settings["model"])
     if "init_from" in settings:
         module = stage.load(Path(settings["init_from"]))
-    pool = LatentPool(*map(Path, settings["latents"]))
-    training = stage.BaseTraining(
-        pool, tokenizer, config.batch_size, settings.get("data_seed", 2), **settings.get("loss", {})
-    )
+    lessons = [
+        stage.Lesson(
+            LatentPool(*map(Path, table.pop("latents"))), tokenizer, **{"batch_size": config.batch_size, **table}
+        )
+        for table in map(dict, settings["lessons"])
+    ]
+    seed = settings.get("data_seed", 2)
+    training = stage.BaseTraining(lessons, tokenizer, seed, **settings.get("loss", {}))
+    pool = lessons[-1].pool
     snapshot = partial(stage.on_sample, out, tokenizer, Path(settings["vae_folder"]), pool)
     loop = Loop(stage.attend_explicitly(module), training.make_batch, training.loss, config, out, snapshot)
     loop.resume()

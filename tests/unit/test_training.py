@@ -128,18 +128,48 @@ def test_the_base_loss_reaches_every_parameter_and_the_folder_loads(shards, tmp_
 
     torch.manual_seed(0)
     module, tokenizer = base.build({"channels": [32, 64]})
-    training = base.BaseTraining(cache.LatentPool(shards), tokenizer, batch_size=4, seed=0)
+    training = base.BaseTraining([base.Lesson(cache.LatentPool(shards), tokenizer, batch_size=4)], tokenizer, seed=0)
     loss = training.loss(module, training.make_batch(0), torch.Generator().manual_seed(0))
     loss.backward()
     assert 0.2 < loss.item() < 5
     assert not [n for n, p in module.named_parameters() if p.grad is None]
-    measured = base.on_sample(tmp_path, tokenizer, tmp_path / "vae", training.pool, module, step=1)
+    measured = base.on_sample(tmp_path, tokenizer, tmp_path / "vae", training.lessons[0].pool, module, step=1)
     assert set(measured) == {"wrong_class", "wrong_colour"}
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "base")
     assert {p.dtype for p in (pipe.unet, pipe.text_encoder, pipe.vae)} == {torch.float32}
     pipe.set_progress_bar_config(disable=True)
     assert pipe("a red car", num_inference_steps=2).images[0].size == (128, 128)
     assert (tmp_path / "sheet-000001.png").exists()
+
+
+def test_lessons_take_turns_and_can_be_gone_on_with(shards, tmp_path):
+    half = tmp_path / "half"
+    half.mkdir()
+    cache.write_shard(0, half, tmp_path / "vae", size=6, seed=4, level_weights=(1,), whole=1.0, pixels=64)
+    tokenizer = base.build_tokenizer()
+    lessons = [
+        base.Lesson(cache.LatentPool(half), tokenizer, batch_size=3, share=3, tokens=16),
+        base.Lesson(cache.LatentPool(shards), tokenizer, batch_size=2, share=1),
+    ]
+    training = base.BaseTraining(lessons, tokenizer, seed=0, noisy=0.5)
+    seen = [training.make_batch(step) for step in range(40)]
+    shapes = [(tuple(latents.shape), tuple(ids.shape)) for latents, ids in seen]
+    assert set(shapes) == {((3, 16, 8, 8), (3, 16)), ((2, 16, 16, 16), (2, 48))}
+    assert 22 <= sum(shape[0][0] == 3 for shape in shapes) <= 38  # three of four turns
+    module, _ = base.build({"channels": [32, 64]})
+    base.on_sample(tmp_path, tokenizer, tmp_path / "vae", lessons[0].pool, module, step=1)
+    again = base.attend_explicitly(base.load(tmp_path / "base"))
+    with torch.no_grad():
+        losses = [float(training.loss(m, seen[0], torch.Generator().manual_seed(1))) for m in (module, again)]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3)  # the folder holds half precision
+
+
+def test_noisy_timesteps_are_drawn_as_often_as_asked():
+    drawn = base.draw_timesteps(4000, torch.Generator().manual_seed(0), noisy=0.7)
+    assert int(drawn.min()) >= 0
+    assert int(drawn.max()) <= 999
+    # Of the rest, uniform draws give a fifth and the logistic-normal ones about a twelfth.
+    assert 0.70 + 0.3 * 0.1 < float((drawn >= 800).float().mean()) < 0.70 + 0.3 * 0.2
 
 
 def test_bad_stage_and_config_are_sentences(tmp_path):
