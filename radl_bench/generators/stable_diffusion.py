@@ -131,7 +131,9 @@ class StableDiffusionGenerator:
         if name != "base":
             if name not in SCHEDULERS:
                 raise UsageError(did_you_mean(name, [*SCHEDULERS, "base"], "scheduler"))
-            made = getattr(diffusers, SCHEDULERS[name]).from_config(self.pipe.scheduler.config)
+            # What Euler makes of the hub's configuration; a copy that was saved again may state another spacing.
+            fixed = {"timestep_spacing": "linspace"} if name == "euler" else {}
+            made = getattr(diffusers, SCHEDULERS[name]).from_config(self.pipe.scheduler.config, **fixed)
             self.pipe.scheduler = made
         self.pipe.set_progress_bar_config(disable=True)
         self.pipe.to(self.device, _dtype(self.params["dtype"]))
