@@ -42,6 +42,7 @@ def build_report(runs: Sequence[Path], reported: bool = False) -> Report:
     from radl_bench.report.collect import collect, group_runs
     from radl_bench.report.reported import reported_tables
     from radl_bench.report.tables import build_section
+    from radl_bench.report.titles import titles
 
     scored, unscored = collect(runs)
     notes = tuple(f"Not scored yet: {_short(path)}. Run `radl-bench score {_short(path)}`." for path in unscored)
@@ -49,7 +50,7 @@ def build_report(runs: Sequence[Path], reported: bool = False) -> Report:
         raise MissingData(" ".join(notes) or "There is no run to report. Run `radl-bench generate coco-mig` first.")
     groups = group_runs(scored)
     published = reported_tables({group.benchmark["name"] for group in groups}) if reported else ()
-    return Report(tuple(build_section(group) for group in groups), notes, published)
+    return Report(tuple(map(build_section, groups, titles(groups))), notes, published)
 
 
 def report_runs(runs: Sequence[Path], format: str = "markdown", out: Path | None = None, reported: bool = False) -> str:

@@ -97,13 +97,13 @@ class Section:
         return tuple({run.path: (run, label) for run, label, _ in self.cells}.values())
 
 
-def build_section(group: Group) -> Section:
+def build_section(group: Group, title: str) -> Section:
     """Lay out one group: the table of the literature for its benchmark, then every other score over all levels."""
     grid = _cells(group)
     levels = sorted({level for run in group.runs for _, level in run.cells if level is not None})
     tables = tuple(_tables(group, grid, levels, "mini" if group.mini else ""))
     listed = tuple(_listed(group, grid))
-    return Section(_title(group), listed, tables, tuple(_notes(group)), tuple(_footnotes(group, grid)))
+    return Section(title, listed, tables, tuple(_notes(group)), tuple(_footnotes(group, grid)))
 
 
 def _listed(group: Group, grid: Grid) -> Iterator[tuple[ScoredRun, str, Cell]]:
@@ -184,14 +184,6 @@ def _table(group: Group, grid: Grid, title: str, heads: Sequence[Head]) -> Table
 
 def _tagged(title: str, mark: str) -> str:
     return f"{title} ({mark})" if mark else title
-
-
-def _title(group: Group) -> str:
-    benchmark = group.benchmark
-    kept = {key: value for key, value in benchmark.get("filter", {}).items() if key != "limit"}
-    words = [f"{benchmark['name']} {benchmark['version']}", *(f"{key} {value}" for key, value in kept.items())]
-    words.append(f"protocol {group.runs[0].data.get('protocol', 'unknown')}")
-    return _tagged(", ".join(words), "mini" if group.mini else "")
 
 
 def _notes(group: Group) -> Iterator[str]:

@@ -143,6 +143,22 @@ def test_a_run_that_was_asked_for_more_since_says_so(tmp_path):
     assert '"status": "outdated"' in report_runs([run], "json", tmp_path / "report.json")
 
 
+def test_sections_that_would_read_alike_say_in_what_they_differ(tmp_path):
+    other = {"judges": {"detector": {"signature": "mini-detector@2"}}, "signature": "det:mini-detector@2|seed:hashed"}
+    runs = [make_run(tmp_path, "radl", 0.7), make_run(tmp_path, "gligen", 0.4, **other)]
+    assert sorted(section.title for section in build_report(runs).sections) == [
+        "coco-mig 1, protocol strict, detector mini-detector@1 (mini)",
+        "coco-mig 1, protocol strict, detector mini-detector@2 (mini)",
+    ]
+    assert build_report(runs[:1]).sections[0].title == "coco-mig 1, protocol strict (mini)"
+
+
+def test_sections_that_differ_in_something_unnamed_are_numbered(tmp_path):
+    runs = [make_run(tmp_path, "radl", 0.7), make_run(tmp_path, "gligen", 0.4, signature="color:other|seed:hashed")]
+    titles = [section.title for section in build_report(runs).sections]
+    assert titles == ["coco-mig 1, protocol strict (mini)", "coco-mig 1, protocol strict (mini) #2"]
+
+
 def test_every_format_says_the_same_numbers(sections, capsys):
     report = build_report(sections)
     cells = [cell for s in report.sections for t in s.tables for line in t.lines for cell in line.cells if cell]
