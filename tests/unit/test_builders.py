@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
 import re
+import zipfile
 from collections import Counter
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from http_server import serve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -22,7 +26,9 @@ from radl_bench.builders.coco_position import kept_things
 from radl_bench.builders.draw import grid, pick, ranked
 from radl_bench.builders.geometry import relation
 from radl_bench.cli import build_app
+from radl_bench.download import RemoteFile
 from radl_bench.errors import BadInput, MissingData, RadlBenchError, UsageError
+from radl_bench.fetch import catalogue
 from radl_bench.importers import samples_bytes
 from radl_bench.types import COLORS
 
@@ -301,6 +307,39 @@ def test_offline_a_build_names_all_it_would_download(tmp_path, monkeypatch):
             catch_exceptions=False,
         )
     assert re.findall(r"radl-bench fetch (\S+)", str(caught.value)) == ["coco-annotations", "coco-val2014"]
+
+
+def test_a_build_gets_the_annotations_itself_once(coco, tmp_path, monkeypatch):
+    monkeypatch.setenv("RADL_BENCH_HOME", str(tmp_path / "home"))
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for file in sorted((coco / "annotations").iterdir()):
+            archive.write(file, f"annotations/{file.name}")
+        archive.writestr("annotations/instances_train2014.json", "{}")
+    body = stream.getvalue()
+    arguments = ["data", "build", "coco-mig", "--download", "--count", "2"]
+    with serve() as shop:
+        shop.goods["/annotations.zip"] = body
+        remote = RemoteFile("annotations.zip", f"{shop.url}/annotations.zip", len(body), sha256(body).hexdigest())
+        item = replace(catalogue()["coco-annotations"], files=(remote,))
+        monkeypatch.setattr("radl_bench.fetch.catalogue", lambda: {"coco-annotations": item, "coco-val2014": item})
+        first = CliRunner().invoke(build_app(), arguments)
+        assert first.exit_code == 0, first.output
+        data = (full_folder("coco-mig") / "samples.jsonl").read_bytes()
+        CliRunner().invoke(build_app(), [*arguments, "--offline"], catch_exceptions=False)
+        assert len(shop.asked) == 1
+    assert data == (full_folder("coco-mig") / "samples.jsonl").read_bytes()
+    assert data == samples_bytes(build("coco-mig", Options(coco, count=2)).samples)
+    kept = sorted(p.name for p in (tmp_path / "home" / "data" / "coco-annotations" / "annotations").iterdir())
+    assert kept == ["captions_val2014.json", "instances_val2014.json"]
+
+
+def test_the_list_of_benchmarks_names_size_source_and_whether_the_full_one_is_built(tmp_path, monkeypatch):
+    monkeypatch.setenv("RADL_BENCH_HOME", str(tmp_path))
+    words = " ".join(CliRunner().invoke(build_app(), ["ls", "benchmarks"]).output.replace("│", " ").split())
+    assert "coco-mig 1 800 2-6: 160 each 1 embedded not built: radl-bench data build" in words
+    assert "coco-position 1 160 2-6: 32 each 2 embedded not built: radl-bench data build" in words
+    assert re.search(r"drawbench \S+ 60 ", words)
 
 
 RELATIONS = [
