@@ -89,6 +89,9 @@ class FusionAdapter(ModelMixin, ConfigMixin):
         Raises:
             UsageError: the UNet's layers differ in name or size from those that the adapter was made for.
         """
+        unet = _bare(unet)
+        if self.attached(unet):
+            return  # the same processors again, so that a compiled UNet need not be compiled again
         self.detach(unet)
         if self.fusion_config.refine_fraction:
             layered = {name for name, _ in self.named_layers()}
@@ -108,6 +111,16 @@ class FusionAdapter(ModelMixin, ConfigMixin):
                 base = base.base
             attn.set_processor(FusionProcessor(base, layer, self.holder, name))
 
+    def attached(self, unet: Any) -> bool:
+        """Whether every layer of this adapter is in its place in `unet`."""
+        unet = _bare(unet)
+        names = dict(self.named_layers()) | (
+            dict.fromkeys(text_attentions(unet)) if self.fusion_config.refine_fraction else {}
+        )
+        found = {n: getattr(m, "processor", None) for n, m in unet.named_modules() if n in names}
+        own = (FusionProcessor, RefiningProcessor)
+        return len(found) == len(names) and all(isinstance(p, own) and p.holder is self.holder for p in found.values())
+
     @staticmethod
     def detach(unet: Any) -> None:
         """Give the UNet its own processors back."""
@@ -121,6 +134,11 @@ class FusionAdapter(ModelMixin, ConfigMixin):
     def parameter_count(self) -> int:
         """Number of learned scalars."""
         return sum(p.numel() for p in self.parameters())
+
+
+def _bare(unet: Any) -> Any:
+    """The UNet inside the wrapper that `torch.compile` puts around it."""
+    return getattr(unet, "_orig_mod", unet)
 
 
 def _sizes(attn: Any) -> dict[str, int]:

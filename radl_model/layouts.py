@@ -48,15 +48,21 @@ def as_layouts(
     if isinstance(prompt, str):
         prompt, phrases, boxes, verbs = [prompt], [phrases or []], [_plain(boxes)], [verbs]
         related = None if related is None else [related]
-    prompts = list(prompt)
+    prompts = _texts(prompt)
     columns = []
     for name, value in (("phrases", phrases), ("boxes", boxes), ("verbs", verbs), ("related", related)):
         column = [None] * len(prompts) if value is None else _plain(value)
         if isinstance(column, str) or len(column) != len(prompts):
             raise UsageError(f"There are {len(prompts)} prompts, so {name} must be a list of {len(prompts)} entries.")
         columns.append(column)
-    rows = zip(prompts, *columns, strict=True)
+    rows: Any = zip(prompts, *columns, strict=True)
     return [_layout(i, *row, limit, verb_mode) for i, row in enumerate(rows)]
+
+
+def _texts(prompt: Any) -> list[Any]:
+    if not isinstance(prompt, (list, tuple)) or not all(isinstance(p, str) for p in prompt) or not prompt:
+        raise UsageError(f"The prompt must be a text or a list of texts, not {prompt!r:.80}.")
+    return list(prompt)
 
 
 def _layout(
@@ -79,10 +85,13 @@ def _layout(
 
 
 def _box(where: str, box: Sequence[float]) -> tuple[float, float, float, float]:
-    values = tuple(float(v) for v in box)
+    try:
+        values = tuple(float(v) for v in box)
+    except (TypeError, ValueError):
+        values = ()
     ordered = len(values) == 4 and values[0] < values[2] and values[1] < values[3]
     if not ordered or not all(math.isfinite(v) and 0 <= v <= 1 for v in values):
-        raise UsageError(f"{where} has the box {list(box)}; write [x0, y0, x1, y1] in fractions, x0 < x1 and y0 < y1.")
+        raise UsageError(f"{where} has the box {box!r}; write [x0, y0, x1, y1] in fractions, x0 < x1 and y0 < y1.")
     return values  # type: ignore[return-value]
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from radl_bench.errors import UsageError
 from radl_model.adapter import FusionAdapter
+from radl_model.bases import load_pipeline
 from radl_model.checkpoint import load_adapter
 from radl_model.config import FusionConfig
 from radl_model.context import LayoutContext, build_context
@@ -33,13 +34,20 @@ class RaDLPipeline(StableDiffusionPipeline):
     phrases a call is exactly the parent's.
 
     Example:
+        >>> import torch
+        >>> from radl_model.pipeline import RaDLPipeline
+        >>> from radl_model.weights import resolve_adapter, resolve_base
         >>> pipe = RaDLPipeline.from_pretrained(resolve_base("mini"), adapter=resolve_adapter("mini", "radl"))
-        >>> images = pipe(
-        ...     "a photo of a red car and a blue dog",
+        >>> pipe.set_progress_bar_config(disable=True)
+        >>> image = pipe(
+        ...     "a photo of a red car leaning against a blue dog",
         ...     phrases=["a red car", "a blue dog"],
         ...     boxes=[[0.05, 0.4, 0.5, 0.9], [0.55, 0.4, 0.95, 0.9]],
         ...     generator=torch.Generator().manual_seed(0),
-        ... ).images
+        ...     num_inference_steps=4,
+        ... ).images[0]
+        >>> image.size
+        (128, 128)
     """
 
     unet: Any
@@ -76,11 +84,21 @@ class RaDLPipeline(StableDiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, base: str | Path, *, adapter: FusionAdapter | str | Path | None = None, **kwargs: Any):  # type: ignore[override]
-        """Load a base (hub id, folder, or a single safetensors file) and, beside it, an adapter or its folder."""
+        """Load a base and an adapter.
+
+        Args:
+            base: hub id ("CompVis/stable-diffusion-v1-4"), pipeline folder, or a single `.safetensors` file.
+            adapter: an adapter, its folder, or the file of a public checkpoint; None gives the text-only pipeline.
+            kwargs: as `StableDiffusionPipeline.from_pretrained` (`dtype`, `local_files_only`, `variant`, ...).
+
+        Raises:
+            UsageError: the base is not shaped like Stable Diffusion v1, or the adapter was made for another base.
+            BadInput: the base or the adapter is damaged or incomplete.
+            MissingWeights: there is no adapter at that place.
+        """
         if isinstance(adapter, (str, Path)):
             adapter = load_adapter(adapter)
-        single = Path(base).suffix == ".safetensors"
-        pipe = (cls.from_single_file if single else super().from_pretrained)(str(base), **kwargs)
+        pipe = load_pipeline(super().from_pretrained, cls.from_single_file, base, **kwargs)
         if adapter is not None:
             adapter.attach(pipe.unet)
             pipe.register_modules(adapter=adapter.to(pipe.unet.device, pipe.unet.dtype))
@@ -89,7 +107,7 @@ class RaDLPipeline(StableDiffusionPipeline):
     @torch.no_grad()
     def __call__(  # type: ignore[override]
         self,
-        prompt: str | list[str],
+        prompt: str | list[str] | None = None,
         phrases: list[Any] | None = None,
         boxes: Any = None,
         verbs: str | list[str] | None = None,
@@ -112,8 +130,9 @@ class RaDLPipeline(StableDiffusionPipeline):
                 where the adapter's `relation_scope` is "pair".
             active_fraction: share of the steps with layout control, the adapter's own when None; 0.5 of 60 steps
                 means the steps with index < 30.
+            callback_on_step_end: as the parent's; the layers are switched before it is called.
             kwargs: everything else that `StableDiffusionPipeline` takes: `negative_prompt`, `generator` (one an image),
-                `height`, `width`, `output_type`, `latents`, ...
+                `height`, `width`, `output_type`, `latents`, `prompt_embeds`, ...
 
         Raises:
             UsageError: layouts that do not fit the prompts, bad boxes, too many instances, or no adapter for a layout.
@@ -155,11 +174,17 @@ class RaDLPipeline(StableDiffusionPipeline):
         kwargs: dict[str, Any],
     ) -> LayoutContext | None:
         """Check the layouts and encode their texts; None when there is nothing to place."""
-        limit = self.adapter.fusion_config.max_instances if self.adapter is not None else 0
-        if phrases is not None and self.adapter is None:
+        if phrases is None and boxes is None:
+            return None
+        if self.adapter is None:
             raise UsageError("This pipeline has no adapter, so it cannot follow a layout; load one with adapter=PATH.")
-        mode = self.adapter.fusion_config.verb_mode if self.adapter is not None else "verb_phrase_or_prep"
-        layouts = as_layouts(prompt, phrases, boxes, verbs, related, limit=limit, verb_mode=mode)
+        config = self.adapter.fusion_config
+        if prompt is None and kwargs.get("prompt_embeds") is not None:
+            count = len(kwargs["prompt_embeds"])
+            prompt = "" if count == 1 else [""] * count
+        layouts = as_layouts(
+            prompt, phrases, boxes, verbs, related, limit=config.max_instances, verb_mode=config.verb_mode
+        )
         layouts = [entry for entry in layouts for _ in range(kwargs.get("num_images_per_prompt") or 1)]
         if not any(entry.phrases for entry in layouts):
             return None
@@ -168,7 +193,7 @@ class RaDLPipeline(StableDiffusionPipeline):
             layouts,
             (sides[0] // self.vae_scale_factor, sides[1] // self.vae_scale_factor),
             guidance_scale > 1 and self.unet.config.time_cond_proj_dim is None,
-            slot_generators(self.adapter.fusion_config, kwargs.get("generator"), len(layouts)),
+            slot_generators(config, kwargs.get("generator"), len(layouts)),
         )
 
     def _encode(

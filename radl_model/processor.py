@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from radl_model.context import ContextHolder
+from radl_model.context import ContextHolder, LayoutContext
 from radl_model.layer import InstanceFusionLayer
 
 
@@ -37,5 +38,10 @@ class FusionProcessor:
         ctx = self.holder.context
         if ctx is None or not ctx.active:
             return plain
+        return self._fused(attn, hidden_states, plain, ctx)
+
+    @torch.compiler.disable
+    def _fused(self, attn: Any, hidden_states: Tensor, plain: Tensor, ctx: LayoutContext) -> Tensor:
+        """Rows with a layout replaced. Ragged and cached by layout, so a compiled UNet calls it as it is."""
         fused = self.layer(attn, hidden_states[ctx.rows], plain[ctx.rows], ctx, self.name)
         return plain.index_copy(0, ctx.rows, fused.to(plain.dtype))
