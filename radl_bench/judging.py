@@ -151,9 +151,11 @@ def _position(picture: Picture, evidence: Evidence, rules: Protocol) -> dict[str
 
 
 def _shares(picture: Picture, matches: Sequence[Match], evidence: Evidence, rules: Protocol) -> np.ndarray:
-    """Return float [N, 7]: colour shares under each instance's mask; zeros for one that nobody found."""
+    """Return float [N, 7]: colour shares under each instance's mask; zeros for one not found or of a free colour."""
     instances = picture.sample.instances
-    prompts = [i.box if rules.mask_prompt == "box" else m.box for i, m in zip(instances, matches, strict=True)]
+    boxes = [i.box if rules.mask_prompt == "box" else m.box for i, m in zip(instances, matches, strict=True)]
+    # the mask of a thing whose colour is free would be looked at by nobody, and GrabCut takes a second for it
+    prompts = [None if i.color is None else box for i, box in zip(instances, boxes, strict=True)]
     evidence.measure_coverage(picture, [p for p in prompts if p is not None])
     if picture.problem is not None:
         return np.zeros((len(instances), 7))
