@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from report_runs import METHODS, bare_run, make_run
 from radl_bench.report import build_report, report_runs, show
 from radl_bench.report.layouts import family, layout_of
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 POSITION = {
     "success_inst": (70.52, 69.0, 72.0),
     "success_img": (40.1, 38.0, 42.0),
@@ -52,6 +55,14 @@ def sections(tmp_path, monkeypatch):
 
 def _section(runs, name):
     return next(s for s in build_report(runs).sections if s.title.startswith(name))
+
+
+@pytest.mark.parametrize(("format", "name"), [("markdown", "tables.md"), ("latex", "tables.tex")])
+def test_all_three_tables_are_what_their_golden_file_says(sections, format, name):
+    text = report_runs(sections, format, reported=True)
+    if os.environ.get("UPDATE_GOLDEN"):
+        (GOLDEN / name).write_text(text, "utf-8")
+    assert text == (GOLDEN / name).read_text("utf-8")
 
 
 def test_table_one_has_the_columns_of_the_literature_and_hides_nothing(sections):
