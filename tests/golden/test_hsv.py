@@ -6,7 +6,11 @@ of the COCO-MIG scorer, typed in a second time.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from radl_bench.judges.color import color_masks
 from radl_bench.types import COLORS
@@ -76,3 +80,53 @@ def test_the_ends_of_the_ranges_are_inside() -> None:
         back = tuple(int(x) for x in cv2.cvtColor(bgr, cv2.COLOR_BGR2HSV)[0, 0])
         got = {c for c, m in zip(COLORS, color_masks(bgr[..., ::-1])[:, 0, 0], strict=True) if m}
         assert got == plain_rule(*back)
+
+
+PHOTOS = Path(os.environ.get("RADL_BENCH_SHARED", Path(__file__).parents[3] / "shared")) / "data/coco_tiny/val2017"
+
+
+def plain_masks(rgb: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the masks of the seven colours of a picture: `plain_hsv` and `plain_rule`, on arrays of whole numbers."""
+    r, g, b = (rgb[..., i].astype(np.int64) for i in range(3))
+    v, low = rgb.max(axis=2).astype(np.int64), rgb.min(axis=2)
+    span = v - low
+    sixths = np.select([v == r, v == g], [g - b, b - r + 2 * span], r - g + 4 * span)
+    by_span = np.array([0, *(round((180 << 12) / (6 * n)) for n in range(1, 256))])
+    by_value = np.array([0, *(round((255 << 12) / n) for n in range(1, 256))])
+    h = (sixths * by_span[span] + (1 << 11)) >> 12
+    h = np.where(h < 0, h + 180, h)
+    s = (span * by_value[v] + (1 << 11)) >> 12
+    vivid = (s >= 50) & (v >= 70)
+    return {
+        "red": vivid & ((h <= 9) | (h >= 159)),
+        "yellow": vivid & (h >= 25) & (h <= 35),
+        "green": vivid & (h >= 36) & (h <= 89),
+        "blue": vivid & (h >= 90) & (h <= 128),
+        "white": (s <= 43) & (v >= 221),
+        "black": v <= 30,
+        "brown": (h >= 6) & (h <= 25) & (s >= 43) & (v >= 35),
+    }
+
+
+def test_every_pixel_of_real_photographs() -> None:
+    from PIL import Image
+
+    files = sorted(PHOTOS.glob("*.jpg"))[::4]
+    if not files:
+        pytest.skip("COCO_Tiny is not at hand; set RADL_BENCH_SHARED")
+    share = np.zeros(len(COLORS))
+    for file in files:
+        rgb = np.asarray(Image.open(file).convert("RGB"))
+        plain = plain_masks(rgb)
+        masks = color_masks(rgb)
+        for color, mask in zip(COLORS, masks, strict=True):
+            assert np.array_equal(mask, plain[color]), (file.name, color)
+        share += masks.mean(axis=(1, 2)) / len(files)
+    assert (share > 0.001).all()  # every colour occurs
+
+
+def test_the_rule_on_arrays_is_the_rule_pixel_by_pixel() -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (2000, 3), dtype=np.uint8)
+    plain = plain_masks(pixels[None])
+    for n, pixel in enumerate(pixels.tolist()):
+        assert {c for c in COLORS if plain[c][0, n]} == plain_rule(*plain_hsv(*pixel))

@@ -54,14 +54,26 @@ def test_bootstrap_equals_drawing_the_rows_themselves() -> None:
 
 
 def test_interval_covers_the_truth_about_95_times_in_100_with_correlated_instances() -> None:
+    """600 benchmarks of 160 samples, as many as a level of COCO-MIG has; the binomial error is .9 points."""
     rng = np.random.default_rng(5)
     hits = 0
-    for _ in range(300):
-        rate = rng.beta(6, 4, size=80)  # instances of a sample share their rate; the mean is .6
+    for trial in range(600):
+        rate = rng.beta(6, 4, size=160)  # instances of a sample share their rate; the mean is .6
         good = rng.binomial(4, rate)
-        low, high = cluster_bootstrap(sums(good, np.full(80, 4)), resamples=200)
+        low, high = cluster_bootstrap(sums(good, np.full(160, 4)), resamples=400, seed=trial)
         hits += low <= 0.6 <= high
-    assert 0.915 <= hits / 300 <= 0.98  # 94 % expected at 80 samples; the binomial error of 300 trials is 1.4 points
+    assert 0.93 <= hits / 600 <= 0.97
+
+
+def test_paired_difference_covers_the_truth_about_95_times_in_100() -> None:
+    rng = np.random.default_rng(6)
+    hits = 0
+    for trial in range(400):
+        hardness = rng.normal(0, 1, 80)  # shared by both methods; the true difference is .2
+        a, b = hardness + rng.normal(0.2, 0.5, 80), hardness + rng.normal(0, 0.5, 80)
+        difference = paired_difference(sums(a), sums(b), resamples=300, permutations=1, seed=trial)
+        hits += difference.ci_low <= 0.2 <= difference.ci_high
+    assert 0.93 <= hits / 400 <= 0.97
 
 
 def test_ignoring_the_clusters_would_be_too_sure() -> None:
