@@ -63,11 +63,16 @@ class ShardWriter:
         os.close(self._rows)
 
     def write_image(self, sample_id: str, k: int, seed: int | None, image: Image, seconds: float) -> dict[str, Any]:
-        """Save an image as RGB PNG and append its row; returns the row. `seconds` is the generator's own time."""
+        """Save an image as RGB PNG and append its row; returns the row. `seconds` is the generator's own time.
+
+        A remark that the generator left in `image.info["note"]` goes into the row.
+        """
         content = encode_png(image)
         file = f"images/{sample_id}_{k}.png"
         replace_file(self._run / file, content, self._tag)
         facts = {"file": file, "sha256": hashlib.sha256(content).hexdigest(), "width": image.width}
+        if isinstance(image.info.get("note"), str):
+            facts["note"] = image.info["note"]
         return self._append(sample_id, k, seed, seconds, **facts, height=image.height, status="ok", error=None)
 
     def write_failure(self, sample_id: str, k: int, seed: int | None, error: str, seconds: float) -> dict[str, Any]:

@@ -55,8 +55,8 @@ def as_layouts(
         if isinstance(column, str) or len(column) != len(prompts):
             raise UsageError(f"There are {len(prompts)} prompts, so {name} must be a list of {len(prompts)} entries.")
         columns.append(column)
-    rows: Any = zip(prompts, *columns, strict=True)
-    return [_layout(i, *row, limit, verb_mode) for i, row in enumerate(rows)]
+    rows = enumerate(zip(prompts, *columns, strict=True))
+    return [_layout(i, p, ph, bx, text, near, limit, verb_mode) for i, (p, ph, bx, text, near) in rows]
 
 
 def _texts(prompt: Any) -> list[Any]:

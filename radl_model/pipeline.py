@@ -244,13 +244,25 @@ class RaDLPipeline(StableDiffusionPipeline):
     def _encode_texts(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Token states [M, T, D] and pooled states [M, D] of M texts; a text that is cut is logged and recorded."""
         length = self.tokenizer.model_max_length
-        self.truncated = [t for t in texts if len(self.tokenizer(t).input_ids) > length]
+        self.truncated = self._too_long(texts)
         for text in self.truncated:
             logger.warning("The phrase %r is longer than %d tokens; its end is cut off.", text, length)
         ids = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         out = self.text_encoder(ids.input_ids.to(self._execution_device))
         dtype = self.unet.dtype
         return out.last_hidden_state.to(dtype), out.pooler_output.to(dtype)
+
+    def note_of_cuts(self, texts: list[str]) -> str:
+        """Return a sentence that names the texts whose end is cut off, "" when all fit (77 tokens with v1 bases)."""
+        cut = list(dict.fromkeys(self._too_long(texts)))
+        length = self.tokenizer.model_max_length
+        return f"Cut off after {length} tokens: " + "; ".join(f"'{text}'" for text in cut) + "." if cut else ""
+
+    def _too_long(self, texts: list[str]) -> list[str]:
+        # A token is at least one byte, and two mark start and end: most texts need no tokenizer.
+        length = self.tokenizer.model_max_length
+        long = [text for text in texts if len(text.encode()) + 2 > length]
+        return [text for text in long if len(self.tokenizer(text).input_ids) > length]
 
 
 class _Gate:

@@ -7,7 +7,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from radl_bench.errors import MissingWeights
+from radl_bench.errors import MissingWeights, UsageError
 
 PACKAGED = Path(__file__).parent / "weights"
 HUB = {"sd14": "CompVis/stable-diffusion-v1-4"}
@@ -17,19 +17,28 @@ def resolve_base(model: str | Path) -> Path:
     """Return the base model's pipeline folder, or a single safetensors file.
 
     Args:
-        model: "mini" (comes with the package), "sd14" (fetched, or in the hub's cache), a folder, or a file.
+        model: "mini" (comes with the package), "sd14" (fetched, or in the hub's cache), a folder, a `.safetensors`
+            file, or the id of a model ("owner/name") in the hub's cache.
 
     Raises:
+        UsageError: a pickled checkpoint.
         MissingWeights: it is not on this machine; the sentence says what to run.
     """
     name = str(model)
     if name == "mini":
         return _pipeline_folder(PACKAGED / "mini" / "base", "The mini base model is not in this installation.")
     if name in HUB:
-        return _fetched(name) or _from_hub_cache(name)
+        return _fetched(name) or _from_hub_cache(HUB[name], f"Run `radl-bench fetch {name}`")
     path = Path(name).expanduser()
     if path.is_file() and path.suffix == ".safetensors":
         return path
+    if path.is_file():
+        raise UsageError(
+            f"The model {name} is no safetensors file. Pickled checkpoints can run code, so they are not read; get the "
+            "model as safetensors."
+        )
+    if not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return _from_hub_cache(name, f"Run `hf download {name}`")
     return _pipeline_folder(path, f"There is no model at {name}.")
 
 
@@ -110,17 +119,19 @@ def _fetched(name: str) -> Path | None:
     return folder if (folder / "SOURCE.json").is_file() and (folder / "model_index.json").is_file() else None
 
 
-def _from_hub_cache(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+def _from_hub_cache(repo: str, how: str) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(HUB[name], local_files_only=True))
-    except LocalEntryNotFoundError:
+        folder = Path(snapshot_download(repo, local_files_only=True, cache_dir=constants.HF_HUB_CACHE))
+    except (LocalEntryNotFoundError, HFValidationError):
         folder = Path()
-    if (folder / "model_index.json").is_file() and any((folder / "unet").glob("*")):
-        return folder
-    raise MissingWeights(
-        f"The weights of {HUB[name]} are not on this machine. Run `radl-bench fetch {name}`, or give a local copy "
-        "with --model PATH."
-    )
+    if not (folder / "model_index.json").is_file():
+        raise MissingWeights(
+            f"The weights of {repo} are not on this machine. {how}, or give a local copy with --model PATH."
+        )
+    for part in ("unet", "vae", "text_encoder"):
+        if not any(file.suffix in {".safetensors", ".bin"} for file in (folder / part).glob("*")):
+            raise MissingWeights(f"The copy of {repo} is incomplete: no weights in its folder '{part}'. {how} again.")
+    return folder

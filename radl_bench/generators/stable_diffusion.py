@@ -97,14 +97,21 @@ class StableDiffusionGenerator:
     def _batch(self, samples: Sequence[Sample], seeds: Sequence[int]) -> list[Image]:
         import torch
 
-        return self.pipe(
-            self._prompts(samples),
+        prompts, layouts = self._prompts(samples), self._layouts(samples)
+        images = self.pipe(
+            prompts,
             num_inference_steps=self.params["num_inference_steps"],
             guidance_scale=self.params["guidance_scale"],
             negative_prompt=[self.params["negative_prompt"]] * len(samples),
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-            **self._layouts(samples),
+            **layouts,
         ).images
+        phrases = layouts.get("phrases") or [[]] * len(samples)
+        for image, prompt, texts in zip(images, prompts, phrases, strict=True):
+            note = self.pipe.note_of_cuts([prompt, *texts])
+            if note:
+                image.info["note"] = note
+        return images
 
     def _prompts(self, samples: Sequence[Sample]) -> list[str]:
         """Global prompts."""

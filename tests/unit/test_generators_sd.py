@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from tiny import tiny_pipeline, wake
@@ -10,6 +12,7 @@ from radl_bench.errors import MissingWeights, UsageError
 from radl_bench.generators.radl import RadlGenerator
 from radl_bench.generators.stable_diffusion import StableDiffusionGenerator
 from radl_bench.types import Generator, Instance, Sample
+from radl_bench.writer import Shard, ShardWriter, read_rows
 from radl_model.adapter import FusionAdapter
 from radl_model.checkpoint import save_adapter
 from radl_model.config import FusionConfig
@@ -96,6 +99,23 @@ def test_same_noise_for_both_and_the_layout_matters_to_one(text_only, radl):
     assert np.abs(pixels(radl.generate(SAMPLES, SEEDS)) - pixels(radl.generate(moved, SEEDS)))[0].max() > 3
     empty = [Sample(s.id, s.prompt, ()) for s in SAMPLES]
     assert np.array_equal(pixels(radl.generate(empty, SEEDS)), pixels(text_only.generate(SAMPLES, SEEDS)))
+
+
+def test_an_over_long_phrase_is_named_in_the_row_of_its_image_alone(radl, tmp_path):
+    long = "a very " + "long " * 90 + "car"
+    cut = Sample("cut", "a photo", (Instance(long, "car", None, (0.1, 0.1, 0.9, 0.9)),))
+    images = radl.generate([SAMPLES[1], cut], [1, 2])
+    with contextlib.closing(ShardWriter(_run_folder(tmp_path), Shard())) as writer:
+        for key, image in zip(("b", "cut"), images, strict=True):
+            writer.write_image(key, 0, 1, image, 0.1)
+    fine, noted = read_rows(tmp_path / "generations-0of1.jsonl")
+    assert "note" not in fine
+    assert noted["note"] == f"Cut off after 77 tokens: '{long}'."
+
+
+def _run_folder(folder):
+    (folder / "images").mkdir()
+    return folder
 
 
 def test_settings_are_checked(model):
