@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 _HEADER = "% Tables of radl-bench. Put \\usepackage{booktabs} into the preamble and \\input this file."
 _LEGEND = (
     "Below each value its 95\\,\\% interval. \\textbf{Bold}: better than every other method (paired permutation test "
-    "over samples, $p < .05$; by paired bootstrap draws or by intervals for AP, FID and KID). $^{=}$: in a tie with the "
-    "best. The reference takes no part. avg: over all objects or images, not the mean of the levels."
+    "over samples, $p < .05$; by paired bootstrap draws or by intervals for AP, FID and KID). $^{=}$: in a tie with "
+    "the best. The reference takes no part. avg: over all objects or images, not the mean of the levels."
 )
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -29,14 +30,17 @@ _SPECIAL = {
     "$": r"\$",
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
     "[": "{[}",  # after a line end a bracket would be its argument
     "]": "{]}",
-    "–": "--",
+    "–": r"\textendash{}",
     "↓": r"$\downarrow$",
 }
+
+_LIGATURE = re.compile(r"(-(?=-)|'(?=')|`(?=`)|[?!](?=`)|,(?=,))")
+"""Where two characters would be printed as another one."""
 
 
 def latex(report: Report) -> str:
@@ -53,7 +57,7 @@ def latex(report: Report) -> str:
 def escaped(text: str) -> str:
     """Return text as LaTeX that prints it; what pdflatex's fonts lack becomes a question mark."""
     safe = "".join(c if c in _SPECIAL or 32 <= ord(c) < 127 or 160 < ord(c) < 256 else "?" for c in _one_line(text))
-    return "".join(_SPECIAL.get(c, c) for c in safe)
+    return _LIGATURE.sub(r"\1{}", "".join(_SPECIAL.get(c, c) for c in safe))
 
 
 def _section(section: Section, number: int) -> Iterator[str]:

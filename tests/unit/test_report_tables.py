@@ -12,10 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pylatexenc.latex2text import LatexNodes2Text
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexMacroNode, LatexWalker
 from report_runs import METHODS, bare_run, make_run
 
 from radl_bench.report import build_report, report_runs, show
+from radl_bench.report.latex import escaped
 from radl_bench.report.layouts import family, layout_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
@@ -253,3 +257,10 @@ def test_names_of_others_cannot_break_latex(tmp_path, name):
     names = {node.environmentname for node in _environments(_parsed(text))}
     assert names == {"table*", "tabular", "minipage"}
     assert "猫" not in text
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40))
+def test_escaped_text_prints_as_it_was(text):
+    printed = LatexNodes2Text(keep_braced_groups=False).latex_to_text(f"x{escaped(text)}x")
+    lookalikes = str.maketrans("ˆ˜’‘", "^~'`")  # how the parser renders these four
+    assert printed.translate(lookalikes) == f"x{' '.join(text.split())}x"
