@@ -79,7 +79,7 @@ def make_query(tokenizer: Any, category: str) -> Query:
 
 
 def network_size(width: int, height: int, side: int = SIDE, longest: int = LONGEST) -> tuple[int, int]:
-    """Return `(width, height)` in pixels at which the network sees a picture, as both libraries compute it."""
+    """Return `(width, height)` in pixels at which the network sees a picture, as the original computes it."""
     short, long = min(width, height), max(width, height)
     if long / short * side > longest:
         side = max(1, round(longest * short / long))
