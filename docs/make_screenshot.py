@@ -78,10 +78,11 @@ def screenshot(root: Path, address: str, size: tuple[int, int], dark: bool = Fal
 def small_png(content: bytes) -> bytes:
     """Return the picture within `LIMIT` bytes: as it is, or else with a palette of its own, as large as fits."""
     image = Image.open(io.BytesIO(content)).convert("RGB")
-    smooth, flat = Image.Dither.FLOYDSTEINBERG, Image.Dither.NONE
-    for colors, dither in ((None, flat), (256, smooth), (256, flat), (128, flat), (64, flat), (32, flat)):
+    palette = image.quantize(256)
+    smooth = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+    for shown in (image, smooth, palette, image.quantize(128), image.quantize(64)):
         stream = io.BytesIO()
-        (image.quantize(colors, dither=dither) if colors else image).save(stream, "PNG", optimize=True)
+        shown.save(stream, "PNG", optimize=True)
         if len(stream.getvalue()) <= LIMIT:
             break
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""The compare page as data: paired differences of any two methods of a section, and each sample's means."""
+"""The compare page as data: what `radl-bench compare` says of every pair of a section, and each sample's means."""
 
 from __future__ import annotations
 
@@ -7,51 +7,55 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
+from radl_bench.compare import ALPHA, Comparison, compare_runs
+from radl_bench.errors import RadlBenchError
 from radl_bench.metrics import MISSING_AS
 from radl_bench.progress import stage
 from radl_bench.report.gallery import Gallery
 from radl_bench.report.gallery_run import GalleryRun
-from radl_bench.stats import SampleSums, paired_difference, sample_sums
-
-_BY_LEVEL = 6
-"""Up to this many methods every pair is also compared level by level; the number of pairs grows with the square."""
+from radl_bench.report.layouts import LOWER_IS_BETTER, decimals, head, in_order
+from radl_bench.stats import SampleSums, sample_sums
 
 
 def comparison(gallery: Gallery) -> dict[str, Any]:
-    """Return `pairs` (differences first - second with 95 % interval, p and n) and `means` (by run, metric, sample).
+    """Return the content of `data/<number>-compare.js`.
 
-    Differences are paired by sample: bootstrap interval and permutation test of `stats.paired_difference`, over all
-    samples and by number of instances. Scores that are no means of rows (AP, FID) cannot be paired this way.
+    `pairs` hold, for the runs with indices a > b, lines `[level or null, a, b, a - b, low, high, p, n]` by metric, or
+    the `problem` why they do not compare. `metrics` are `[name, head, decimals, sign, place in means or null]`, with
+    sign -1 where lower is better. `means` are by run, metric and sample of the gallery, null where nothing is known.
     """
-    ids = [sample.id for sample in gallery.samples]
-    levels = {sample.id: sample.level for sample in gallery.samples} if len(gallery.runs) <= _BY_LEVEL else {}
-    sums = [{metric: _sums(run, metric) for metric in gallery.metrics} for run in gallery.runs]
     pairs = [(b, a) for a, b in combinations(range(len(gallery.runs)), 2)]
     content = []
     with stage("compare", len(pairs), unit="pairs") as bar:
         for a, b in pairs:
-            scores = {metric: _differences(sums[a][metric], sums[b][metric], levels) for metric in gallery.metrics}
-            content.append({"a": a, "b": b, "scores": scores})
+            content.append({"a": a, "b": b, **_pair(gallery.runs[a], gallery.runs[b])})
             bar.advance(1)
-    means = [[_means(by_metric[metric], ids) for metric in gallery.metrics] for by_metric in sums]
-    return {"metrics": list(gallery.metrics), "means": means, "pairs": content}
+    names = in_order({*gallery.metrics, *(metric for pair in content for metric in pair["scores"])})
+    ids = [sample.id for sample in gallery.samples]
+    return {
+        "alpha": ALPHA,
+        "metrics": [
+            [m, head(m), decimals(m), -1 if m in LOWER_IS_BETTER else 1, gallery.metrics.get(m)] for m in names
+        ],
+        "means": [[_means(_sums(run, metric), ids) for metric in gallery.metrics] for run in gallery.runs],
+        "pairs": content,
+    }
 
 
-def _differences(a: SampleSums, b: SampleSums, levels: dict[str, int]) -> list[list[Any]]:
-    known = sorted({levels[sample] for sample in a.ids if sample in levels})
-    out = [_difference(None, a, b)]
-    if len(known) > 1:
-        out += [_difference(level, _of_level(a, levels, level), _of_level(b, levels, level)) for level in known]
-    return out
+def _pair(a: GalleryRun, b: GalleryRun) -> dict[str, Any]:
+    try:
+        found = compare_runs(a.scored.path, b.scored.path)
+    except RadlBenchError as error:
+        return {"scores": {}, "notes": [], "problem": str(error)}
+    return {"scores": _by_metric(found), "notes": list(found.notes), "problem": None}
 
 
-def _difference(level: int | None, a: SampleSums, b: SampleSums) -> list[Any]:
-    d = paired_difference(a, b)
-    return [level, *(_json(v) for v in (d.value, d.ci_low, d.ci_high, d.p)), d.n]
-
-
-def _of_level(sums: SampleSums, levels: dict[str, int], level: int) -> SampleSums:
-    return sums.take([sample for sample in sums.ids if levels.get(sample) == level])
+def _by_metric(found: Comparison) -> dict[str, list[list[Any]]]:
+    scores: dict[str, list[list[Any]]] = {}
+    for line in found.lines:
+        numbers = (line.a, line.b, line.difference, line.ci_low, line.ci_high, line.p)
+        scores.setdefault(line.metric, []).append([line.level, *numbers, line.n])
+    return scores
 
 
 def _sums(run: GalleryRun, metric: str) -> SampleSums:
@@ -60,9 +64,6 @@ def _sums(run: GalleryRun, metric: str) -> SampleSums:
 
 
 def _means(sums: SampleSums, ids: Sequence[str]) -> list[float | None]:
-    means = {s: num / den if den else math.nan for s, num, den in zip(sums.ids, sums.num, sums.den, strict=True)}
-    return [_json(means.get(sample, math.nan)) for sample in ids]
-
-
-def _json(value: float) -> float | None:
-    return None if math.isnan(value) else round(float(value), 4)
+    known = zip(sums.ids, sums.num, sums.den, strict=True)
+    means = {sample: round(float(num / den), 4) for sample, num, den in known if den and not math.isnan(num)}
+    return [means.get(sample) for sample in ids]

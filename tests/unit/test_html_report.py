@@ -14,13 +14,13 @@ from gallery_runs import HOSTILE, hostile_rows, hostile_runs, make_run, scored_r
 from PIL import Image
 
 from radl_bench.benchmark import load_benchmark
+from radl_bench.compare import compare_runs
 from radl_bench.errors import UsageError
 from radl_bench.report import build_report, write_report
 from radl_bench.report import html as module
 from radl_bench.report.gallery import outcome
 from radl_bench.report.html_folder import MARK, replaced_folder
 from radl_bench.score import score_runs
-from radl_bench.stats import paired_difference, sample_sums
 from radl_bench.store import RunFolder
 
 
@@ -169,24 +169,24 @@ def test_links_lead_to_the_originals(runs, tmp_path):
     assert "compare.html" not in (out / "index.html").read_text("utf-8")
 
 
-def test_differences_are_those_of_the_statistics(folder, runs):
+def test_differences_are_those_of_the_compare_command(folder, runs):
     content = taken(folder / "data" / "0-compare.js")
-    sums = []
-    for run in runs[1:]:
-        rows = pd.read_parquet(run / "scores" / "rows.parquet")
-        rows = rows[rows["metric"] == "success_inst"]
-        sums.append(sample_sums(rows["sample_id"], rows["value"].astype(float), 0.0))
-    expected = paired_difference(sums[1], sums[0])
     (pair,) = [p for p in content["pairs"] if (p["a"], p["b"]) == (2, 1)]
-    level, value, low, high, p, n = pair["scores"]["success_inst"][0]
-    assert (level, n) == (None, expected.n)
-    assert [value, low, high, p] == pytest.approx(
-        [expected.value, expected.ci_low, expected.ci_high, expected.p], abs=1e-4
-    )
-    assert value > 5
-    assert [row[0] for row in pair["scores"]["success_inst"]] == [None, 2, 3, 4, 5, 6]
-    mean = content["means"][1][content["metrics"].index("success_inst")]
-    assert mean == pytest.approx(list(sums[0].num / sums[0].den), abs=1e-4)
+    lines = compare_runs(runs[2], runs[1]).lines
+    shown = [(metric, *line) for metric, found in pair["scores"].items() for line in found]
+    assert shown == [(x.metric, x.level, x.a, x.b, x.difference, x.ci_low, x.ci_high, x.p, x.n) for x in lines]
+    assert {"success_inst", "ap"} <= set(pair["scores"])
+    assert pair["scores"]["success_inst"][0][3] > 5
+    assert pair["problem"] is None
+
+
+def test_means_by_sample_are_those_of_the_rows(folder, runs):
+    content, index = taken(folder / "data" / "0-compare.js"), taken(folder / "data" / "0.js")
+    (place,) = [at for name, _, _, _, at in content["metrics"] if name == "success_inst"]
+    rows = pd.read_parquet(runs[1] / "scores" / "rows.parquet").fillna(0.0)
+    means = rows[rows["metric"] == "success_inst"].groupby("sample_id")["value"].mean()
+    assert content["means"][1][place] == pytest.approx([means[s["id"]] for s in index["samples"]], abs=1e-4)
+    assert [at for name, *_, at in content["metrics"] if name == "ap"] == [None]
 
 
 def test_texts_of_others_never_become_markup(tmp_path, make_benchmark):
