@@ -48,6 +48,7 @@ class SamSegmenter:
     def model(self) -> Any:
         """The `SamModel`, float32, loaded at the first use. Raises `BadInput` where it cannot be read."""
         import torch
+        from safetensors import SafetensorError
         from transformers import SamModel
 
         folder = self.checkpoint.parent
@@ -56,7 +57,7 @@ class SamSegmenter:
                 model, report = SamModel.from_pretrained(
                     str(folder), local_files_only=True, output_loading_info=True, dtype=torch.float32
                 )
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise BadInput(f"{folder} cannot be read as a SAM: {' '.join(str(error).split())[:300]}") from error
         if report["missing_keys"] or report["mismatched_keys"]:
             wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
