@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,79 @@ def test_sampling_equals_a_plain_loop(setup):
         noise = noise[:1] + guidance * (noise[1:] - noise[:1])
         latents = schedule.step(noise, t, latents).prev_sample
     assert (got - latents).abs().max() < BAR * max(1, latents.abs().max().item())
+
+
+QUIRKS = [
+    ("migc", {"box_order": "xyxy"}),
+    ("migc", {"instance_query": "features"}),
+    ("migc", {"query_norm": "none"}),
+    ("migc", {"mask_mode": "area"}),
+    ("migc", {"sac_perm": "rank"}),
+    ("radl", {"total_mask": "union"}),
+    ("radl", {"relation_mask": "union"}),
+    ("radl", {"verb_bos": True}),
+    ("radl", {"layout_slot": "fixed"}),
+]
+
+
+def full_size(kind, tmp_path):
+    """A frozen cross-attention of Stable Diffusion's 8 x 8 layer, 1280 channels, 768 text numbers, with its module."""
+    from diffusers.models.attention_processor import Attention
+
+    torch.manual_seed(3)
+    attn = Attention(1280, 768, heads=8, dim_head=160).requires_grad_(False)
+    tables = checkpoint(kind, {TINY_BLOCKS[0]: 1280}, 768)
+    torch.save(tables, tmp_path / "weights.ckpt")
+    adapter = read_public(tmp_path / "weights.ckpt", layers=LAYERS[:1]).adapter.requires_grad_(False)
+    return attn, adapter.named_layers()[0][1], public_weights(tables.get("state_dict", tables), 0)
+
+
+def full_size_inputs(seed=4):
+    rng = torch.Generator().manual_seed(seed)
+    x, prompt, phrases, pooled, verbs = (
+        torch.randn(*shape, generator=rng) for shape in ((64, 1280), (77, 768), (3, 77, 768), (3, 768), (77, 768))
+    )
+    # Two boxes share half a cell, where sum and union of the reduced masks differ.
+    boxes = torch.tensor([[0.1, 0.2, 0.5625, 0.9], [0.3, 0.1, 0.5625, 0.6], [0.61, 0.4, 0.97, 0.83]])
+    return x, prompt, phrases, pooled, boxes, verbs
+
+
+def fused(layer, attn, inputs, seed=42):
+    x, prompt, phrases, pooled, boxes, verbs = inputs
+    config = layer.config
+    context = build_context(
+        phrases[None],
+        pooled[None],
+        boxes[None],
+        torch.ones(1, 3),
+        (64, 64),
+        verbs=verbs[None] if config.relation else None,
+        verb_valid=torch.ones(1) if config.relation else None,
+        mask_mode=config.mask_mode,
+        rngs=[torch.Generator().manual_seed(seed)] if config.sac_perm == "official" else None,
+    )
+    return layer(attn, x[None], attn(x[None], prompt[None]), context, "layer")[0]
+
+
+@pytest.mark.parametrize("kind", ["migc", "migc++", "radl"])
+def test_a_full_size_layer_equals_the_plain_formulas(kind, tmp_path):
+    attn, layer, w = full_size(kind, tmp_path)
+    x, prompt, phrases, pooled, boxes, verbs = inputs = full_size_inputs()
+    perm = torch.randperm(SLOTS[kind], generator=torch.Generator().manual_seed(42))
+    base = base_weights(attn)
+    want = expected(kind, x, prompt, phrases, pooled, boxes, verbs, (64, 64), (8, 8), base, w, perm)
+    assert want.abs().max() > 1
+    assert (fused(layer, attn, inputs) - want).abs().max() < BAR
+
+
+@pytest.mark.parametrize(("kind", "change"), QUIRKS, ids=lambda v: str(v))
+def test_without_any_one_quirk_it_is_another_layer(kind, change, tmp_path):
+    """So the parity above proves each of them."""
+    from radl_model.layer import InstanceFusionLayer
+
+    attn, layer, _ = full_size(kind, tmp_path)
+    config = replace(layer.config, **change)
+    other = InstanceFusionLayer(1280, 8, 768, config).requires_grad_(False)
+    other.load_state_dict(layer.state_dict(), strict="query_norm" not in change)
+    inputs = full_size_inputs()
+    assert (fused(other, attn, inputs) - fused(layer, attn, inputs)).abs().max() > 10 * BAR
