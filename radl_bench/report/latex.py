@@ -39,6 +39,9 @@ _SPECIAL = {
     "↓": r"$\downarrow$",
 }
 
+_WIDE = 9
+"""Tables of more columns than this are set smaller, so that Table I fits a page of two columns."""
+
 _LIGATURE = re.compile(r"(-(?=-)|'(?=')|`(?=`)|[?!](?=`)|,(?=,))")
 """Where two characters would be printed as another one."""
 
@@ -73,7 +76,8 @@ def _section(section: Section, number: int) -> Iterator[str]:
 
 def _rows(label: str, model: str, cells: Sequence[Cell | None], reference: bool) -> list[str]:
     values = [escaped(label), escaped(model), *map(_value, cells)]
-    ends = ["", "", *map(_interval, cells)]
+    size = r"\tiny" if len(cells) + 2 > _WIDE else r"\scriptsize"
+    ends = ["", "", *(_interval(cell, size) for cell in cells)]
     rows = [" & ".join(values) + r" \\", " & ".join(ends) + r" \\[2pt]"]
     return [*rows, r"\midrule"] if reference else rows
 
@@ -84,10 +88,10 @@ def _value(cell: Cell | None) -> str:
     return rf"\textbf{{{cell.text}}}" if cell.best else cell.text + (r"\rlap{$^{=}$}" if cell.tied else "")
 
 
-def _interval(cell: Cell | None) -> str:
+def _interval(cell: Cell | None, size: str) -> str:
     if cell is None or cell.value is None:
         return ""
-    return rf"{{\scriptsize [{escaped(cell.interval)}]}}"
+    return rf"{{{size} [{escaped(cell.interval)}]}}"
 
 
 def _reported(table: ReportedTable) -> str:
@@ -105,7 +109,8 @@ def _float(
     caption: str, label: str, columns: str, heads: Sequence[str], body: Sequence[str], foot: Sequence[str]
 ) -> str:
     body = body[:-1] if body and body[-1] == r"\midrule" else body
-    lines = [r"\begin{table*}[tp]", r"\centering", r"\small", r"\setlength{\tabcolsep}{4pt}"]
+    size, space = (r"\footnotesize", "1.5pt") if len(columns) > _WIDE else (r"\small", "4pt")
+    lines = [r"\begin{table*}[tp]", r"\centering", size, rf"\setlength{{\tabcolsep}}{{{space}}}"]
     lines += [rf"\caption{{{caption}}}", rf"\label{{{label}}}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
     lines += [" & ".join(heads) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
     if foot:
