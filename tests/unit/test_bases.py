@@ -224,9 +224,19 @@ def test_pickled_checkpoints_are_turned_away(tmp_path):
 )
 def test_the_full_size_loads_from_one_file(tmp_path):
     """Random weights at v1.4's size, half precision: written in the original layout, read with our configuration."""
-    pipe = shaped().to(torch.float16)
+    with torch.device("meta"):
+        pipe = shaped()
+    rng = torch.Generator().manual_seed(0)
+    for part in (pipe.unet, pipe.vae, pipe.text_encoder):
+        part.half().to_empty(device="cpu")
+        for value in part.state_dict().values():
+            if value.is_floating_point():
+                value.uniform_(-0.02, 0.02, generator=rng)
+            else:
+                value.copy_(torch.arange(value.numel()).view_as(value))
     file = tmp_path / "v1.safetensors"
     save_file(ldm_state(pipe), file)
     assert file.stat().st_size > 2e9
     loaded = RaDLPipeline.from_pretrained(file, dtype=torch.float16)
     same(pipe, loaded)
+    assert loaded.unet.dtype == torch.float16
