@@ -99,8 +99,8 @@ def _metrics() -> None:
 def _judges() -> None:
     from radl_bench.registry import known
 
-    kinds = ("detectors", "segmenters", "encoders")
-    show("Judges", ("kind", "name", "class"), [(kind[:-1], *item) for kind in kinds for item in known(kind).items()])
+    kinds = {"detectors": "detector", "segmenters": "segmenter", "encoders": "encoder", "features": "features"}
+    show("Judges", ("kind", "name", "class"), [(kinds[kind], *item) for kind in kinds for item in known(kind).items()])
 
 
 def _runs(root: Path) -> None:
