@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,15 +37,6 @@ def _explicit(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) ->
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     return scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
-
-
-def at_rows(fn: Callable[[Tensor], Tensor], x: Tensor, rows: Tensor) -> Tensor:
-    """Apply a per-position `fn` to the positions `rows` of the flattened [M * L] only, zeros elsewhere.
-
-    Boxes cover a fraction of the image, and everything outside them is masked away: most of a branch's cost is saved.
-    """
-    y = fn(x.flatten(0, 1).index_select(0, rows))
-    return y.new_zeros(x.shape[0] * x.shape[1], y.shape[-1]).index_copy(0, rows, y).unflatten(0, x.shape[:2])
 
 
 class Attention(nn.Module):
