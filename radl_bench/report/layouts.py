@@ -24,8 +24,6 @@ METRICS = {
 
 LOWER_IS_BETTER = frozenset({"fid", "kid"})
 
-_DECIMALS = {"kid": 4}
-
 SUCCESS = ("success_inst", "success_img", "miou")
 DETECTION_AND_TEXT = ("ap", "ap50", "ap75", "clip", "local_clip")
 AVERAGE = "avg"
@@ -77,8 +75,13 @@ def head(metric: str) -> str:
 
 
 def decimals(metric: str) -> int:
-    """Return how many decimals a metric is printed with."""
-    return _DECIMALS.get(metric, 1)
+    """Return how many decimals a value below 1 is printed with."""
+    return 4 if metric == "kid" else 1
+
+
+def number(metric: str, value: float) -> str:
+    """Return a value as every format prints it; a large KID, whose scale is that of the features, with one decimal."""
+    return f"{value:.{decimals(metric) if abs(value) < 1 else 1}f}"
 
 
 def place(metric: str) -> tuple[int, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from radl_bench.report.collect import Group, ScoredRun
-from radl_bench.report.layouts import AVERAGE, METRICS, Layout, decimals, head, in_order, layout_of, place
+from radl_bench.report.layouts import AVERAGE, METRICS, Layout, head, in_order, layout_of, number, place
 from radl_bench.report.ties import column_groups, is_number
 
 NOTHING = "–"
@@ -41,15 +41,14 @@ class Cell:
     @property
     def text(self) -> str:
         """The value as every format prints it."""
-        return NOTHING if self.value is None else f"{self.value:.{decimals(self.metric)}f}"
+        return NOTHING if self.value is None else number(self.metric, self.value)
 
     @property
     def interval(self) -> str:
         """The ends of the interval as every format prints them: "94.2, 98.8"."""
         if self.low is None or self.high is None:
             return NOTHING
-        places = decimals(self.metric)
-        return f"{self.low:.{places}f}, {self.high:.{places}f}"
+        return f"{number(self.metric, self.low)}, {number(self.metric, self.high)}"
 
 
 Grid = dict[tuple[int, str, int | None], Cell]
