@@ -28,6 +28,7 @@ KID_IMAGES = 2048
 """Images that KID takes, spread evenly over the run."""
 
 _BLOCK = 1024
+_DRAWS = 128  # draws of KID at a time
 _NAN = float("nan")
 
 
@@ -92,7 +93,8 @@ class FeaturePool:
         sums = kernel_sums(np.stack([self._vector(n) for n in chosen]), self.reference.vectors)
         samples = np.frombuffer(self._sample_of, np.dtype("l"))[chosen]
         counts = resample_counts(len(self._numbers), self.resamples, self.seed)
-        draws = np.concatenate([kernel_distance(sums, c[:, samples]) for c in counts])
+        parts = (part for drawn in counts for part in np.array_split(drawn, max(1, len(drawn) // _DRAWS)))
+        draws = np.concatenate([kernel_distance(sums, part[:, samples]) for part in parts])
         ci = f"cluster-bootstrap-{self.resamples}"
         return self._estimate(1000.0 * float(kernel_distance(sums)[0]), 1000.0 * draws, ci, None)
 

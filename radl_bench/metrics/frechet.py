@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_ROWS = 256  # of a kernel matrix at a time
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -116,17 +118,21 @@ class KernelSums:
 def kernel_sums(seen: np.ndarray, wanted: np.ndarray) -> KernelSums:
     """Return the sums of the polynomial kernel `(x.y / D + 1)^3` for `seen` [N, D] and `wanted` [M, D], M >= 2."""
     x, y = seen.astype(np.float64), wanted.astype(np.float64)
-    within, other = _kernel(x, x), _kernel(y, y)
-    np.fill_diagonal(within, 0.0)
     m = len(y)
-    return KernelSums(within, _kernel(x, y).mean(axis=1), float((other.sum() - np.trace(other)) / (m * (m - 1))))
+    total, alone = _kernel(y, y).sum(), ((y**2).sum(axis=1) / y.shape[1] + 1.0) ** 3
+    across = np.concatenate([_kernel(x[n : n + _ROWS], y).mean(axis=1) for n in range(0, len(x), _ROWS)])
+    within = _kernel(x, x)
+    np.fill_diagonal(within, 0.0)
+    return KernelSums(within, across, float((total - alone.sum()) / (m * (m - 1))))
 
 
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     product = x @ y.T
     product /= x.shape[1]
     product += 1.0
-    return product * product * product
+    for rows in np.array_split(product, max(1, len(product) // _ROWS)):
+        rows *= rows * rows  # in place: the matrix is the largest thing in the memory of a scoring
+    return product
 
 
 def kernel_distance(sums: KernelSums, weights: np.ndarray | None = None) -> np.ndarray:
@@ -138,6 +144,6 @@ def kernel_distance(sums: KernelSums, weights: np.ndarray | None = None) -> np.n
     weights = np.ones((1, len(sums.across))) if weights is None else weights
     size = weights.sum(axis=1)
     pairs = size**2 - (weights**2).sum(axis=1)
-    inside = ((weights @ sums.within) * weights).sum(axis=1)
+    inside = np.einsum("rn,rn->r", weights @ sums.within, weights)
     mean = np.divide(inside, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
     return mean + sums.other - 2.0 * np.divide(weights @ sums.across, size, out=np.zeros_like(size), where=size > 0)
