@@ -36,7 +36,7 @@ def _sum(values: Tensor, ctx: LayoutContext) -> Tensor:
 class RefinedFusion(PhaseFusion):
     """MIGC++'s: a gate without the first conv and CBAM and without background, added to the parameter-free average.
 
-    The mask is not joined to the features: MIGC++'s weights leave no room for it.
+    The mask is not joined to the features: a first conv that could take it is not there.
     """
 
     def _make_logit(self, channels: int) -> None:
