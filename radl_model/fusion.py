@@ -72,7 +72,7 @@ def phase_map(ctx: LayoutContext, config: FusionConfig) -> PhaseMap:
         parts.append((RELATION, ctx.speakers, zero + width - 1, none, zero + last))
     sides = (ctx.boxes[:, 2:] - ctx.boxes[:, :2]).clamp_min(1e-3)
     kind = torch.cat([torch.full_like(owner, k) for k, owner, *_ in parts])
-    log_area = torch.zeros(kind.numel(), device=kind.device)
+    log_area = sides.new_zeros(kind.numel())
     log_area[kind == INSTANCE] = sides.log().sum(1)
     image, place, rank, slot = (torch.cat([part[i] for part in parts]) for i in range(1, 5))
     return PhaseMap(kind, image * width + place, image, rank, slot, log_area, width)

@@ -98,7 +98,7 @@ def _two_stage(size: int, middle: int, cells: int, device: torch.device) -> tupl
 
     Linear interpolation of the unit vectors gives the whole matrix, of which nearly all columns are zero.
     """
-    share = torch.eye(size, device=device)[:, None]
+    share = torch.eye(size, device=device, dtype=torch.float32)[:, None]
     for target in (middle, cells):
         share = F.interpolate(share, size=target, mode="linear", align_corners=False)
     at = (share[:, 0] > 0).any(1).nonzero().squeeze(1)
