@@ -158,14 +158,22 @@ def _entry(row: dict[str, Any], classes: Mapping[int, str], where: str) -> Entry
 
 
 def _check_segmentation(value: Any, where: str) -> None:
-    if isinstance(value, dict):
-        size, counts = value.get("size"), value.get("counts")
-        if isinstance(size, list) and len(size) == 2 and all(map(_is_size, size)) and isinstance(counts, str | list):
-            return
     polygons = value if isinstance(value, list) else []
-    if polygons and all(map(_is_polygon, polygons)):
-        return
-    raise BadInput(f"{where}: 'segmentation' must be COCO's RLE (size, counts) or polygons of three points and more.")
+    if not (_is_rle(value) or (polygons and all(map(_is_polygon, polygons)))):
+        raise BadInput(
+            f"{where}: 'segmentation' must be COCO's RLE (size, and counts that fill it) or polygons of three points."
+        )
+
+
+def _is_rle(value: Any) -> bool:
+    """Say whether runs fill the picture: decoding trusts them. Compressed runs are checked when they are decoded."""
+    size, counts = (value.get("size"), value.get("counts")) if isinstance(value, dict) else (None, None)
+    if not (isinstance(size, list) and len(size) == 2 and all(map(_is_size, size))):
+        return False
+    if isinstance(counts, str):
+        return counts.isascii()
+    whole = isinstance(counts, list) and all(type(c) is int and c >= 0 for c in counts)
+    return whole and sum(counts) == size[0] * size[1]
 
 
 def _is_polygon(value: Any) -> bool:

@@ -114,6 +114,8 @@ def test_an_imported_picture_is_known_by_its_own_file(write, tmp_path) -> None:
         ({"annotations": [], "images": [1]}, "'images' should be a list of objects with an id"),
         ([entry(segmentation={"size": [4]})], "RLE"),
         ([entry(segmentation=[[1, 2, 3]])], "polygons"),
+        ([entry(segmentation={"size": [4, 4], "counts": [3, 99]})], "counts that fill it"),
+        ([entry(segmentation={"size": [4, 4], "counts": [-3, 19]})], "counts that fill it"),
     ],
 )
 def test_mistakes_name_the_entry(write, content, sentence) -> None:
