@@ -74,7 +74,7 @@ def phase_map(ctx: LayoutContext, config: FusionConfig) -> PhaseMap:
     kind = torch.cat([torch.full_like(owner, k) for k, owner, *_ in parts])
     log_area = sides.new_zeros(kind.numel())
     log_area[kind == INSTANCE] = sides.log().sum(1)
-    image, place, rank, slot = (torch.cat([part[i] for part in parts]) for i in range(1, 5))
+    image, place, rank, slot = (torch.cat(column) for column in list(zip(*parts, strict=True))[1:])
     return PhaseMap(kind, image * width + place, image, rank, slot, log_area, width)
 
 
