@@ -11,7 +11,7 @@ from tiny_grounding import SIDE, agreement, noise, random_model, tiny_config, vo
 
 from radl_bench.errors import BadInput, MissingExtra
 from radl_bench.judges import grounding_convert as convert
-from radl_bench.judges.grounding import load_tokenizer, make_query, pixels_of
+from radl_bench.judges.grounding import Query, load_tokenizer, make_query, pixels_of
 from radl_bench.judges.grounding_dino import GroundingDino, TransformersNetwork, default_config, load_model
 from radl_bench.judges.groundingdino_py import GroundingDinoPy, OriginalNetwork, build_original
 from radl_bench.judging import make_judges
@@ -216,3 +216,15 @@ def test_both_libraries_agree_at_the_real_size(tmp_path):
     own = look(TransformersNetwork(model), image, [query], side=480)
     assert own[0].shape == (1, 900, 256)
     assert agreement(own, theirs, len(query.ids)) >= 0.99
+
+
+def test_in_double_precision_only_rounding_is_left_between_the_lean_and_the_full_forward():
+    query, model = Query((101, 7759, 2795, 1012, 102), (1, 2)), random_model(tiny_config()).double()
+    pixels = pixels_of(noise(0), SIDE).double()
+    with torch.inference_mode():
+        full_out = model(pixel_values=pixels, input_ids=torch.tensor([query.ids]))
+        network = TransformersNetwork(model)
+        network.see(pixels)
+        logits, boxes = network.ask([query])
+    assert (full_out.logits - logits)[..., :5].abs().max() < 1e-9
+    assert (full_out.pred_boxes - boxes).abs().max() < 1e-9
