@@ -226,8 +226,8 @@ LIMIT = """Photographs show what their annotations say, so every point below 100
   things fail because no detection is there. Some are not in the picture, others are not seen: the detector alone cannot
   tell which.
 
-Rows of Stable Diffusion are therefore lower bounds of what the pictures show, and generators compare only where one
-detector measured them. Published rows use a stronger one (GroundingDINO): its row on the same photographs belongs
+Colours and relations of Stable Diffusion are therefore understated by what this detector misses, by how much cannot be
+said from detections alone, and generators compare only where one detector measured them. Published rows use a stronger one (GroundingDINO): its row on the same photographs belongs
 beside this one before numbers of the two are compared."""
 
 INTRODUCTION = """Made by `python reports/calibrate.py --shared ../shared/data`, protocol `strict`, 95 % intervals.
