@@ -125,9 +125,8 @@ COCO's segmentation, with 95 % intervals resampled by photograph.
 
 {table(measured)}
 
-GrabCut's mask is the better one for {100 * better:.0f} % of the things. A difference whose
-interval holds 0 is no difference: on these photographs neither is shown to be better, so a colour read under either mask
-carries background, and `sam` is the segmenter for numbers that are to be published.
+GrabCut's mask is the better one for {100 * better:.0f} % of the things. A difference whose interval
+holds 0 shows neither to be better.
 """
 
 
