@@ -14,7 +14,11 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_ten_times_the_rows_take_the_same_memory() -> None:
+def test_ten_times_the_rows_fill_the_buffers_and_no_more() -> None:
+    """KID's matrix (up to 34 MB) and the parts of evidence at hand grow to their bounds and stay there.
+
+    Measured by the script: 236 MB at 1,400 rows, 268 at 14,000, 276 at 30,800, 286 at 100,800.
+    """
     peaks = {}
     for rows in (1_400, 14_000):
         words = [sys.executable, str(ROOT / "benchmarks" / "speed" / "scoring.py"), "--rows", str(rows)]
@@ -25,4 +29,4 @@ def test_ten_times_the_rows_take_the_same_memory() -> None:
         assert result["rows"] == rows
         peaks[rows] = (result["first"]["peak_mb"], result["second"]["peak_mb"])
     for small, large in zip(peaks[1_400], peaks[14_000], strict=True):
-        assert large < 1.1 * small, peaks
+        assert large < small + 64, peaks
