@@ -227,8 +227,8 @@ LIMIT = """Photographs show what their annotations say, so every point below 100
   tell which.
 
 Colours and relations of Stable Diffusion are therefore understated by what this detector misses, by how much cannot be
-said from detections alone, and generators compare only where one detector measured them. Published rows use a stronger one (GroundingDINO): its row on the same photographs belongs
-beside this one before numbers of the two are compared."""
+said from detections alone, and generators compare only where one detector measured them. Published rows use a stronger
+one (GroundingDINO): its row on the same photographs belongs beside this one before numbers of the two are compared."""
 
 INTRODUCTION = """Made by `python reports/calibrate.py --shared ../shared/data`, protocol `strict`, 95 % intervals.
 The detector is NanoDet (Apache-2.0; AP 28 on these photographs over all classes), run elsewhere, its results given as
