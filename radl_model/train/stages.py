@@ -67,6 +67,7 @@ def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     from diffusers import StableDiffusionPipeline
 
     from radl_model.adapter import FusionAdapter
+    from radl_model.checkpoint import load_adapter
     from radl_model.config import FusionConfig
     from radl_model.train import adapter_stage as stage
     from radl_model.train.cache import LatentPool
@@ -76,6 +77,8 @@ def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     base_folder = Path(settings["base"])
     pipe = StableDiffusionPipeline.from_pretrained(base_folder)
     fusion = FusionAdapter.from_unet(pipe.unet, FusionConfig.from_dict(settings["fusion"]))
+    if "init_from" in settings:
+        fusion.load_state_dict(load_adapter(settings["init_from"]).state_dict())
     module = stage.AdaptedUNet(pipe.unet, fusion)
     pool = LatentPool(*map(Path, settings["latents"]))
     seed = settings.get("data_seed", 4)
