@@ -16,9 +16,9 @@ def score(
         list[Path] | None,
         typer.Argument(metavar="[RUN]...", help="Run folders; every run under --root when not given."),
     ] = None,
-    detector: Annotated[str, typer.Option(help="mini, oracle, blind, or path/to/file.py:Class.")] = "mini",
+    detector: Annotated[str, typer.Option(help="mini, grounding-dino, groundingdino-py, oracle, blind, or file.py:Class.")] = "mini",
     segmenter: Annotated[
-        str | None, typer.Option(help="mini, grabcut, box, or path/to/file.py:Class; goes with the detector.")
+        str | None, typer.Option(help="mini, grabcut, sam, box, or file.py:Class; goes with the detector.")
     ] = None,
     encoder: Annotated[str, typer.Option(help="mini, open-clip, none, or path/to/file.py:Class.")] = "mini",
     features: Annotated[

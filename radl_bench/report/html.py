@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 from radl_bench import __version__
 from radl_bench.errors import MissingExtra, UsageError
+from radl_bench.report import formats
 from radl_bench.report.gallery import Gallery, script
 from radl_bench.report.gallery_images import PictureCopies, PictureLinks
 from radl_bench.report.html_folder import replaced_folder
@@ -28,11 +29,7 @@ PICTURES = ("copy", "link")
 
 ASSETS = ("style.css", "controls.css", "common.js", "overlay.js", "grid.js", "gallery.js", "sample.js", "compare.js")
 
-LEGEND = (
-    "Value with its 95 % interval. Bold: better than every other method (paired permutation test over samples, "
-    "p < .05; by intervals for AP, FID and KID). “=”: in a tie with the best. The rendered reference takes no part. "
-    "Every number leads to its pictures."
-)
+LEGEND = formats.LEGEND.replace("**", "") + " Every number leads to its pictures."
 
 
 def write_html(
