@@ -21,9 +21,9 @@ def comparison(gallery: Gallery) -> dict[str, Any]:
     """Return the content of `data/<number>-compare.js`.
 
     `pairs` hold, for the runs with indices a > b, lines `[level or null, a, b, a - b, low, high, p, n]` by metric, or
-    the `problem` why they do not compare. `metrics` are `[name, head, decimals below 1, sign, place in means or
-    null]`, with sign -1 where lower is better. `means` are by run, metric and sample of the gallery, null where nothing
-    is known.
+    the `problem` why they do not compare. `metrics` are `[name, head, decimals, sign, place in means or null]`,
+    with sign -1 where lower is better. `means` are by run, metric and sample of the gallery, null where nothing is
+    known.
     """
     pairs = [(b, a) for a, b in combinations(range(len(gallery.runs)), 2)]
     content = []

@@ -37,6 +37,7 @@ _SPECIAL = {
     "]": "{]}",
     "–": r"\textendash{}",
     "↓": r"$\downarrow$",
+    "×": r"$\times$",
 }
 
 _WIDE = 9

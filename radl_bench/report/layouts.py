@@ -15,7 +15,7 @@ METRICS = {
     "clip": "CLIP",
     "local_clip": "Local CLIP",
     "fid": "FID",
-    "kid": "KID",
+    "kid": "KID ×1000",
     "drawbench_attribute": "Attribute",
     "drawbench_quantity": "Quantity",
     "drawbench_relation": "Relation",
@@ -75,13 +75,13 @@ def head(metric: str) -> str:
 
 
 def decimals(metric: str) -> int:
-    """Return how many decimals a value below 1 is printed with."""
-    return 4 if metric == "kid" else 1
+    """Return how many decimals a value is printed with; KID, times 1,000 already, is told apart below 1 as well."""
+    return 2 if metric == "kid" else 1
 
 
 def number(metric: str, value: float) -> str:
-    """Return a value as every format prints it; a large KID, whose scale is that of the features, with one decimal."""
-    return f"{value:.{decimals(metric) if abs(value) < 1 else 1}f}"
+    """Return a value as every format prints it."""
+    return f"{value:.{decimals(metric)}f}"
 
 
 def place(metric: str) -> tuple[int, str]:

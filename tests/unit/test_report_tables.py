@@ -33,7 +33,7 @@ POSITION = {
     "clip": (24.61, 24.0, 25.0),
     "local_clip": (20.69, 20.0, 21.0),
     "fid": (26.8, 26.0, 27.5),
-    "kid": (0.0123, 0.011, 0.014),
+    "kid": (0.123, 0.05, 0.216),
 }
 DRAWBENCH = {
     "drawbench_relation": (60.0, 50.0, 70.0),
@@ -73,8 +73,20 @@ def test_table_one_has_the_columns_of_the_literature_and_hides_nothing(sections)
     main, rest = _section(sections, "coco-position").tables
     assert main.title == "Table I: position, text and realism"
     assert main.heads == ("R_inst", "R_img", "mIoU", "AP", "AP50", "AP75", "CLIP", "Local CLIP", "FID ↓")
-    assert rest.heads == ("KID ↓",)
-    assert rest.lines[1].cells[0].text == "0.0123"
+    assert rest.heads == ("KID ×1000 ↓",)
+
+
+def test_kid_stands_times_a_thousand_with_two_decimals_in_every_format(sections):
+    (line,) = [x for x in report_runs(sections, "markdown").splitlines() if "| GLIGEN" in x and "0.12" in x]
+    assert "**0.12** [0.05, 0.22]" in line
+    latex = report_runs(sections, "latex")
+    assert r"method & model & KID $\times$1000 $\downarrow$ \\" in latex
+    assert r"\textbf{0.12}" in latex
+    (record,) = [r for r in csv.DictReader(io.StringIO(report_runs(sections, "csv"))) if r["value"] == "0.123"]
+    assert record["metric"] == "kid"
+    cells = [c for t in _section(sections, "coco-position").tables for x in t.lines for c in x.cells if c is not None]
+    assert {c.text for c in cells if c.metric == "kid"} == {"0.12", "8.12", "20.12"}
+    assert {c.text for c in cells if c.metric == "fid"} == {"26.8", "34.8", "46.8"}
 
 
 def test_table_three_has_attribute_quantity_and_relation(sections):

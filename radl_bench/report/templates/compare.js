@@ -66,9 +66,8 @@
     return Math.max(...like.flatMap(([, line]) => line.slice(3, 6)).filter((v) => v !== null).map(Math.abs), 10 ** -metric[2]);
   }
 
-  /* One decimal, or `digits` of them below 1, as in the tables. */
-  const plain = (value, digits) =>
-    (value === null ? "–" : digits === 1 || Math.abs(value) >= 1 ? RADL.fixed(value) : value.toFixed(digits));
+  /* As many decimals as in the tables. */
+  const plain = (value, digits) => (value === null ? "–" : digits === 1 ? RADL.fixed(value) : value.toFixed(digits));
   const signed = (value, digits = 1) =>
     (value === null ? "–" : `${value > 0 ? "+" : value < 0 ? "−" : ""}${plain(Math.abs(value), digits)}`);
 
