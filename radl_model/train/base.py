@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -230,9 +231,11 @@ def on_sample(
     halves = [deepcopy(part).half() for part in (vae, module.text_encoder, module.unet)]
     saved = pipeline(TextToLatent(halves[2], halves[1]), tokenizer, halves[0])
     saved.save_pretrained(out / "base", safe_serialization=True)
-    # transformers would load the text tower in the type of the file, and half precision does not run on every CPU.
-    config = out / "base" / "text_encoder" / "config.json"
-    config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
+    for config in (out / "base").glob("*/config.json"):
+        # transformers would load the text tower in the type of the file, and half precision does not run on every CPU.
+        text = config.read_text().replace('"dtype": "float16"', '"dtype": "float32"')
+        # Where an earlier lesson was read from says nothing to a reader of the weights.
+        config.write_text(re.sub(r' *"_name_or_path": "[^"]*",\n', "", text))
     measured = sensitivity(module, tokenizer, pool)
     module.train()
     return measured

@@ -63,6 +63,9 @@ def calls_of(generator):
             seen.append({"prompts": prompts, **kwargs})
             return inner(prompts, **kwargs)
 
+        def __getattr__(self, name):
+            return getattr(inner, name)
+
     generator.pipe = Spy()
     try:
         generator.generate([SAMPLE], [11])
