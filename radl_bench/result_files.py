@@ -172,8 +172,9 @@ def _is_rle(value: Any) -> bool:
         return False
     if isinstance(counts, str):
         return counts.isascii()
-    whole = isinstance(counts, list) and all(type(c) is int and c >= 0 for c in counts)
-    return whole and sum(counts) == size[0] * size[1]
+    if not (isinstance(counts, list) and all(type(c) is int and c >= 0 for c in counts)):
+        return False
+    return sum(counts) == int(size[0]) * int(size[1])
 
 
 def _is_polygon(value: Any) -> bool:

@@ -16,7 +16,9 @@ def score(
         list[Path] | None,
         typer.Argument(metavar="[RUN]...", help="Run folders; every run under --root when not given."),
     ] = None,
-    detector: Annotated[str, typer.Option(help="mini, grounding-dino, groundingdino-py, oracle, blind, or file.py:Class.")] = "mini",
+    detector: Annotated[
+        str, typer.Option(help="mini, grounding-dino, groundingdino-py, oracle, blind, or file.py:Class.")
+    ] = "mini",
     segmenter: Annotated[
         str | None, typer.Option(help="mini, grabcut, sam, box, or file.py:Class; goes with the detector.")
     ] = None,
