@@ -41,6 +41,10 @@ def tokenizer(bpe: Path, context_length: int) -> Any:
     return SimpleTokenizer(bpe_path=str(bpe), context_length=context_length)
 
 
+FEATURE_UNIT = 3.66
+"""Root mean square of the embeddings of 256 random scenes under the weights that ship."""
+
+
 class MiniClip:
     """CLIP of the mini world (`weights/mini_clip`).
 
@@ -79,7 +83,10 @@ class MiniClip:
         return tokenizer(self.folder / "bpe.txt.gz", self.config["text_cfg"]["context_length"])
 
     def features(self, images: Sequence[Image]) -> np.ndarray:
-        """Return the projected image embeddings before normalisation, float32 [N, D]: those of a Frechet distance."""
+        """Return the projected image embeddings before normalisation, float32 [N, D]: those of FID and KID.
+
+        In units of `FEATURE_UNIT`, so that scenes have a mean square of 1 and KID's cubic kernel stays of order 10.
+        """
         import torch
 
         parts = [np.zeros((0, self.config["embed_dim"]), np.float32)]
@@ -88,7 +95,7 @@ class MiniClip:
             with torch.inference_mode():
                 tensor = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
                 parts.append(self.model.encode_image(tensor).numpy())
-        return np.concatenate(parts)
+        return np.concatenate(parts) / np.float32(FEATURE_UNIT)
 
     def encode_images(self, images: Sequence[Image]) -> np.ndarray:
         """Return float32 [N, D], rows of length 1; pictures are brought to 128x128 first."""
