@@ -100,7 +100,7 @@ def test_all_commands_run_in_order(tmp_path):
     _prepare(tmp_path)
     for line in OURS:
         done = _run(f"{line} --limit 2" if line.startswith("radl-bench generate") else line, tmp_path)
-        expected = 1 if "--images" in line else 0  # 799 pictures are missing, and the command says so
+        expected = 1 if "--images " in line else 0  # 799 pictures are missing, and the command says so
         assert done.returncode == expected, f"{line}\n{done.stdout}\n{done.stderr}"
     assert (tmp_path / "reports" / "report.md").is_file()
 
