@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from radl_bench.errors import UsageError
 from radl_model.adapter import FusionAdapter
 from radl_model.context import build_context
 from radl_model.inhibition import Inhibition
+from radl_model.train.emphasis import weighted_error
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class AdapterBatch:
         prompt_ids: [B, T]; a prompt dropped for guidance is the ids of the empty text.
         phrase_ids: [B, N, T]; boxes: [B, N, 4] xyxy fractions; valid: [B, N] bool.
         verb_ids: [B, T]; verb_valid: [B] bool.
+        weights: [B, 1, h, w] of the loss, see `thing_weights`.
     """
 
     latents: Tensor
@@ -33,6 +34,7 @@ class AdapterBatch:
     valid: Tensor
     verb_ids: Tensor
     verb_valid: Tensor
+    weights: Tensor
 
     def to(self, device: torch.device | str) -> AdapterBatch:
         return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
@@ -110,7 +112,7 @@ def adapter_loss(
         predicted = unet(noisy, timesteps, texts.once(batch.prompt_ids), return_dict=False)[0]
     finally:
         adapter.holder.context = None
-    loss = F.mse_loss(predicted.float(), target_of(scheduler, batch.latents, noise, timesteps).float())
+    loss = weighted_error(predicted, target_of(scheduler, batch.latents, noise, timesteps), batch.weights)
     return loss if watch is None else loss + inhibition * watch.value().to(loss.device)
 
 

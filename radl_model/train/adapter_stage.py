@@ -19,6 +19,7 @@ from radl_model.checkpoint import save_adapter
 from radl_model.pipeline import RaDLPipeline
 from radl_model.train.adapter import AdapterBatch, TextBank, adapter_loss
 from radl_model.train.cache import LatentPool
+from radl_model.train.emphasis import thing_weights
 from radl_model.train.text import token_ids
 
 MAX_INSTANCES = 6
@@ -45,13 +46,21 @@ class AdapterTraining:
         pipe: the frozen base.
         pool: latents with samples.
         options: keyword arguments of `adapter_loss` (`first_timestep`, `phrase_dropout`).
+        things: see `thing_weights`.
     """
 
     def __init__(
-        self, pipe: StableDiffusionPipeline, pool: LatentPool, batch_size: int, seed: int, options: dict[str, Any]
+        self,
+        pipe: StableDiffusionPipeline,
+        pool: LatentPool,
+        batch_size: int,
+        seed: int,
+        options: dict[str, Any],
+        things: float = 0.0,
     ) -> None:
         self.pool, self.batch_size, self.seed, self.options = pool, batch_size, seed, options
         self.scheduler = pipe.scheduler
+        self.things = things
         self.texts = TextBank(pipe.text_encoder)
         self.ids: dict[str, torch.Tensor] = {}
         self.tokenizer = pipe.tokenizer
@@ -88,6 +97,7 @@ class AdapterTraining:
             valid=valid,
             verb_ids=self._tokens(verbs),
             verb_valid=torch.tensor([bool(v) for v in verbs]),
+            weights=thing_weights(samples, self.pool.latents.shape[-1], self.things).float(),
         )
 
     def loss(self, module: AdaptedUNet, batch: AdapterBatch, rng: torch.Generator) -> torch.Tensor:

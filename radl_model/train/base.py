@@ -20,6 +20,7 @@ from radl_bench.mini.atlas import CATEGORIES
 from radl_bench.types import COLORS
 from radl_model.train.autoencoder import LATENT_CHANNELS
 from radl_model.train.cache import LatentPool
+from radl_model.train.emphasis import thing_weights, weighted_error
 from radl_model.train.text import build_text_encoder, build_tokenizer, token_ids
 
 SHEET_PROMPTS = (
@@ -98,6 +99,7 @@ class Lesson:
         batch_size: pictures a step.
         share: how often a step is of this lesson, against the others' shares.
         tokens: cuts the padding, a third of a step's work; the tower is causal, so the words keep their states.
+        things: see `thing_weights`.
     """
 
     def __init__(
@@ -107,9 +109,11 @@ class Lesson:
         batch_size: int,
         share: float = 1.0,
         tokens: int | None = None,
+        things: float = 0.0,
     ) -> None:
         self.pool, self.batch_size, self.share = pool, batch_size, share
         self.ids = token_ids(tokenizer, [s.prompt for s in pool.samples]).int()[:, :tokens]
+        self.weights = thing_weights(pool.samples, pool.latents.shape[-1], things)
 
 
 class BaseTraining:
@@ -122,22 +126,24 @@ class BaseTraining:
         self.empty = token_ids(tokenizer, [""])
         self.scheduler = build_scheduler()
 
-    def make_batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return latents float32 [B, C, h, w] and token ids [B, T] of the lesson whose turn it is."""
+    def make_batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return latents [B, C, h, w], token ids [B, T] and weights [B, 1, h, w] of the lesson whose turn it is."""
         turn = int(np.random.default_rng((self.seed, step, 2)).choice(len(self.lessons), p=self.shares))
         lesson = self.lessons[turn]
         indices = lesson.pool.draw(step, lesson.batch_size, self.seed)
-        return lesson.pool.latents[indices].float(), lesson.ids[indices].long()
+        return lesson.pool.latents[indices].float(), lesson.ids[indices].long(), lesson.weights[indices].float()
 
-    def loss(self, module: nn.Module, batch: tuple[torch.Tensor, torch.Tensor], rng: torch.Generator) -> torch.Tensor:
+    def loss(
+        self, module: nn.Module, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], rng: torch.Generator
+    ) -> torch.Tensor:
         """Mean squared error of the velocity; a tenth of the prompts is dropped for classifier-free guidance."""
-        latents, ids = batch
+        latents, ids, weights = batch
         dropped = torch.rand(len(ids), 1, generator=rng) < 0.1
         noise = torch.randn(latents.shape, generator=rng)
         timesteps = draw_timesteps(len(ids), rng, self.noisy)
         noised = self.scheduler.add_noise(latents, noise, timesteps)
         velocity = module(noised, timesteps, torch.where(dropped, self.empty[:, : ids.shape[1]], ids))
-        return mse_loss(velocity.float(), self.scheduler.get_velocity(latents, noise, timesteps))
+        return weighted_error(velocity, self.scheduler.get_velocity(latents, noise, timesteps), weights)
 
 
 @torch.no_grad()

@@ -83,6 +83,7 @@ def batch_of(seed=0):
         valid=torch.tensor([[True, True, False], [True, True, True]]),
         verb_ids=ids(2),
         verb_valid=torch.tensor([True, False]),
+        weights=torch.ones(2, 1, 16, 16),
     )
 
 

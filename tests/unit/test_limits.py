@@ -1,0 +1,58 @@
+"""reports/limits.py: RaDL helped by a rendered scene."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from radl_bench.errors import UsageError
+from radl_bench.generators.radl import RadlGenerator
+from radl_bench.mini.scenes import render
+from radl_model.train.adapter_stage import held_out
+
+SCRIPT = Path(__file__).parents[2] / "reports" / "limits.py"
+
+
+@pytest.fixture(scope="module")
+def method():
+    spec = importlib.util.spec_from_file_location("limits", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.FromScene
+
+
+def test_without_a_start_it_is_radl(method):
+    sample = held_out(1)[0]
+    own = RadlGenerator(num_inference_steps=3).generate([sample], [5])[0]
+    helped = method(start=0, num_inference_steps=3).generate([sample], [5])[0]
+    assert np.array_equal(np.asarray(own), np.asarray(helped))
+
+
+def test_with_nothing_left_to_do_only_the_autoencoder_acts(method):
+    sample = held_out(1)[0]
+    generator = method(start=1, num_inference_steps=3)
+    scene = np.asarray(render(sample, 5))
+    with torch.no_grad():
+        vae = generator.pipe.vae
+        picture = torch.from_numpy(scene.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+        passed = vae.decode(vae.encode(picture).latents).sample[0].permute(1, 2, 0).add(1).mul(127.5).clamp(0, 255)
+    image = np.asarray(generator.generate([sample], [5])[0], np.float32)
+    assert np.abs(image - passed.numpy()).max() <= 1
+    assert np.abs(image - scene).mean() < 6
+
+
+def test_the_later_the_start_the_nearer_the_scene(method):
+    sample = held_out(1)[0]
+    scene = np.asarray(render(sample, 5), np.float32)
+    errors = [
+        np.abs(np.asarray(method(start=s, num_inference_steps=6).generate([sample], [5])[0], np.float32) - scene).mean()
+        for s in (0.2, 0.5, 1)
+    ]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_a_start_outside_is_a_sentence(method):
+    with pytest.raises(UsageError, match="start=2 must lie"):
+        method(start=2)
