@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from radl_model.adapter import FusionAdapter
@@ -92,6 +93,11 @@ class Bench:
         latents = torch.randn(2 * images, 4, self.side, self.side, generator=rng)
         return latents, torch.tensor(500), torch.randn(2 * images, TOKENS, self.width, generator=rng)
 
+    def switch(self, attached: bool) -> None:
+        """Put the layers into the UNet, or take them out."""
+        assert self.adapter is not None
+        (self.adapter.attach if attached else self.adapter.detach)(self.unet)
+
     @torch.no_grad()
     def step(self, inputs: Any, context: LayoutContext | None = None) -> float:
         """CPU-seconds of one UNet call with `context` bound."""
@@ -111,7 +117,7 @@ def held_parts() -> list[torch.nn.Module]:
 
 
 def compare(bench: Bench, repeats: int) -> list[Row]:
-    """Plain, inactive and active steps of one image, in turn; then a batch of four layouts against one."""
+    """Plain, inactive and active steps of one image, in turn; then batches of four against one."""
     one = bench.inputs(1)
     bench.step(one)
     plain_peak = peak_of(lambda: bench.step(one))
@@ -123,25 +129,42 @@ def compare(bench: Bench, repeats: int) -> list[Row]:
     off.active = False
     first = bench.step(one, on)
     active_peak = peak_of(lambda: bench.step(one, on))
-    times: dict[str, list[float]] = {"plain": [], "inactive": [], "active": []}
-    for _ in range(repeats):
-        bench.adapter.detach(bench.unet)
-        times["plain"].append(bench.step(one))
-        bench.adapter.attach(bench.unet)
-        times["inactive"].append(bench.step(one, off))
-        times["active"].append(bench.step(one, on))
+    calls = {"plain": None, "inactive": off, "active": on}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(repeats):
+        # Each comes first in its turn: what runs before a step decides what lies in the caches.
+        for name in np.roll(list(calls), turn):
+            bench.switch(name != "plain")
+            times[name].append(bench.step(one, calls[name]))
     rows = [Row("plain", min(times["plain"]), 1.0, None, plain_peak)]
     for name in ("inactive", "active"):
-        ratio = statistics.median(a / b for a, b in zip(times[name], times["plain"], strict=True))
-        rows.append(Row(name, min(times[name]), ratio, BARS[name], active_peak if name == "active" else None))
+        peak = active_peak if name == "active" else None
+        rows.append(Row(name, min(times[name]), paired(times[name], times["plain"]), BARS[name], peak))
     rows.append(Row("active, first of a run", first, first / rows[0].seconds, None))
-    return [*rows, batch_row(bench, first)]
+    return [*rows, *batch_rows(bench, repeats)]
 
 
-def batch_row(bench: Bench, single: float) -> Row:
-    """The first step of a batch of four different layouts, caches to be filled, against the first step of one."""
-    seconds = bench.step(bench.inputs(4), bench.context(4))
-    return Row("active, 4 layouts, first of a run", seconds, seconds / single, BARS["batch"])
+def paired(some: list[float], others: list[float]) -> float:
+    """Median ratio of the steps of one turn."""
+    return statistics.median(a / b for a, b in zip(some, others, strict=True))
+
+
+def batch_rows(bench: Bench, repeats: int) -> list[Row]:
+    """Four images against one, interleaved: of the plain UNet, and of first steps of a run on different layouts.
+
+    In a first step the caches of a run (keys and values of the phrases, masks) are filled too.
+    """
+    one, four = bench.inputs(1), bench.inputs(4)
+    rows = []
+    for name, bar in (("plain, 4 images", None), ("active, 4 layouts, first of a run", BARS["batch"])):
+        active = bar is not None
+        bench.switch(active)
+        singles, fours = [], []
+        for _ in range(repeats):
+            singles.append(bench.step(one, bench.context(1) if active else None))
+            fours.append(bench.step(four, bench.context(4) if active else None))
+        rows.append(Row(name, min(fours), paired(fours, singles), bar))
+    return rows
 
 
 def peak_of(call: Callable[[], object]) -> int | None:

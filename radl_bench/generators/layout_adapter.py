@@ -55,6 +55,8 @@ class LayoutAdapterGenerator(StableDiffusionGenerator):
         self.params["repeat_phrases"] = _flag(repeat_phrases, self.repeats[model != "mini"])
         self.params["release_prompt"] = _flag(release_prompt, False)
         self.params["adapter"] = own.to_dict()
+        if self.adapter.name != self.adapter_name:
+            self.params["weights"] = self.adapter.name
 
     def _load(self, model: str) -> Any:
         from radl_model.adapter import layer_names

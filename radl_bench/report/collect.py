@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import BadInput, MissingData
+from radl_bench.report.labels import told_apart
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,13 +151,19 @@ class Group:
         return self.runs[0].data["benchmark"]
 
     def labels(self) -> list[str]:
-        """Return a name for each run; runs of one method and model are told apart by their folder."""
-        names = [(METHODS.get(run.method, run.method), run.model) for run in self.runs]
+        """Return a name for each run; runs of one method and model are told apart by settings, or else by folder."""
+        out = [METHODS.get(run.method, run.method) for run in self.runs]
+        for model in {run.model for run in self.runs}:
+            at = [n for n, run in enumerate(self.runs) if run.model == model]
+            alike = [self.runs[n] for n in at]
+            params = [run.data["generator"].get("params") or {} for run in alike]
+            for n, label in zip(
+                at, told_apart([out[n] for n in at], params, [r.path.name for r in alike]), strict=True
+            ):
+                out[n] = label
         return [
-            names[n][0]
-            + (f" #{run.path.name}" if names.count(names[n]) > 1 else "")
-            + (f" (seeds {run.seeds})" if self.seeds_differ and run.seeds != USUAL_SEEDS else "")
-            for n, run in enumerate(self.runs)
+            label + (f" (seeds {run.seeds})" if self.seeds_differ and run.seeds != USUAL_SEEDS else "")
+            for label, run in zip(out, self.runs, strict=True)
         ]
 
     @property

@@ -14,6 +14,6 @@ def test_the_table_has_every_bar(monkeypatch, capsys):
     runpy.run_path(str(SCRIPT), run_name="__main__")
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split("|")[2].strip(): line.split("|") for line in lines if line.startswith("| fp32")}
-    assert {"plain", "inactive", "active", "active, 4 layouts, first of a run"} <= set(rows)
+    assert {"plain", "inactive", "active", "plain, 4 images", "active, 4 layouts, first of a run"} <= set(rows)
     assert all(float(rows[name][3]) > 0 for name in ("plain", "inactive", "active"))
     assert rows["active"][5].strip() == "<= 1.15"
