@@ -153,7 +153,7 @@ def test_lessons_take_turns_and_can_be_gone_on_with(shards, tmp_path):
     ]
     training = base.BaseTraining(lessons, tokenizer, seed=0, noisy=0.5)
     seen = [training.make_batch(step) for step in range(40)]
-    shapes = [(tuple(latents.shape), tuple(ids.shape)) for latents, ids in seen]
+    shapes = [(tuple(latents.shape), tuple(ids.shape)) for latents, ids, _ in seen]
     assert set(shapes) == {((3, 16, 8, 8), (3, 16)), ((2, 16, 16, 16), (2, 48))}
     assert 22 <= sum(shape[0][0] == 3 for shape in shapes) <= 38  # three of four turns
     module, _ = base.build({"channels": [32, 64]})
