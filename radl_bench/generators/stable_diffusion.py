@@ -45,7 +45,8 @@ class StableDiffusionGenerator:
         dtype: "float32", "bfloat16" or "float16".
         exact: make each image by itself, so that its bytes depend on sample and seed alone, however the work is cut
             into batches and shards. Other batch sizes take other matrix kernels, which moves a byte now and then.
-            Costs about a quarter of the speed on a CPU; on by default there, off on a GPU.
+            Costs about a quarter of the speed on a CPU; on by default there, off on a GPU. The mini model then computes
+            with one thread: the number of threads moves bytes too, and its layers are too small to gain much by two.
 
     Raises:
         MissingWeights: the model is not on this machine.
@@ -76,7 +77,7 @@ class StableDiffusionGenerator:
             "negative_prompt": negative_prompt,
             "max_batch": max_batch,
         }
-        self.base = resolve_base(model)
+        self.base, self.small = resolve_base(model), model == "mini"
         self.params = _settings(self.defaults[model != "mini"], given)
         self.max_batch = int(self.params.pop("max_batch"))
         self.params["dtype"] = dtype
@@ -90,9 +91,10 @@ class StableDiffusionGenerator:
 
     def generate(self, samples: Sequence[Sample], seeds: Sequence[int]) -> list[Image]:
         """Return one image a (sample, seed). Noise is drawn on the CPU by one generator an image."""
-        if self.params["exact"]:
+        if not self.params["exact"]:
+            return self._batch(samples, seeds)
+        with _one_thread() if self.small else contextlib.nullcontext():
             return [self._batch([sample], [seed])[0] for sample, seed in zip(samples, seeds, strict=True)]
-        return self._batch(samples, seeds)
 
     def _batch(self, samples: Sequence[Sample], seeds: Sequence[int]) -> list[Image]:
         import torch
@@ -146,6 +148,19 @@ class StableDiffusionGenerator:
         self.pipe.to(self.device, _dtype(self.params["dtype"]))
         for part in (self.pipe.unet, self.pipe.vae):
             part.to(memory_format=torch.channels_last)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute with a single thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

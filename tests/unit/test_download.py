@@ -155,7 +155,13 @@ def test_killed_and_started_again_it_goes_on_where_it_was(shop, tmp_path, how):
     shop.manners[:] = ["slow"]
     remote = _remote(shop)
     code = f"from pathlib import Path; from radl_bench.download import *; download({remote!r}, Path({str(tmp_path)!r}))"
-    first = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=-3)
+    first = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+        # A shell starts its background jobs deaf to Ctrl-C, and children inherit that: hear it here in any case.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     part = tmp_path / ".file.bin.part"
     deadline = time.monotonic() + 30
     while not (part.exists() and part.stat().st_size > 20_000) and time.monotonic() < deadline:

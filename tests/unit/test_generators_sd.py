@@ -6,6 +6,7 @@ import contextlib
 
 import numpy as np
 import pytest
+import torch
 from tiny import tiny_pipeline, wake
 
 from radl_bench.errors import MissingWeights, UsageError
@@ -84,6 +85,20 @@ def test_an_image_depends_on_its_sample_and_seed_alone(which, request):
     assert np.array_equal(together, reverse[::-1])
     other = pixels(generator.generate(SAMPLES[:1], [12]))
     assert np.abs(other - together[:1]).max() > 5
+
+
+def test_the_number_of_threads_moves_no_byte_of_the_mini_model():
+    mini = RadlGenerator(num_inference_steps="4", device="cpu")
+    before = torch.get_num_threads()
+    made = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            made.append(pixels(mini.generate(SAMPLES, SEEDS)))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*made)  # with two threads throughout, all three differ
 
 
 def test_a_real_batch_differs_by_rounding_at_most(model, radl):

@@ -12,6 +12,7 @@ from PIL import Image
 from radl_bench.errors import MissingWeights, UsageError
 from radl_bench.judges import mini_clip, mini_detector
 from radl_bench.mini.atlas import CATEGORIES
+from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.scenes import render, render_visible
 from radl_bench.protocol import PROTOCOLS, Boxes, match_instances
 from radl_bench.types import Instance, Sample
@@ -143,6 +144,14 @@ def test_clip_contract(clip):
     assert np.allclose(clip.encode_images(images[:1])[0], encoded[0], atol=1e-4)
     assert clip.encode_images([]).shape == (0, clip.config["embed_dim"])
     assert clip.encode_texts([]).shape == (0, clip.config["embed_dim"])
+
+
+@needs_clip
+def test_features_of_scenes_have_a_mean_square_near_one(clip):
+    """The origin of `FEATURE_UNIT`, on scenes drawn anew: 3.66 once on 256 of them, 3.62 on another 256."""
+    layouts = LayoutSampler(960_000)
+    raw = clip.features([picture(layouts.sample(), seed) for seed in range(64)])
+    assert np.mean(np.square(raw)) == pytest.approx(1, abs=0.06)
 
 
 @needs_clip
