@@ -7,7 +7,6 @@ CLIP.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from radl_bench.errors import BadInput, MissingWeights
-from radl_bench.judges.mini_detector import square, weights_sha8
+from radl_bench.errors import MissingWeights
+from radl_bench.judges.mini_judge import MiniJudge, square
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,7 +44,7 @@ FEATURE_UNIT = 3.66
 """Root mean square of the embeddings of 256 random scenes under the weights that ship."""
 
 
-class MiniClip:
+class MiniClip(MiniJudge):
     """CLIP of the mini world (`weights/mini_clip`).
 
     Args:
@@ -55,27 +54,14 @@ class MiniClip:
         MissingWeights: the folder has no weights.
     """
 
+    title = "mini CLIP"
+
     def __init__(self, weights: Path = WEIGHTS) -> None:
-        self.folder = Path(weights)
-        self.signature = f"mini-clip@{weights_sha8(self.folder, 'mini CLIP')}"
+        super().__init__(weights)
+        self.signature = f"mini-clip@{self.sha8}"
 
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """The arguments of `build`."""
-        try:
-            return dict(json.loads((self.folder / "config.json").read_text()))
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{self.folder / 'config.json'} cannot be read ({error}).") from error
-
-    @cached_property
-    def model(self) -> Any:
-        """The network in float32, ready for inference; loaded at the first use."""
-        from safetensors.torch import load_file
-
-        model = build(self.config)
-        state = load_file(str(self.folder / "model.safetensors"))
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-        return model.eval()
+    def _build(self) -> Any:
+        return build(self.config)
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -6,16 +6,14 @@ photographs its answers mean nothing.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from radl_bench.errors import BadInput, MissingWeights, UsageError, did_you_mean
+from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.judges.mini_judge import SIDE, MiniJudge, square
 from radl_bench.protocol import Boxes
 from radl_bench.types import Detection, Sample
 
@@ -23,23 +21,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 WEIGHTS = Path(__file__).parent / "weights" / "mini_detector"
-SIDE = 128
-
-
-def weights_sha8(folder: Path, judge: str) -> str:
-    """Return the first 8 hex digits of the sha256 of the folder's weights. Raises `MissingWeights`."""
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        raise MissingWeights(f"The weights of the {judge} are not at {path}. Reinstall radl-bench, or train them.")
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-
-
-def square(image: Image) -> np.ndarray:
-    """Return uint8 RGB [128, 128, 3]; pictures of other sizes are stretched or shrunk with a bicubic filter."""
-    from PIL.Image import Resampling
-
-    rgb = image.convert("RGB")
-    return np.array(rgb if rgb.size == (SIDE, SIDE) else rgb.resize((SIDE, SIDE), Resampling.BICUBIC))
 
 
 def predict(model: Any, images: Sequence[np.ndarray], categories: Sequence[str]) -> list[dict[str, Boxes]]:
@@ -60,7 +41,7 @@ def predict(model: Any, images: Sequence[np.ndarray], categories: Sequence[str])
     return found
 
 
-class MiniDetector:
+class MiniDetector(MiniJudge):
     """FCOS of the mini world (`weights/mini_detector`).
 
     Args:
@@ -70,29 +51,17 @@ class MiniDetector:
         MissingWeights: the folder has no weights.
     """
 
+    title = "mini detector"
+
     def __init__(self, weights: Path = WEIGHTS) -> None:
-        self.folder = Path(weights)
-        self.signature = f"mini-fcos@{weights_sha8(self.folder, 'mini detector')}+nms.65"
+        super().__init__(weights)
+        self.signature = f"mini-fcos@{self.sha8}+nms.65"
 
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """`categories`, the classes in the order of the labels, and `network`, the arguments of the builder."""
-        try:
-            return dict(json.loads((self.folder / "config.json").read_text()))
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{self.folder / 'config.json'} cannot be read ({error}).") from error
-
-    @cached_property
-    def model(self) -> Any:
-        """The network in float32, ready for inference; loaded at the first use."""
-        from safetensors.torch import load_file
-
+    def _build(self) -> Any:
+        """The config holds `categories`, in the order of the labels, and `network`, the arguments of the builder."""
         from radl_bench.judges.mini_fcos import build
 
-        model = build(len(self.config["categories"]), **self.config["network"])
-        state = load_file(str(self.folder / "model.safetensors"))
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-        return model.eval()
+        return build(len(self.config["categories"]), **self.config["network"])
 
     def detect(
         self, images: Sequence[Image], queries: Sequence[Sequence[str]], samples: Sequence[Sample] | None = None

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from radl_bench.evidence import crop_square
 from radl_bench.judges.mini_clip import build, tokenizer
-from radl_bench.judges.mini_detector import square
+from radl_bench.judges.mini_judge import square
 from radl_bench.mini.atlas import CATEGORIES
 from radl_bench.mini.layouts import LayoutSampler, with_article
 from radl_bench.mini.scenes import render_visible
