@@ -13,7 +13,7 @@ from radl_bench.errors import UsageError
 from radl_model.config import FusionConfig
 from radl_model.context import ContextHolder
 from radl_model.layer import InstanceFusionLayer
-from radl_model.processor import FusionProcessor
+from radl_model.processor import FusionProcessor, LayoutProcessor
 from radl_model.refining import RefiningProcessor
 
 
@@ -118,15 +118,16 @@ class FusionAdapter(ModelMixin, ConfigMixin):
             dict.fromkeys(text_attentions(unet)) if self.fusion_config.refine_fraction else {}
         )
         found = {n: getattr(m, "processor", None) for n, m in unet.named_modules() if n in names}
-        own = (FusionProcessor, RefiningProcessor)
-        return len(found) == len(names) and all(isinstance(p, own) and p.holder is self.holder for p in found.values())
+        return len(found) == len(names) and all(
+            isinstance(p, LayoutProcessor) and p.holder is self.holder for p in found.values()
+        )
 
     @staticmethod
     def detach(unet: Any) -> None:
         """Give the UNet its own processors back."""
         for module in unet.modules():
             processor = getattr(module, "processor", None)
-            while isinstance(processor, (FusionProcessor, RefiningProcessor)):
+            while isinstance(processor, LayoutProcessor):
                 processor = processor.base
                 module.set_processor(processor)  # type: ignore[operator]
 

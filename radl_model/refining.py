@@ -9,31 +9,25 @@ from torch import Tensor
 from radl_model.attention import split_heads
 from radl_model.context import ContextHolder, LayoutContext
 from radl_model.fusion_variants import naive_fusion
+from radl_model.processor import LayoutProcessor
 
 
-class RefiningProcessor:
-    """Run `base`, then average its output with the frozen attentions of the phrases in their boxes, ten to one.
+class RefiningProcessor(LayoutProcessor):
+    """Average the plain output with the frozen attentions of the phrases in their boxes, ten to one.
 
     Args:
         layered: a fusion layer sits on the same attention; while that is active, this does nothing.
+        base, holder, name: see `LayoutProcessor`.
     """
 
     def __init__(self, base: Any, holder: ContextHolder, name: str, layered: bool) -> None:
-        self.base, self.holder, self.name, self.layered = base, holder, name, layered
+        super().__init__(base, holder, name)
+        self.layered = layered
 
-    def __call__(
-        self,
-        attn: Any,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-    ) -> Tensor:
-        extra = {} if temb is None else {"temb": temb}
-        plain = self.base(attn, hidden_states, encoder_hidden_states, attention_mask, **extra)
-        ctx = self.holder.context
-        if ctx is None or not ctx.refining or (self.layered and ctx.active):
-            return plain
+    def _acts(self, ctx: LayoutContext) -> bool:
+        return ctx.refining and not (self.layered and ctx.active)
+
+    def _changed(self, attn: Any, hidden_states: Tensor, plain: Tensor, ctx: LayoutContext) -> Tensor:
         refined = naive_fusion(plain[ctx.rows], self._frozen(attn, hidden_states[ctx.rows], ctx), ctx)
         return plain.index_copy(0, ctx.rows, refined.to(plain.dtype))
 
