@@ -61,10 +61,15 @@ def test_an_ablation_differs_from_radl_in_one_point():
         own = load_config(CONFIGS / f"{name}.toml")
         assert own["fusion"] == {**radl["fusion"], **change}
         assert {k: v for k, v in own.items() if k != "fusion"} == {k: v for k, v in radl.items() if k != "fusion"}
-    migc = load_config(CONFIGS / "migc.toml")
-    assert migc["loop"] == radl["loop"]
-    assert migc["latents"] == radl["latents"]
+
+
+@pytest.mark.parametrize(("radl_name", "migc_name"), [("adapter", "migc"), ("adapter-again", "migc-again")])
+def test_migc_has_the_budget_of_radl(radl_name, migc_name):
+    radl, migc = load_config(CONFIGS / f"{radl_name}.toml"), load_config(CONFIGS / f"{migc_name}.toml")
     assert migc["loss"] == {**radl["loss"], "inhibition": 0.1}
+    own = ("fusion", "loss", "init_from")
+    assert {k: v for k, v in migc.items() if k not in own} == {k: v for k, v in radl.items() if k not in own}
+    assert ("init_from" in migc) == ("init_from" in radl)
 
 
 def test_a_config_that_extends_nothing_is_a_sentence(tmp_path):
