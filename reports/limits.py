@@ -56,8 +56,8 @@ class FromScene(RadlGenerator):
         # The pipeline counts its steps from where it starts.
         self.active = max(0.0, self.params["active_fraction"] - self.pipe.scheduler.skip / steps)
 
-    def generate(self, samples: Sequence[Sample], seeds: Sequence[int]) -> list[Image]:
-        """Return one image a (sample, seed); scene and noise are of that seed."""
+    def _batch(self, samples: Sequence[Sample], seeds: Sequence[int]) -> list[Image]:
+        """One image a (sample, seed); scene and noise are of that seed."""
         return [self._one(sample, seed) for sample, seed in zip(samples, seeds, strict=True)]
 
     def _one(self, sample: Sample, seed: int) -> Image:

@@ -1,4 +1,4 @@
-"""reports/limits.py: RaDL helped by a rendered scene."""
+"""reports/limits.py: RaDL helped by a rendered scene; reports/by_size.py: success by the size of the box."""
 
 import importlib.util
 from pathlib import Path
@@ -7,20 +7,27 @@ import numpy as np
 import pytest
 import torch
 
+from radl_bench.benchmark import load_benchmark
 from radl_bench.errors import UsageError
+from radl_bench.generate import build_generator, generate_run
 from radl_bench.generators.radl import RadlGenerator
 from radl_bench.mini.scenes import render
+from radl_bench.score import score_runs
 from radl_model.train.adapter_stage import held_out
 
-SCRIPT = Path(__file__).parents[2] / "reports" / "limits.py"
+REPORTS = Path(__file__).parents[2] / "reports"
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, REPORTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def method():
-    spec = importlib.util.spec_from_file_location("limits", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.FromScene
+    return script("limits").FromScene
 
 
 def test_without_a_start_it_is_radl(method):
@@ -56,3 +63,12 @@ def test_the_later_the_start_the_nearer_the_scene(method):
 def test_a_start_outside_is_a_sentence(method):
     with pytest.raises(UsageError, match="start=2 must lie"):
         method(start=2)
+
+
+def test_success_by_size_of_a_run(tmp_path, capsys):
+    run = generate_run(load_benchmark("coco-mig", limit=5), build_generator("sprites"), out=tmp_path, model="mini").run
+    score_runs([run], detector="oracle", segmenter="box", encoder="none")
+    script("by_size").main([run])
+    head, rule, row = capsys.readouterr().out.splitlines()[-3:]
+    assert head.count("|") == rule.count("|") == row.count("|") == 7
+    assert row.startswith("| sprites | 100.0 [")
