@@ -70,7 +70,9 @@ def screenshot(root: Path, address: str, size: tuple[int, int], dark: bool = Fal
         )
         page.goto(first.parent.as_uri() + "/" + address)
         page.wait_for_load_state("load")
-        page.wait_for_function("[...document.images].every((image) => image.loading === 'lazy' || image.complete)")
+        # Not `wait_for_function`, whose second try is an `eval`, which the page forbids.
+        while not page.evaluate("[...document.images].every((image) => image.loading === 'lazy' || image.complete)"):
+            page.wait_for_timeout(20)
         page.wait_for_timeout(1000)  # lazy pictures in view
         return page.screenshot()
 
