@@ -102,7 +102,7 @@ def _name(low: float, high: float) -> str:
 
 
 def _cell(images: list[str], values: list[float]) -> str:
-    from radl_bench.stats import cluster_bootstrap, sample_sums
+    from radl_bench.scoring.statistics import cluster_bootstrap, sample_sums
 
     if not values:
         return "-"

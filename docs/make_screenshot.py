@@ -19,7 +19,7 @@ from PIL import Image
 
 from radl_bench.errors import MissingData, MissingExtra, RadlBenchError
 from radl_bench.report import build_report, write_report
-from radl_bench.store import find_runs
+from radl_bench.runs.store import find_runs
 
 HERE = Path(__file__).resolve().parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -1,35 +1,20 @@
-"""Errors as sentences: what happened, where, and what to run. The CLI prints them without a traceback."""
+"""Errors a user can meet; those that a model can raise too are the model's own classes."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from radl_model.errors import BadInput, MissingExtra, MissingWeights, UsageError, did_you_mean
+from radl_model.errors import RadlError as RadlBenchError
 
-
-class RadlBenchError(Exception):
-    """Base of every error a user can meet; `exit_code` is what the command returns."""
-
-    exit_code = 2
-
-
-class UsageError(RadlBenchError):
-    """The call asks for something that cannot be done as written."""
-
-
-class BadInput(RadlBenchError):
-    """A file of the user's is not what it should be; the sentence names file and line."""
-
-
-class MissingWeights(RadlBenchError):
-    """Model weights are not on this machine."""
-
-    exit_code = 3
-
-
-class MissingExtra(RadlBenchError):
-    """An optional package is not installed."""
-
-    exit_code = 3
+__all__ = [
+    "BadInput",
+    "GenerationFailed",
+    "MissingData",
+    "MissingExtra",
+    "MissingWeights",
+    "RadlBenchError",
+    "UsageError",
+    "did_you_mean",
+]
 
 
 class MissingData(RadlBenchError):
@@ -42,11 +27,3 @@ class GenerationFailed(RadlBenchError):
     """Some images failed; their rows say why."""
 
     exit_code = 1
-
-
-def did_you_mean(word: str, known: Iterable[str], what: str) -> str:
-    """Return a sentence for an unknown name: `Unknown method 'radel'. Did you mean 'radl'? Known: ...`."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"Unknown {what} '{word}'.{hint} Known: {', '.join(names)}."

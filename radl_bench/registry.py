@@ -26,7 +26,7 @@ GENERATORS = {
     "sprites": "radl_bench.generators.sprites:SpritesGenerator",
 }
 DETECTORS = {
-    "mini": "radl_bench.judges.mini_detector:MiniDetector",
+    "mini": "radl_bench.mini.judges.detector:MiniDetector",
     "oracle": "radl_bench.judges.detectors:OracleDetector",
     "blind": "radl_bench.judges.detectors:BlindDetector",
     "grounding-dino": "radl_bench.judges.grounding_dino:GroundingDino",
@@ -39,22 +39,22 @@ SEGMENTERS = {
     "sam": "radl_bench.judges.sam:SamSegmenter",
 }
 ENCODERS = {
-    "mini": "radl_bench.judges.mini_clip:MiniClip",
+    "mini": "radl_bench.mini.judges.clip:MiniClip",
     "open-clip": "radl_bench.judges.open_clip:OpenClip",
 }
 FEATURES = {
-    "mini": "radl_bench.judges.mini_clip:MiniClip",
+    "mini": "radl_bench.mini.judges.clip:MiniClip",
     "inception": "radl_bench.judges.inception:InceptionFeatures",
 }
 METRICS = {
-    "success": "radl_bench.metrics.success",
-    "iou": "radl_bench.metrics.iou",
-    "average_precision": "radl_bench.metrics.average_precision",
-    "clip_score": "radl_bench.metrics.clip_score",
-    "fid": "radl_bench.metrics.fid",
-    "attribute": "radl_bench.metrics.attribute",
-    "quantity": "radl_bench.metrics.quantity",
-    "relation": "radl_bench.metrics.relation",
+    "success": "radl_bench.scoring.metrics.success",
+    "iou": "radl_bench.scoring.metrics.iou",
+    "average_precision": "radl_bench.scoring.metrics.average_precision",
+    "clip_score": "radl_bench.scoring.metrics.clip_score",
+    "fid": "radl_bench.scoring.metrics.fid",
+    "attribute": "radl_bench.scoring.metrics.attribute",
+    "quantity": "radl_bench.scoring.metrics.quantity",
+    "relation": "radl_bench.scoring.metrics.relation",
 }
 REPORT_FORMATS = {
     "markdown": "radl_bench.report.formats:markdown",

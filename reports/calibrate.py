@@ -19,17 +19,17 @@ from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
+from calibration_pictures import STRICT, draw, fit
 
-from radl_bench.benchmark import load_benchmark
-from radl_bench.builders.coco import CocoImage, read_images
-from radl_bench.builders.coco_position import MOST_INSTANCES, SMALLEST_SIDE, kept_things
-from radl_bench.image_import import import_images
-from radl_bench.importers import write_benchmark
-from radl_bench.importers.drawbench import FIELDS, read_drawbench
-from radl_bench.importers.drawbench import METRICS as DRAWBENCH
-from radl_bench.metrics.relation import holds
-from radl_bench.protocol import resolve_protocol
-from radl_bench.score import score_each
+from radl_bench.benchmarks.builders.coco import CocoImage, read_images
+from radl_bench.benchmarks.builders.coco_position import kept_things
+from radl_bench.benchmarks.importers import write_benchmark
+from radl_bench.benchmarks.importers.drawbench import FIELDS, read_drawbench
+from radl_bench.benchmarks.importers.drawbench import METRICS as DRAWBENCH
+from radl_bench.benchmarks.loading import load_benchmark
+from radl_bench.runs.image_import import import_images
+from radl_bench.scoring.metrics.relation import holds
+from radl_bench.scoring.score import score_each
 from radl_bench.types import Instance, Relation, Sample
 
 POSITION = {"success": {"iou": 0.5}, "iou": {}, "average_precision": {}}
@@ -37,7 +37,6 @@ HEADS = {
     "success_inst": "R_inst", "success_img": "R_img", "miou": "mIoU", "ap": "AP", "ap50": "AP50", "ap75": "AP75",
     "drawbench_attribute": "Attribute", "drawbench_quantity": "Quantity", "drawbench_relation": "Relation",
 }  # fmt: skip
-STRICT = resolve_protocol("strict")
 
 
 @dataclass(frozen=True)
@@ -85,14 +84,6 @@ def photo_sample(image: CocoImage, everything: bool = False) -> Sample:
     tags = () if everything else ("quantity", "relation")
     relations = () if everything else tuple(_relations(instances))
     return Sample(Path(image.file_name).stem, "a photograph", instances, relations, tags=tags)
-
-
-def fit(image: CocoImage) -> bool:
-    """Say whether a photograph passes COCO-Position's filters, but for the caption that these have not."""
-    kept = kept_things(image)
-    classes = {t.category for t in kept}
-    small = any(t.category in classes for t in image.things if t.side < SMALLEST_SIDE)
-    return 0 < len(kept) <= MOST_INSTANCES and not small and not any(t.crowd for t in image.things)
 
 
 def _relations(instances: tuple[Instance, ...]) -> Iterable[Relation]:
@@ -247,8 +238,6 @@ draws the same ten with their boxes into a folder of yours."""
 
 def main() -> None:
     """Read the arguments, write the report and the boxes, or draw the pictures."""
-    from calibration_pictures import draw
-
     parser = argparse.ArgumentParser(description="Calibrate the scores on real pictures.")
     parser.add_argument("--shared", type=Path, required=True, help="folder with coco_tiny and drawbench")
     parser.add_argument("--pictures", type=Path, help="draw ten pictures with their boxes into this folder, no report")

@@ -6,10 +6,19 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from calibrate import STRICT, fit
+from radl_bench.benchmarks.builders.coco import CocoImage, read_images
+from radl_bench.benchmarks.builders.coco_position import MOST_INSTANCES, SMALLEST_SIDE, kept_things
+from radl_bench.scoring.protocol import resolve_protocol
 
-from radl_bench.builders.coco import CocoImage, read_images
-from radl_bench.builders.coco_position import kept_things
+STRICT = resolve_protocol("strict")
+
+
+def fit(image: CocoImage) -> bool:
+    """Say whether a photograph passes COCO-Position's filters, but for the caption that these have not."""
+    kept = kept_things(image)
+    classes = {t.category for t in kept}
+    small = any(t.category in classes for t in image.things if t.side < SMALLEST_SIDE)
+    return 0 < len(kept) <= MOST_INSTANCES and not small and not any(t.crowd for t in image.things)
 
 
 def draw(shared: Path, folder: Path | None) -> None:

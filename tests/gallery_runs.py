@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from radl_bench.benchmark import load_benchmark, source_of
+from radl_bench.benchmarks.loading import load_benchmark, source_of
 from radl_bench.mini.scenes import render
-from radl_bench.score import score_runs
-from radl_bench.seeds import image_seed
-from radl_bench.store import RunFolder
+from radl_bench.runs.seeds import image_seed
+from radl_bench.runs.store import RunFolder
+from radl_bench.runs.writer import encode_png
+from radl_bench.scoring.score import score_runs
 from radl_bench.types import Benchmark
-from radl_bench.writer import encode_png
 
 HOSTILE = """</script><script>window.pwned=1</script><img src=x onerror="window.pwned=1"> 'a' "red" car & <b>dog</b>"""
 

@@ -13,10 +13,10 @@ import argparse
 import random
 from pathlib import Path
 
-from radl_bench.builders.draw import shuffled
-from radl_bench.builders.facts import LEVELS, Fact, draw, read_facts
-from radl_bench.importers import write_benchmark
-from radl_bench.importers.coco_mig import METRICS
+from radl_bench.benchmarks.builders.draw import shuffled
+from radl_bench.benchmarks.builders.facts import LEVELS, Fact, draw, read_facts
+from radl_bench.benchmarks.importers import write_benchmark
+from radl_bench.benchmarks.importers.coco_mig import METRICS
 from radl_bench.types import COLORS, Box, Instance, Sample
 
 SEED = 20261

@@ -14,13 +14,13 @@ import random
 from itertools import permutations
 from pathlib import Path
 
-from radl_bench.builders.coco_position import FIELDS, METRICS
-from radl_bench.builders.draw import shuffled
-from radl_bench.builders.facts import LEVELS, Fact, draw, read_facts
-from radl_bench.builders.geometry import relation
-from radl_bench.importers import write_benchmark
+from radl_bench.benchmarks.builders.coco_position import FIELDS, METRICS
+from radl_bench.benchmarks.builders.draw import shuffled
+from radl_bench.benchmarks.builders.facts import LEVELS, Fact, draw, read_facts
+from radl_bench.benchmarks.builders.geometry import relation
+from radl_bench.benchmarks.importers import write_benchmark
 from radl_bench.types import Instance, Relation, Sample
-from radl_model.verbs import extract_verbs
+from radl_model.verbs.extract import extract_verbs
 
 SEED = 20262
 PER_LEVEL = 32

@@ -12,11 +12,11 @@ import argparse
 import random
 from pathlib import Path
 
-from radl_bench.importers import write_benchmark
-from radl_bench.importers.drawbench import METRICS
-from radl_bench.metrics.relation import canonical
+from radl_bench.benchmarks.importers import write_benchmark
+from radl_bench.benchmarks.importers.drawbench import METRICS
+from radl_bench.scoring.metrics.relation import canonical
 from radl_bench.types import Box, Instance, Relation, Sample
-from radl_model.verbs import extract_verbs
+from radl_model.verbs.extract import extract_verbs
 
 SEED = 20263
 

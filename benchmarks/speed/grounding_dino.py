@@ -31,7 +31,8 @@ def main() -> None:
     from PIL import Image
 
     from radl_bench.judges.grounding import Query, pixels_of
-    from radl_bench.judges.grounding_dino import TransformersNetwork, default_config
+    from radl_bench.judges.grounding_config import default_config
+    from radl_bench.judges.grounding_dino import TransformersNetwork
     from radl_bench.judges.local_weights import exact
 
     options = _options()

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from radl_model.adapter import FusionAdapter
-from radl_model.config import FusionConfig
-from radl_model.context import LayoutContext, build_context
-from radl_model.sd14 import TEXT, TOKENS, UNET, VAE
+from radl_model.adapters.adapter import FusionAdapter
+from radl_model.layers.config import FusionConfig
+from radl_model.layers.context import LayoutContext, build_context
+from radl_model.pipelines.sd14 import TEXT, TOKENS, UNET, VAE
 
 TINY = {**UNET, "sample_size": 16, "cross_attention_dim": 32, "block_out_channels": (32, 32, 64, 64)}
 SIZES = {"sd14": UNET, "tiny": TINY}

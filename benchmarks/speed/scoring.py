@@ -91,8 +91,8 @@ def make_run(root: Path, folder: Path, images: int) -> Path:
     """Write a run of small pictures of noise; its files are not forced to the disk, since making it is not measured."""
     from PIL import Image
 
-    from radl_bench.benchmark import load_benchmark
-    from radl_bench.store import RunFolder
+    from radl_bench.benchmarks.loading import load_benchmark
+    from radl_bench.runs.store import RunFolder
 
     benchmark = load_benchmark(folder)
     generator = {"name": "noise", "revision": "1", "model": None, "params": {}, "weights_sha256": None}
@@ -111,8 +111,8 @@ def make_run(root: Path, folder: Path, images: int) -> Path:
 
 def make_reference(file: Path) -> None:
     """Write a reference of 64 numbers for FID and KID."""
-    from radl_bench.fid_reference import Reference, write_reference
-    from radl_bench.metrics.frechet import moments_of
+    from radl_bench.scoring.fid_reference import Reference, write_reference
+    from radl_bench.scoring.metrics.frechet import moments_of
 
     vectors = np.random.default_rng(2).normal(size=(2048, 64)).astype(np.float32)
     write_reference(Reference("noise", moments_of([vectors], [vectors]), "cheap", (), "", vectors), file)
@@ -141,7 +141,7 @@ def score(run: Path, root: Path) -> None:
     """Score and print what it took; the peak is the process's own, interpreter and libraries included."""
     import pyarrow.parquet as pq
 
-    from radl_bench.score import score_runs
+    from radl_bench.scoring.score import score_runs
 
     judge = f"{root / 'cheap.py'}:Judge"
     start = time.process_time()

@@ -11,7 +11,7 @@ import typer
 from radl_bench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from radl_bench.compare import Comparison, Line
+    from radl_bench.scoring.compare import Comparison, Line
 
 FORMATS = ("table", "markdown", "json")
 HEAD = ("score", "level", "A", "B", "A - B", "95 % interval", "p", "samples", "better")
@@ -23,7 +23,7 @@ def compare(
     format: Annotated[str, typer.Option("--format", help="table, markdown or json.")] = "table",
 ) -> None:
     """Compare two scored runs on the samples both have: difference, 95 % interval and paired p of every score."""
-    from radl_bench.compare import compare_runs
+    from radl_bench.scoring.compare import compare_runs
 
     if format not in FORMATS:
         raise UsageError(did_you_mean(format, FORMATS, "format"))

@@ -51,7 +51,7 @@ def import_(
 
 
 def _drawbench(files: list[Path]) -> None:
-    from radl_bench.importers.drawbench import import_drawbench
+    from radl_bench.benchmarks.importers.drawbench import import_drawbench
 
     done = import_drawbench(files)
     boxes = sum(sample.level for sample in done.samples)
@@ -62,7 +62,7 @@ def _drawbench(files: list[Path]) -> None:
 
 
 def _coco_mig(file: Path) -> None:
-    from radl_bench.importers.coco_mig import import_coco_mig, is_public_file
+    from radl_bench.benchmarks.importers.coco_mig import import_coco_mig, is_public_file
 
     folder, samples = import_coco_mig(file)
     instances = sum(sample.level for sample in samples)

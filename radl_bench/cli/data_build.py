@@ -27,7 +27,7 @@ def build(
     count: Annotated[int | None, typer.Option(min=1, help="Layouts (coco-mig: a level); default 800 and 160.")] = None,
 ) -> None:
     """Build BENCHMARK at full size into the user's data folder, as the benchmark BENCHMARK-full."""
-    from radl_bench import builders
+    from radl_bench.benchmarks import builders
 
     if name not in builders.BUILDERS:
         raise UsageError(did_you_mean(name, builders.BUILDERS, "benchmark to build"))
@@ -48,7 +48,7 @@ def build(
 
 
 def _downloaded(split: str, images: bool, offline: bool) -> Path:
-    from radl_bench.fetch import fetch, find, require
+    from radl_bench.downloads.fetch import fetch, find, require
 
     if split != "val2014":
         raise UsageError(f"--download gets val2014 alone; for {split} give --coco DIR.")
@@ -59,7 +59,7 @@ def _downloaded(split: str, images: bool, offline: bool) -> Path:
 
 
 def _photographs(coco: Path, split: str) -> Path:
-    from radl_bench.fetch import find
+    from radl_bench.downloads.fetch import find
 
     fetched = find(NEEDED["images"]).folder / split
     return fetched if fetched.is_dir() or coco == find(NEEDED["annotations"]).folder else coco / split

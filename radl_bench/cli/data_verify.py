@@ -13,7 +13,7 @@ def verify(
     name: Annotated[str | None, typer.Argument(help="A benchmark, its folder, or what was fetched; none: all.")] = None,
 ) -> None:
     """Hash benchmarks and fetched files again and check every row; exit code 2 when something differs."""
-    from radl_bench import verify as parts
+    from radl_bench.benchmarks import verify as parts
     from radl_bench.cli.ls import show
 
     checked = list(parts.verify(name))

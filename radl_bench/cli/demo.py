@@ -22,14 +22,14 @@ def demo(
     reports: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
 ) -> None:
     """Generate, score and report COCO-MIG with the embedded models: real scenes, text-only model, RaDL."""
-    from radl_bench.benchmark import load_benchmark
+    from radl_bench.benchmarks.loading import load_benchmark
 
     start = time.perf_counter()
     benchmark = load_benchmark("coco-mig", limit=limit)
     runs = [_generate(benchmark, method, out) for method in METHODS]
 
     from radl_bench.report import build_report, show, write_report
-    from radl_bench.score import score_runs
+    from radl_bench.scoring.score import score_runs
 
     score_runs(runs)
     report = build_report(runs)
@@ -41,7 +41,7 @@ def demo(
 
 
 def _generate(benchmark: Benchmark, method: str, out: Path) -> Path:
-    from radl_bench.generate import build_generator, generate_run
+    from radl_bench.runs.generate import build_generator, generate_run
 
     print(f"{method} on {benchmark.name}, {len(benchmark.samples)} samples", file=sys.stderr)
     generator = build_generator(method, model="mini")

@@ -44,7 +44,7 @@ def doctor(root: Annotated[Path, typer.Option(help="Where the runs go.")] = Path
 
 def _versions() -> Iterator[Check]:
     from radl_bench import __version__
-    from radl_bench.environment import package_version
+    from radl_bench.runs.environment import package_version
 
     yield Check("radl-bench", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
     for name in (*NEEDED, *OPTIONAL):
@@ -66,14 +66,14 @@ def _device() -> Check:
 
 
 def _benchmarks() -> Iterator[Check]:
-    from radl_bench.benchmark import benchmark_folders
+    from radl_bench.benchmarks.loading import benchmark_folders
 
     for name in sorted({"coco-mig", *benchmark_folders()}):
         yield Check(f"benchmark {name}", *_try(_samples, name), needed=name == "coco-mig")
 
 
 def _samples(name: str) -> str:
-    from radl_bench.benchmark import load_benchmark
+    from radl_bench.benchmarks.loading import load_benchmark
 
     return f"{len(load_benchmark(name).samples)} samples, sha256 as recorded"
 
@@ -81,17 +81,17 @@ def _samples(name: str) -> str:
 def _weights() -> Iterator[Check]:
     yield Check("model mini", *_try(_resolve, "resolve_base", "mini"))
     yield Check("adapter radl of mini", *_try(_resolve, "resolve_adapter", "mini", "radl"))
-    for judge in ("mini_detector", "mini_clip"):
+    for judge in ("detector", "clip"):
         yield Check(f"judge {judge}", *_try(_judge_weights, judge))
     yield Check("model sd14", *_try(_resolve, "resolve_base", "sd14"), needed=False)
 
 
 def _resolve(function: str, *names: str) -> str:
-    return str(getattr(importlib.import_module("radl_model.weights"), function)(*names))
+    return str(getattr(importlib.import_module("radl_model.checkpoints.places"), function)(*names))
 
 
 def _judge_weights(name: str) -> str:
-    folder = Path(__file__).parents[1] / "judges" / "weights" / name
+    folder = Path(__file__).parents[1] / "mini" / "judges" / "weights" / name
     if not any(folder.glob("*.safetensors")):
         raise MissingWeights(f"{folder} holds no weights. Run: pip install --force-reinstall radl-bench")
     return str(folder)
@@ -105,7 +105,7 @@ def _try(find: Callable[..., str], *arguments: str) -> tuple[bool, str]:
 
 
 def _folders(runs: Path) -> Iterator[Check]:
-    from radl_bench.importers import data_home
+    from radl_model.home import data_home
 
     hint = "cannot be written; choose another with --out, $RADL_BENCH_HOME or $TMPDIR"
     for what, folder in (("runs", runs), ("user data", data_home()), ("temporary files", Path(tempfile.gettempdir()))):

@@ -15,7 +15,7 @@ def fetch(
     ] = False,
 ) -> None:
     """Get weights or data into the user's data folder ($RADL_BENCH_HOME); stopped, the same command goes on."""
-    from radl_bench import fetch as parts
+    from radl_bench.downloads import fetch as parts
 
     items = [parts.find(name) for name in names or parts.catalogue()]
     if offline:
@@ -31,7 +31,7 @@ def fetch(
 
 def _show(items: list) -> None:
     from radl_bench.cli.ls import show
-    from radl_bench.fetch import is_ready, megabytes
+    from radl_bench.downloads.fetch import is_ready, megabytes
 
     rows = [(i.name, "here" if is_ready(i) else "no", megabytes(i.size), i.license, i.what) for i in items]
     show("Weights and data that can be fetched", ("name", "here", "size", "licence", "what"), rows)

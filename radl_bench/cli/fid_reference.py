@@ -20,8 +20,8 @@ def fid_reference(
     device: Annotated[str | None, typer.Option(help="Device of the judge, e.g. cuda.")] = None,
 ) -> None:
     """Measure a folder of real images once, for `score --fid-reference`; ids and sums of the images are recorded."""
-    from radl_bench.fid_reference import build_reference, folder_images, write_reference
-    from radl_bench.judging import make_feature_judge
+    from radl_bench.scoring.fid_reference import build_reference, folder_images, write_reference
+    from radl_bench.scoring.judging import make_feature_judge
 
     if not folder.is_dir():
         raise MissingData(f"There is no folder {folder}.")

@@ -36,9 +36,9 @@ def generate(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best at hand by default.")] = None,
 ) -> None:
     """Make the images of BENCHMARK with a method; what is already made is kept, so calling it again resumes."""
-    from radl_bench.benchmark import load_benchmark, source_of
-    from radl_bench.generate import build_generator, generate_run, origin, takes_model
-    from radl_bench.writer import Shard
+    from radl_bench.benchmarks.loading import load_benchmark, source_of
+    from radl_bench.runs.generate import build_generator, generate_run, origin, takes_model
+    from radl_bench.runs.writer import Shard
 
     part = Shard.parse(shard)
     chosen = load_benchmark(benchmark, level=level, levels=levels, limit=limit)

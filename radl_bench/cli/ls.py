@@ -53,7 +53,7 @@ def _methods() -> None:
 
 
 def _benchmarks() -> None:
-    from radl_bench.benchmark import benchmark_folders
+    from radl_bench.benchmarks.loading import benchmark_folders
 
     rows = [_benchmark_row(name, folder) for name, folder in benchmark_folders().items()]
     columns = ("name", "version", "samples", "by level", "images a sample", "source", "full size", "what")
@@ -61,7 +61,7 @@ def _benchmarks() -> None:
 
 
 def _benchmark_row(name: str, folder: Path) -> tuple[object, ...]:
-    from radl_bench.benchmark import is_packaged, load_benchmark
+    from radl_bench.benchmarks.loading import is_packaged, load_benchmark
 
     try:
         b = load_benchmark(folder)
@@ -82,7 +82,7 @@ def _levels(counts: Counter[int]) -> str:
 
 def _full(name: str) -> str:
     """Whether the full-size version of an embedded benchmark is built, and how to build it."""
-    from radl_bench.builders import BUILDERS, MANIFEST, full_folder
+    from radl_bench.benchmarks.builders import BUILDERS, MANIFEST, full_folder
 
     if name not in BUILDERS:
         return ""
@@ -104,7 +104,7 @@ def _judges() -> None:
 
 
 def _runs(root: Path) -> None:
-    from radl_bench.store import find_runs
+    from radl_bench.runs.store import find_runs
 
     rows = [_run_row(path) for path in find_runs(root)]
     columns = ("run", "filter", "model", "status", "images", "failed", "scored")
@@ -114,7 +114,7 @@ def _runs(root: Path) -> None:
 
 
 def _run_row(path: Path) -> tuple[object, ...]:
-    from radl_bench.store import RunFolder
+    from radl_bench.runs.store import RunFolder
 
     try:
         run = RunFolder.open(path)

@@ -49,7 +49,7 @@ def score(
     root: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
 ) -> None:
     """Judge images and write rows and scores into each run; what a judge has seen before is not measured again."""
-    from radl_bench.score import score_each
+    from radl_bench.scoring.score import score_each
 
     folders = _folders(runs, images, benchmark, level, table, name, root)
     scored = score_each(
@@ -85,7 +85,7 @@ def _folders(
     name: str | None,
     root: Path,
 ) -> list[Path]:
-    from radl_bench.store import find_runs
+    from radl_bench.runs.store import find_runs
 
     if images is not None:
         if benchmark is None or runs:
@@ -100,8 +100,8 @@ def _folders(
 
 
 def _import(images: Path, benchmark: str, level: int | None, table: Path | None, name: str | None, root: Path) -> Path:
-    from radl_bench.benchmark import load_benchmark, source_of
-    from radl_bench.image_import import import_images
+    from radl_bench.benchmarks.loading import load_benchmark, source_of
+    from radl_bench.runs.image_import import import_images
 
     chosen = load_benchmark(benchmark, level=level)
     done = import_images(images, chosen, name=name, table=table, out=root, source=source_of(benchmark))

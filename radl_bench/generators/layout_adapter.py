@@ -46,7 +46,7 @@ class LayoutAdapterGenerator(StableDiffusionGenerator):
         context: str | None = None,
         **base: Any,
     ) -> None:
-        from radl_model.weights import resolve_adapter
+        from radl_model.checkpoints.places import resolve_adapter
 
         self.adapter, self.context = resolve_adapter(model, self.adapter_name, adapter), context
         super().__init__(model, device, **base)
@@ -59,10 +59,10 @@ class LayoutAdapterGenerator(StableDiffusionGenerator):
             self.params["weights"] = self.adapter.name
 
     def _load(self, model: str) -> Any:
-        from radl_model.adapter import layer_names
-        from radl_model.checkpoint import load_adapter
-        from radl_model.pipeline import RaDLPipeline
-        from radl_model.public_checkpoints import convert_public
+        from radl_model.adapters.adapter import layer_names
+        from radl_model.checkpoints.adapters import load_adapter
+        from radl_model.checkpoints.public import convert_public
+        from radl_model.pipelines.pipeline import RaDLPipeline
 
         pipe = RaDLPipeline.from_pretrained(self.base)
         if self.adapter.is_file():
@@ -77,7 +77,7 @@ class LayoutAdapterGenerator(StableDiffusionGenerator):
         return [self.base, self.adapter]
 
     def _prompts(self, samples: Sequence[Sample]) -> list[str]:
-        from radl_model.wording import release_prompt
+        from radl_model.pipelines.wording import release_prompt
 
         if not self.params["release_prompt"]:
             return super()._prompts(samples)
@@ -94,7 +94,7 @@ class LayoutAdapterGenerator(StableDiffusionGenerator):
 
     def _worded(self, sample: Sample) -> list[str]:
         """Phrases as they are encoded; the released RaDL ends every copy in the instance's verb."""
-        from radl_model.wording import repeat_phrases
+        from radl_model.pipelines.wording import repeat_phrases
 
         if not self.params["repeat_phrases"]:
             return _phrases(sample)
@@ -103,7 +103,7 @@ class LayoutAdapterGenerator(StableDiffusionGenerator):
 
     def _verbs(self, sample: Sample) -> str:
         """Relation text: the sample's own, unless the adapter wants another form of it."""
-        from radl_model.verbs import extract_verbs
+        from radl_model.verbs.extract import extract_verbs
 
         own = type(self.config)().verb_mode
         return sample.verbs if self.config.verb_mode == own else extract_verbs(sample.prompt, self.config.verb_mode)

@@ -69,7 +69,7 @@ class StableDiffusionGenerator:
         dtype: str = "float32",
         exact: bool | str | None = None,
     ) -> None:
-        from radl_model.weights import resolve_base, weights_sha256
+        from radl_model.checkpoints.places import resolve_base, weights_sha256
 
         given = {
             "num_inference_steps": num_inference_steps,
@@ -125,7 +125,7 @@ class StableDiffusionGenerator:
         return {}
 
     def _load(self, model: str) -> Any:
-        from radl_model.pipeline import RaDLPipeline
+        from radl_model.pipelines.pipeline import RaDLPipeline
 
         return RaDLPipeline.from_pretrained(self.base)
 

@@ -1,4 +1,4 @@
-"""Judges that read a results file: detections and masks that were made elsewhere (see `radl_bench.result_files`)."""
+"""Judges that read a results file: detections and masks made elsewhere (see `radl_bench.scoring.result_files`)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radl_bench.errors import BadInput
-from radl_bench.image_import import few
 from radl_bench.judges.segmenters import BoxSegmenter
-from radl_bench.picture import Picture
-from radl_bench.protocol import box_iou
-from radl_bench.result_files import PREFIX, ResultFile, read_results
+from radl_bench.runs.image_import import few
+from radl_bench.runs.images import Picture
+from radl_bench.scoring.protocol import box_iou
+from radl_bench.scoring.result_files import PREFIX, ResultFile, read_results
 from radl_bench.types import Detection
 
 if TYPE_CHECKING:

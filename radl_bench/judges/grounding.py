@@ -21,7 +21,7 @@ import numpy as np
 
 from radl_bench.errors import BadInput, UsageError
 from radl_bench.judges.local_weights import exact
-from radl_bench.protocol import Boxes
+from radl_bench.scoring.protocol import Boxes
 from radl_bench.types import Detection
 
 if TYPE_CHECKING:

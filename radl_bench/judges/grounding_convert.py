@@ -208,7 +208,7 @@ def convert(source: Path, target: Path) -> str:
     import torch
     from safetensors.torch import save_file
 
-    from radl_bench.judges.grounding_dino import config_beside
+    from radl_bench.judges.grounding_config import config_beside
 
     state = read_checkpoint(source)
     layout = "original" if target.suffix == ".pth" else "hub"

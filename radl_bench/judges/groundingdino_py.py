@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import BadInput, MissingExtra
 from radl_bench.judges.grounding import Query
+from radl_bench.judges.grounding_config import config_beside
 from radl_bench.judges.grounding_convert import layout_of, read_checkpoint, to_original
-from radl_bench.judges.grounding_dino import GroundingDino, config_beside
+from radl_bench.judges.grounding_dino import GroundingDino
 from radl_bench.judges.grounding_lean import SeenBackbone
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radl_bench.errors import BadInput, MissingWeights
-from radl_bench.importers import data_home
+from radl_model.home import data_home
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -19,7 +19,7 @@ CHECKPOINTS = ("model.safetensors", "*.pth", "*.safetensors")
 
 def weights_folder(name: str) -> Path:
     """Return the folder of fetched weights: `weights/<name>` in the user's data folder."""
-    from radl_bench.importers import data_home
+    from radl_model.home import data_home
 
     return data_home() / "weights" / name
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radl_bench.errors import BadInput, MissingWeights, UsageError, did_you_mean
-from radl_bench.importers import data_home
+from radl_model.home import data_home
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,7 +12,7 @@ from radl_bench.report import Report
 from radl_bench.report.collect import ScoredRun
 from radl_bench.report.figures_style import STYLE, FigureFile, looks, save
 from radl_bench.report.tables import Section
-from radl_bench.store import slug
+from radl_bench.runs.store import slug
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from radl_bench.metrics import View
-from radl_bench.metrics.success import color_failure
-from radl_bench.protocol import Boxes, Match, Protocol
 from radl_bench.report.figures_style import BLUE, GREY, ORANGE, PURPLE, SKY, VERMILION, panels
 from radl_bench.report.figures_views import Seen
+from radl_bench.scoring.metrics import View
+from radl_bench.scoring.metrics.success import color_failure
+from radl_bench.scoring.protocol import Boxes, Match, Protocol
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

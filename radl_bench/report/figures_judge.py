@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from radl_bench.metrics.success import color_failure
-from radl_bench.protocol import Protocol
 from radl_bench.report.figures_style import BLUE, GREY, ORANGE, Look, legend_below, panels
 from radl_bench.report.figures_views import Seen, rematched, right_boxes
-from radl_bench.stats import wilson
+from radl_bench.scoring.metrics.success import color_failure
+from radl_bench.scoring.protocol import Protocol
+from radl_bench.scoring.statistics import wilson
 from radl_bench.types import COLORS
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from radl_bench.report.figures_style import Look, legend_below, looks, panels
 from radl_bench.report.layouts import SUCCESS, head, in_order, layout_of
 from radl_bench.report.tables import Section
 from radl_bench.report.ties import is_number, paired_draws, sums_of
-from radl_bench.stats import paired_difference, percentile_interval
+from radl_bench.scoring.statistics import paired_difference, percentile_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,15 +9,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from radl_bench.benchmark import benchmark_of
+from radl_bench.benchmarks.loading import benchmark_of
 from radl_bench.errors import MissingData
-from radl_bench.evidence import Evidence
-from radl_bench.judging import judge
-from radl_bench.metrics import View
-from radl_bench.picture import Picture
-from radl_bench.protocol import Boxes, Match, Protocol, box_iou, match_instances, resolve_protocol
 from radl_bench.report.collect import ScoredRun
-from radl_bench.store import RunFolder
+from radl_bench.runs.images import Picture
+from radl_bench.runs.store import RunFolder
+from radl_bench.scoring.evidence import Evidence
+from radl_bench.scoring.judging import judge
+from radl_bench.scoring.metrics import View
+from radl_bench.scoring.protocol import Boxes, Match, Protocol, box_iou, match_instances, resolve_protocol
 from radl_bench.types import Instance
 
 

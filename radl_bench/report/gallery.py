@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from radl_bench.errors import RadlBenchError
-from radl_bench.picture import Picture
 from radl_bench.report.gallery_run import GalleryRun, ScoreRow
 from radl_bench.report.layouts import head, in_order
 from radl_bench.report.tables import Section
+from radl_bench.runs.images import Picture
 from radl_bench.types import COLORS, Sample
 
 _BLOCK = 96  # pictures a block: some 100 KB

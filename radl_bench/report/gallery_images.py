@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
-from radl_bench.picture import Picture
 from radl_bench.progress import stage
+from radl_bench.runs.images import Picture
 
 MAX_SIDE = 512
 """Pixels of the longer side of a copy; smaller pictures keep their size."""

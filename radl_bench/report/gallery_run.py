@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from radl_bench.benchmark import benchmark_of
+from radl_bench.benchmarks.loading import benchmark_of
 from radl_bench.errors import BadInput, UsageError
-from radl_bench.evidence import EvidenceTable
-from radl_bench.picture import Picture
-from radl_bench.protocol import Boxes, Protocol, match_instances, resolve_protocol, suppress
 from radl_bench.report.collect import ScoredRun
-from radl_bench.store import RunFolder
+from radl_bench.runs.images import Picture
+from radl_bench.runs.store import RunFolder
+from radl_bench.scoring.evidence import EvidenceTable
+from radl_bench.scoring.protocol import Boxes, Protocol, match_instances, resolve_protocol, suppress
 from radl_bench.types import Benchmark, Sample
 
 ScoreRow = tuple[int, str, float, str]

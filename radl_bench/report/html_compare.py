@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-from radl_bench.compare import ALPHA, Comparison, compare_runs
 from radl_bench.errors import RadlBenchError
-from radl_bench.metrics import MISSING_AS
 from radl_bench.progress import stage
 from radl_bench.report.gallery import Gallery
 from radl_bench.report.gallery_run import GalleryRun
 from radl_bench.report.layouts import LOWER_IS_BETTER, decimals, head, in_order
-from radl_bench.stats import SampleSums, sample_sums
+from radl_bench.scoring.compare import ALPHA, Comparison, compare_runs
+from radl_bench.scoring.metrics import MISSING_AS
+from radl_bench.scoring.statistics import SampleSums, sample_sums
 
 
 def comparison(gallery: Gallery) -> dict[str, Any]:

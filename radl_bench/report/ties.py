@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from radl_bench.report.collect import ScoredRun
 from radl_bench.report.layouts import LOWER_IS_BETTER
-from radl_bench.stats import SampleSums, percentile_interval, sample_sums, tie_groups
+from radl_bench.scoring.statistics import SampleSums, percentile_interval, sample_sums, tie_groups
 
 if TYPE_CHECKING:
     import numpy as np

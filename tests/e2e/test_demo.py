@@ -8,13 +8,15 @@ import pytest
 
 from radl_bench.cli import demo as module
 from radl_bench.cli import doctor
-from radl_bench.score import score_runs
-from radl_bench.store import find_runs
+from radl_bench.runs.store import find_runs
+from radl_bench.scoring.score import score_runs
 
 
 def test_the_way_of_the_demo_with_the_rendered_row_and_the_oracle(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(module, "METHODS", ("sprites",))
-    monkeypatch.setattr("radl_bench.score.score_runs", lambda runs: score_runs(runs, detector="oracle", encoder="none"))
+    monkeypatch.setattr(
+        "radl_bench.scoring.score.score_runs", lambda runs: score_runs(runs, detector="oracle", encoder="none")
+    )
     module.demo(limit=5, out=tmp_path / "runs", reports=tmp_path / "reports")
     (run,) = find_runs(tmp_path / "runs")
     scores = json.loads((run / "scores" / "scores.json").read_text())["scores"]

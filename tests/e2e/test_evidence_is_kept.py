@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radl_bench.benchmark import load_benchmark
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.generators.sprites import SpritesGenerator
-from radl_bench.store import RunFolder
+from radl_bench.runs.store import RunFolder
 
 SCORE = """
 import json, sys
-import radl_bench.fid_reference
-from radl_bench.score import score_each
-radl_bench.fid_reference.RENDERED = 30
+import radl_bench.scoring.fid_reference
+from radl_bench.scoring.score import score_each
+radl_bench.scoring.fid_reference.RENDERED = 30
 score_each([sys.argv[1]], resamples=20, iou=float(sys.argv[2]), score_threshold=float(sys.argv[3]))
 heavy = ("cv2", "open_clip", "radl_bench.mini.scenes", "torch", "torchvision")
 print(json.dumps([name for name in heavy if name in sys.modules]))

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from radl_bench.benchmark import load_benchmark
-from radl_bench.generate import build_generator, generate_run
-from radl_bench.store import RunFolder, find_runs
+from radl_bench.benchmarks.loading import load_benchmark
+from radl_bench.runs.generate import build_generator, generate_run
+from radl_bench.runs.store import RunFolder, find_runs
 
 MAIN = [sys.executable, "-c", "from radl_bench.cli import main; main()"]
 SYSTEM_CALLS = ("write", "fsync", "replace")

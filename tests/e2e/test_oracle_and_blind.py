@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from radl_bench.benchmark import load_benchmark
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.judges.color import coverage
 from radl_bench.judges.segmenters import MiniSegmenter
 from radl_bench.mini.scenes import render
-from radl_bench.seeds import image_seed
-from radl_bench.store import RunFolder
+from radl_bench.runs.seeds import image_seed
+from radl_bench.runs.store import RunFolder
 from radl_bench.types import COLORS
 
 LIMIT = 25

@@ -17,8 +17,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 SETUP = ("make demo", "make test")
 WEIGHTS = (
     "radl_model/weights/mini/radl",
-    "radl_bench/judges/weights/mini_detector",
-    "radl_bench/judges/weights/mini_clip",
+    "radl_bench/mini/judges/weights/detector",
+    "radl_bench/mini/judges/weights/clip",
 )
 ABSENT = [folder for folder in WEIGHTS if not (ROOT / folder).is_dir()]
 PROMPT = "a photo of " + " and ".join(f"a {color} cup" for color in ("red", "blue", "green", "white", "black", "brown"))

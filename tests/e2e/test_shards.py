@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from radl_bench.benchmark import load_benchmark
-from radl_bench.generate import build_generator, generate_run
-from radl_bench.store import RunFolder
-from radl_bench.writer import Shard
+from radl_bench.benchmarks.loading import load_benchmark
+from radl_bench.runs.generate import build_generator, generate_run
+from radl_bench.runs.store import RunFolder
+from radl_bench.runs.writer import Shard
 
 MAIN = [sys.executable, "-c", "from radl_bench.cli import main; main()"]
 

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 WEIGHTS = (
     ROOT / "radl_model/weights/mini/base",
     ROOT / "radl_model/weights/mini/radl",
-    ROOT / "radl_bench/judges/weights/mini_detector",
-    ROOT / "radl_bench/judges/weights/mini_clip",
+    ROOT / "radl_bench/mini/judges/weights/detector",
+    ROOT / "radl_bench/mini/judges/weights/clip",
 )
 ABSENT = [str(folder.relative_to(ROOT)) for folder in WEIGHTS if not folder.is_dir()]
 

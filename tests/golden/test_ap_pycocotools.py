@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radl_bench.metrics import View
-from radl_bench.metrics.average_precision import PrecisionPool, weighted_ap
-from radl_bench.metrics.matching import THRESHOLDS
-from radl_bench.protocol import Boxes, box_iou
-from radl_bench.stats import resample_counts
+from radl_bench.scoring.metrics import View
+from radl_bench.scoring.metrics.average_precision import PrecisionPool, weighted_ap
+from radl_bench.scoring.metrics.matching import THRESHOLDS
+from radl_bench.scoring.protocol import Boxes, box_iou
+from radl_bench.scoring.statistics import resample_counts
 from radl_bench.types import Instance, Sample
 
 SHARED = Path(os.environ.get("RADL_BENCH_SHARED", Path(__file__).parents[3] / "shared"))
@@ -206,7 +206,7 @@ def test_chunks_do_not_show(monkeypatch) -> None:
     tables = list(pool_of(random_images(3)).tables())
     counts = np.concatenate(list(resample_counts(7, 40)))
     whole = weighted_ap(tables, counts)
-    monkeypatch.setattr("radl_bench.metrics.average_precision._CHUNK", 50)
+    monkeypatch.setattr("radl_bench.scoring.metrics.average_precision._CHUNK", 50)
     assert weighted_ap(tables, counts) == pytest.approx(whole, rel=1e-12)
 
 
@@ -244,7 +244,7 @@ def test_a_missing_image_counts_its_boxes_as_not_found() -> None:
 
 
 def test_matching_prefers_the_best_free_box_and_the_overlap_is_that_of_box_iou() -> None:
-    from radl_bench.metrics.matching import _iou, right_bits
+    from radl_bench.scoring.metrics.matching import _iou, right_bits
 
     rng = np.random.default_rng(0)
     a, b = (np.sort(rng.uniform(0, 1, (20, 2, 2)), axis=1).reshape(20, 4) for _ in range(2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from radl_bench.metrics.frechet import (
+from radl_bench.scoring.metrics.frechet import (
     Frechet,
     Moments,
     frechet_distance,

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from radl_bench.benchmark import load_benchmark
-from radl_bench.evidence import Evidence
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.judges.segmenters import BoxSegmenter, box_pixels
-from radl_bench.judging import judge
-from radl_bench.metrics import View, iou, success
-from radl_bench.picture import Picture
-from radl_bench.protocol import PROTOCOLS
-from radl_bench.score import score_runs
-from radl_bench.store import RunFolder
+from radl_bench.runs.images import Picture
+from radl_bench.runs.store import RunFolder
+from radl_bench.scoring.evidence import Evidence
+from radl_bench.scoring.judging import judge
+from radl_bench.scoring.metrics import View, iou, success
+from radl_bench.scoring.protocol import PROTOCOLS
+from radl_bench.scoring.score import score_runs
 from radl_bench.types import COLORS, Detection, Instance, Sample
 from tests.golden.mig_bench_reference import judge_image, summary
 from tests.golden.test_hsv import plain_hsv, plain_rule

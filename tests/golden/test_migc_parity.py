@@ -16,9 +16,9 @@ import torch
 from public_layouts import DIFFUSERS, TINY_BLOCKS, checkpoint
 from tiny import tiny_pipeline, tiny_unet
 
-from radl_model.context import build_context
-from radl_model.pipeline import RaDLPipeline
-from radl_model.public_checkpoints import read_public
+from radl_model.checkpoints.public import read_public
+from radl_model.layers.context import build_context
+from radl_model.pipelines.pipeline import RaDLPipeline
 
 sys.path.insert(0, str(Path(__file__).parent))
 import migc_reference as reference
@@ -268,7 +268,7 @@ def test_a_full_size_layer_equals_the_plain_formulas(kind, tmp_path, double):
 @pytest.mark.parametrize(("kind", "change"), QUIRKS, ids=lambda v: str(v))
 def test_without_any_one_quirk_it_is_another_layer(kind, change, tmp_path):
     """So the parity above proves each of them."""
-    from radl_model.layer import InstanceFusionLayer
+    from radl_model.layers.layer import InstanceFusionLayer
 
     attn, layer, _ = full_size(kind, tmp_path)
     config = replace(layer.config, **change)

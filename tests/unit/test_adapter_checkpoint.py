@@ -10,10 +10,10 @@ from diffusers import DDPMScheduler
 from tiny import tiny_text_encoder, tiny_unet, wake
 
 from radl_bench.errors import BadInput, MissingWeights, UsageError
-from radl_model.adapter import FusionAdapter
-from radl_model.checkpoint import load_adapter, save_adapter
-from radl_model.config import FusionConfig
-from radl_model.train.adapter import AdapterBatch, TextBank, adapter_loss, target_of
+from radl_bench.mini.train.adapter import AdapterBatch, TextBank, adapter_loss, target_of
+from radl_model.adapters.adapter import FusionAdapter
+from radl_model.checkpoints.adapters import load_adapter, save_adapter
+from radl_model.layers.config import FusionConfig
 
 CONFIG = FusionConfig(position_hidden=16, mask_mode="area", active_fraction=0.4)
 

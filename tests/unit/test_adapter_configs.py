@@ -11,14 +11,14 @@ from tiny import tiny_parts, tiny_pipeline
 
 from radl_bench.errors import MissingData, UsageError
 from radl_bench.generators.radl import RadlGenerator
+from radl_bench.mini.train import adapter_stage, cache, stages
+from radl_bench.mini.train.cli import CONFIGS, load_config
 from radl_bench.types import Instance, Sample
-from radl_model.adapter import FusionAdapter
-from radl_model.checkpoint import load_adapter, save_adapter
-from radl_model.config import FusionConfig
-from radl_model.context import build_context
-from radl_model.inhibition import Inhibition
-from radl_model.train import adapter_stage, cache, stages
-from radl_model.train.cli import CONFIGS, load_config
+from radl_model.adapters.adapter import FusionAdapter
+from radl_model.checkpoints.adapters import load_adapter, save_adapter
+from radl_model.layers.config import FusionConfig
+from radl_model.layers.context import build_context
+from radl_model.layers.inhibition import Inhibition
 
 ADAPTERS = ("adapter", "migc", "radl-no-enhancement", "radl-no-relation", "radl-no-softmax")
 ABLATIONS = {

@@ -13,12 +13,12 @@ from safetensors.torch import save_file
 from tiny import tiny_pipeline
 
 from radl_bench.errors import BadInput, MissingWeights, UsageError
-from radl_model import sd14
-from radl_model.adapter import FusionAdapter, layer_names
-from radl_model.bases import check_shape
-from radl_model.config import FusionConfig
-from radl_model.pipeline import RaDLPipeline
-from radl_model.weights import resolve_base
+from radl_model.adapters.adapter import FusionAdapter, layer_names
+from radl_model.checkpoints.places import resolve_base
+from radl_model.layers.config import FusionConfig
+from radl_model.pipelines import sd14
+from radl_model.pipelines.bases import check_shape
+from radl_model.pipelines.pipeline import RaDLPipeline
 
 # The shape of v1 on reduced widths: four levels, two blocks each, attention in three of them.
 UNET = {

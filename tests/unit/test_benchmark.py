@@ -12,9 +12,9 @@ from conftest import tiny_row
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from radl_bench.benchmark import benchmark_folders, benchmark_of, load_benchmark, parse_levels, source_of
+from radl_bench.benchmarks.loading import benchmark_folders, benchmark_of, load_benchmark, parse_levels, source_of
+from radl_bench.benchmarks.samples import parse_samples
 from radl_bench.errors import BadInput, MissingData, RadlBenchError, UsageError
-from radl_bench.samples import parse_samples
 
 
 def test_rows_become_nouns(make_benchmark):

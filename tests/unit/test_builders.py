@@ -14,12 +14,12 @@ from coco_folder import annotations, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radl_bench.benchmark import load_benchmark
-from radl_bench.builders import Options, build, write_full
-from radl_bench.builders.coco import read_images
-from radl_bench.builders.coco_position import kept_things
+from radl_bench.benchmarks.builders import Options, build, write_full
+from radl_bench.benchmarks.builders.coco import read_images
+from radl_bench.benchmarks.builders.coco_position import kept_things
+from radl_bench.benchmarks.importers import samples_bytes
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.errors import BadInput, MissingData, RadlBenchError
-from radl_bench.importers import samples_bytes
 from radl_bench.types import COLORS
 
 ROOT = Path(__file__).parents[2]

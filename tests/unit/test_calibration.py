@@ -51,7 +51,7 @@ def test_counts_are_parted_by_direction(calibrate) -> None:
 
 
 def test_relations_of_a_photograph_are_those_of_its_boxes(calibrate) -> None:
-    from radl_bench.builders.coco import CocoImage, Thing
+    from radl_bench.benchmarks.builders.coco import CocoImage, Thing
 
     things = (
         Thing("cat", (0.0, 0.0, 0.3, 0.3), False),

@@ -15,13 +15,13 @@ from coco_folder import annotations, write
 from http_server import serve
 from typer.testing import CliRunner
 
-from radl_bench.benchmark import load_benchmark
-from radl_bench.builders import MANIFEST, Options, build, full_folder
+from radl_bench.benchmarks.builders import MANIFEST, Options, build, full_folder
+from radl_bench.benchmarks.importers import samples_bytes
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli import build_app
-from radl_bench.download import RemoteFile
+from radl_bench.downloads.download import RemoteFile
+from radl_bench.downloads.fetch import catalogue
 from radl_bench.errors import BadInput, MissingData, UsageError
-from radl_bench.fetch import catalogue
-from radl_bench.importers import samples_bytes
 
 
 @pytest.fixture
@@ -95,7 +95,9 @@ def test_a_build_gets_the_annotations_itself_once(coco, tmp_path, monkeypatch):
         shop.goods["/annotations.zip"] = body
         remote = RemoteFile("annotations.zip", f"{shop.url}/annotations.zip", len(body), sha256(body).hexdigest())
         item = replace(catalogue()["coco-annotations"], files=(remote,))
-        monkeypatch.setattr("radl_bench.fetch.catalogue", lambda: {"coco-annotations": item, "coco-val2014": item})
+        monkeypatch.setattr(
+            "radl_bench.downloads.fetch.catalogue", lambda: {"coco-annotations": item, "coco-val2014": item}
+        )
         first = CliRunner().invoke(build_app(), arguments)
         assert first.exit_code == 0, first.output
         data = (full_folder("coco-mig") / "samples.jsonl").read_bytes()

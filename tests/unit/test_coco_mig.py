@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from radl_bench.benchmark import load_benchmark
+from radl_bench.benchmarks.importers import samples_bytes
+from radl_bench.benchmarks.importers.coco_mig import import_coco_mig, is_public_file, read_annotations
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli.data import data
 from radl_bench.errors import BadInput, MissingData, RadlBenchError, UsageError
-from radl_bench.importers import data_home, samples_bytes
-from radl_bench.importers.coco_mig import import_coco_mig, is_public_file, read_annotations
 from radl_bench.types import COLORS
+from radl_model.home import data_home
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks" / "coco_mig"

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from radl_bench.benchmark import load_benchmark
-from radl_bench.builders.geometry import relation
-from radl_bench.importers import samples_bytes
+from radl_bench.benchmarks.builders.geometry import relation
+from radl_bench.benchmarks.importers import samples_bytes
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.mini.atlas import CATEGORIES
-from radl_model.verbs import extract_verbs
+from radl_model.verbs.extract import extract_verbs
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks" / "coco_position"
@@ -79,10 +79,10 @@ def test_the_builder_makes_the_committed_bytes_whatever_the_order_of_its_source(
 
 @pytest.mark.slow
 def test_a_rendered_run_with_the_oracle_fills_the_table_and_names_version_and_sum(tmp_path, monkeypatch):
-    from radl_bench.fid_reference import build_reference, folder_images, write_reference
-    from radl_bench.generate import build_generator, generate_run
-    from radl_bench.judges.mini_clip import MiniClip
-    from radl_bench.score import score_runs
+    from radl_bench.mini.judges.clip import MiniClip
+    from radl_bench.runs.generate import build_generator, generate_run
+    from radl_bench.scoring.fid_reference import build_reference, folder_images, write_reference
+    from radl_bench.scoring.score import score_runs
 
     monkeypatch.setenv("RADL_BENCH_HOME", str(tmp_path / "home"))
     part = load_benchmark("coco-position", limit=5)

@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from radl_bench.benchmark import load_benchmark
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli import build_app
-from radl_bench.compare import bootstrap_p, compare_runs
 from radl_bench.errors import MissingData, UsageError
 from radl_bench.report.collect import collect
 from radl_bench.report.ties import sums_of
-from radl_bench.score import score_runs
-from radl_bench.stats import paired_difference
-from radl_bench.store import RunFolder
+from radl_bench.runs.store import RunFolder
+from radl_bench.scoring.compare import bootstrap_p, compare_runs
+from radl_bench.scoring.score import score_runs
+from radl_bench.scoring.statistics import paired_difference
 from tests.conftest import tiny_row
 
 ORACLE = {"detector": "oracle", "encoder": "none", "resamples": 200}

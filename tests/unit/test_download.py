@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from http_server import Shop, serve
 
-from radl_bench.download import DownloadFailed, RemoteFile, download, unpack
+from radl_bench.downloads.download import DownloadFailed, RemoteFile, download, unpack
 from radl_bench.errors import BadInput, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -154,7 +154,8 @@ def test_two_processes_do_not_write_the_same_file(shop, tmp_path):
 def test_killed_and_started_again_it_goes_on_where_it_was(shop, tmp_path, how):
     shop.manners[:] = ["slow"]
     remote = _remote(shop)
-    code = f"from pathlib import Path; from radl_bench.download import *; download({remote!r}, Path({str(tmp_path)!r}))"
+    code = "from pathlib import Path\nfrom radl_bench.downloads.download import *\n"
+    code += f"download({remote!r}, Path({str(tmp_path)!r}))"
     first = subprocess.Popen(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

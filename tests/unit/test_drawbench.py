@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radl_bench.benchmark import load_benchmark
-from radl_bench.importers import samples_bytes
-from radl_bench.metrics import View, attribute, quantity, relation
-from radl_bench.metrics.relation import canonical, holds
+from radl_bench.benchmarks.importers import samples_bytes
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.mini.atlas import CATEGORIES
-from radl_bench.protocol import box_iou, resolve_protocol
+from radl_bench.scoring.metrics import View, attribute, quantity, relation
+from radl_bench.scoring.metrics.relation import canonical, holds
+from radl_bench.scoring.protocol import box_iou, resolve_protocol
 from radl_bench.types import COLORS
 
 if sys.version_info >= (3, 11):

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from radl_bench.benchmark import load_benchmark
+from radl_bench.benchmarks.importers.drawbench import import_drawbench, read_drawbench, read_name
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli import build_app
 from radl_bench.errors import BadInput, MissingData, UsageError
-from radl_bench.importers.drawbench import import_drawbench, read_drawbench, read_name
-from radl_bench.metrics.relation import holds
-from radl_bench.protocol import resolve_protocol
+from radl_bench.scoring.metrics.relation import holds
+from radl_bench.scoring.protocol import resolve_protocol
 
 SHARED = Path(os.environ.get("RADL_BENCH_SHARED") or Path(__file__).parents[3] / "shared") / "data" / "drawbench"
 PUBLIC = [SHARED / "imagen.csv", SHARED / "layouts_gpt4.yaml"]

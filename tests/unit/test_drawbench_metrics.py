@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radl_bench.metrics import WHOLE_IMAGE, View, attribute, quantity, relation
-from radl_bench.metrics.relation import canonical, holds
-from radl_bench.protocol import Boxes, resolve_protocol
-from radl_bench.stats import SampleSums, wilson, wilson_clustered
+from radl_bench.scoring.metrics import WHOLE_IMAGE, View, attribute, quantity, relation
+from radl_bench.scoring.metrics.relation import canonical, holds
+from radl_bench.scoring.protocol import Boxes, resolve_protocol
+from radl_bench.scoring.statistics import SampleSums, wilson, wilson_clustered
 from radl_bench.types import COLORS, Instance, Relation, Sample
 
 STRICT = resolve_protocol("strict")

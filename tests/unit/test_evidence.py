@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from radl_bench.errors import BadInput, RadlBenchError
-from radl_bench.evidence import Evidence, EvidenceTable
 from radl_bench.judges.detectors import BlindDetector, OracleDetector
 from radl_bench.judges.segmenters import BoxSegmenter
-from radl_bench.picture import FULL, Picture, crop_square
+from radl_bench.runs.images import FULL, Picture, crop_square
+from radl_bench.scoring.evidence import Evidence, EvidenceTable
 from radl_bench.types import COLORS, Detection, Instance, Sample
 
 CAR = Instance("a red car", "car", "red", (0.25, 0.25, 0.75, 0.75))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from radl_bench.metrics import View
-from radl_bench.protocol import PROTOCOLS, Boxes, match_instances
 from radl_bench.report.figures_failures import KINDS, failure_kinds, failure_shares
 from radl_bench.report.figures_judge import by_color, by_size, sensitivity, trust
 from radl_bench.report.figures_views import Seen, right_boxes
+from radl_bench.scoring.metrics import View
+from radl_bench.scoring.protocol import PROTOCOLS, Boxes, match_instances
 from radl_bench.types import COLORS, Instance, Sample
 
 RULES = PROTOCOLS["strict"]

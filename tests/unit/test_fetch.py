@@ -20,10 +20,10 @@ import pytest
 from http_server import serve
 from typer.testing import CliRunner
 
-from radl_bench import fetch as parts
 from radl_bench.cli import build_app
+from radl_bench.downloads import fetch as parts
+from radl_bench.downloads.fetch import catalogue, fetch, find, is_ready, require, verify_fetched
 from radl_bench.errors import BadInput, MissingData, MissingWeights, UsageError
-from radl_bench.fetch import catalogue, fetch, find, is_ready, require, verify_fetched
 
 ROOT = Path(__file__).parents[2]
 FAST = {"timeout": 0.5, "pauses": (0.0, 0.0)}
@@ -60,7 +60,7 @@ def _items(shop, folder: Path) -> dict:
 
     text = '[net]\nkind = "weights"\nwhat = "a net"\nlicense = "MIT"\n[[net.files]]\n' + entry("/net.bin")
     text += '[notes]\nkind = "data"\nwhat = "notes"\nlicense = "CC0-1.0"\nunpack = ["annotations/a.json"]\n'
-    file = folder / "downloads.toml"
+    file = folder / "catalogue.toml"
     file.write_text(text + "[[notes.files]]\n" + entry("/notes.zip"), "utf-8")
     return catalogue(file)
 
@@ -221,7 +221,7 @@ def _from_hub(url: str, folder: Path, patterns: list[str], sums: dict[str, str])
     """In a process of its own, since huggingface_hub reads its address once, when it is imported."""
     code = (
         "import sys\nfrom pathlib import Path\nfrom radl_bench.errors import RadlBenchError\n"
-        "from radl_bench.hub import from_hub\ntry:\n"
+        "from radl_bench.downloads.hub import from_hub\ntry:\n"
         f"    print(sorted(from_hub('someone/net', {'a' * 40!r}, {patterns!r}, {sums!r}, Path({str(folder)!r}))))\n"
         "except RadlBenchError as error:\n    sys.exit(f'{type(error).__name__}: {error}')\n"
     )
@@ -256,7 +256,7 @@ def test_a_hub_without_the_file_and_no_hub_at_all_are_sentences(hub, tmp_path):
 
 
 def test_the_fetched_base_model_is_the_one_that_sd14_means(home):
-    from radl_model.weights import resolve_base
+    from radl_model.checkpoints.places import resolve_base
 
     folder = find("sd14").folder
     folder.mkdir(parents=True)

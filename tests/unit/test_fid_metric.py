@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from radl_bench.benchmark import load_benchmark
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli import build_app
 from radl_bench.errors import BadInput, MissingData, UsageError
-from radl_bench.fid_reference import (
+from radl_bench.runs.store import RunFolder
+from radl_bench.scoring.fid_reference import (
     Reference,
     build_reference,
     find_reference,
@@ -23,11 +24,10 @@ from radl_bench.fid_reference import (
     rendered_reference,
     write_reference,
 )
-from radl_bench.metrics import View
-from radl_bench.metrics.fid import FeaturePool
-from radl_bench.metrics.frechet import frechet_distance, kernel_distance, kernel_sums, moments_of
-from radl_bench.score import score_each
-from radl_bench.store import RunFolder
+from radl_bench.scoring.metrics import View
+from radl_bench.scoring.metrics.fid import FeaturePool
+from radl_bench.scoring.metrics.frechet import frechet_distance, kernel_distance, kernel_sums, moments_of
+from radl_bench.scoring.score import score_each
 from radl_bench.types import Sample
 
 GENERATOR = {"name": "painter", "revision": "1", "model": None, "params": {}, "weights_sha256": None}
@@ -162,10 +162,10 @@ def test_which_reference_a_run_gets(tmp_path, tiny_benchmark, reference, monkeyp
 
 def test_rendered_scenes_are_made_once_and_differ_from_those_of_runs(tmp_path, tiny_benchmark, monkeypatch) -> None:
     from radl_bench.mini.scenes import render
-    from radl_bench.seeds import image_seed
+    from radl_bench.runs.seeds import image_seed
 
     monkeypatch.setenv("RADL_BENCH_HOME", str(tmp_path))
-    monkeypatch.setattr("radl_bench.fid_reference.RENDERED", 20)
+    monkeypatch.setattr("radl_bench.scoring.fid_reference.RENDERED", 20)
     benchmark = load_benchmark(tiny_benchmark)
     before = Colours.calls
     first = rendered_reference(benchmark, Colours())
@@ -175,7 +175,7 @@ def test_rendered_scenes_are_made_once_and_differ_from_those_of_runs(tmp_path, t
     sample = benchmark.samples[0]
     run = hashlib.sha256(render(sample, image_seed(benchmark.name, sample.id, 0)).tobytes()).hexdigest()
     assert run not in {
-        sha for _, sha, _ in __import__("radl_bench.fid_reference", fromlist=["x"])._scenes(benchmark, 3)
+        sha for _, sha, _ in __import__("radl_bench.scoring.fid_reference", fromlist=["x"])._scenes(benchmark, 3)
     }
     level = load_benchmark(tiny_benchmark, level=2)
     assert {i.partition("_")[0] for i in rendered_reference(level, Colours()).ids} == {s.id for s in level.samples}

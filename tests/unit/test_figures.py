@@ -15,9 +15,8 @@ import pytest
 from PIL import Image
 from report_runs import METHODS, bare_run, make_run
 
-from radl_bench.benchmark import load_benchmark
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.errors import UsageError
-from radl_bench.generate import build_generator, generate_run
 from radl_bench.report import build_report
 from radl_bench.report.figures import write_figures
 from radl_bench.report.figures_failures import failure_shares
@@ -25,7 +24,8 @@ from radl_bench.report.figures_judge import by_color, by_size, sensitivity, trus
 from radl_bench.report.figures_scores import gaps
 from radl_bench.report.figures_style import METHOD_COLORS, looks
 from radl_bench.report.figures_views import seen_by
-from radl_bench.score import score_runs
+from radl_bench.runs.generate import build_generator, generate_run
+from radl_bench.scoring.score import score_runs
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from radl_bench.benchmark import load_benchmark
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli import build_app
 from radl_bench.errors import BadInput
-from radl_bench.image_checks import sign_test, swap_votes
-from radl_bench.image_import import Imported, import_images, notes_of, sources_of
-from radl_bench.score import score_each
-from radl_bench.store import RunFolder
+from radl_bench.runs.image_checks import sign_test, swap_votes
+from radl_bench.runs.image_import import Imported, import_images, notes_of, sources_of
+from radl_bench.runs.store import RunFolder
+from radl_bench.scoring.score import score_each
 
 RGB = {"red": (220, 20, 20), "blue": (20, 40, 220), "green": (20, 180, 30), "white": (250, 250, 250)}
 

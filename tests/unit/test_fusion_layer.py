@@ -8,10 +8,10 @@ import torch
 from tiny import tiny_unet, wake
 
 from radl_bench.errors import UsageError
-from radl_model.adapter import FusionAdapter, layer_names
-from radl_model.config import FusionConfig
-from radl_model.context import build_context
-from radl_model.masks import build_masks
+from radl_model.adapters.adapter import FusionAdapter, layer_names
+from radl_model.layers.config import FusionConfig
+from radl_model.layers.context import build_context
+from radl_model.layers.masks import build_masks
 
 GRID = (16, 16)
 TOKENS = 7

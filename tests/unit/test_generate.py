@@ -12,15 +12,15 @@ import pytest
 from conftest import tiny_row
 from PIL import Image
 
-from radl_bench.benchmark import load_benchmark
+from radl_bench.benchmarks.loading import load_benchmark
+from radl_bench.benchmarks.samples import sample_from_dict
 from radl_bench.errors import BadInput, MissingWeights, UsageError
-from radl_bench.generate import Interrupted, build_generator, generate_run, plan
 from radl_bench.progress import PlainStage, duration
-from radl_bench.samples import sample_from_dict
-from radl_bench.seeds import image_seed
-from radl_bench.store import RunFolder
+from radl_bench.runs.generate import Interrupted, build_generator, generate_run, plan
+from radl_bench.runs.seeds import image_seed
+from radl_bench.runs.store import RunFolder
+from radl_bench.runs.writer import Shard
 from radl_bench.types import Generator
-from radl_bench.writer import Shard
 
 
 class Method:

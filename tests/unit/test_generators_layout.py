@@ -9,13 +9,13 @@ from public_layouts import TINY_BLOCKS, checkpoint
 from tiny import tiny_pipeline, tiny_unet, wake
 
 from radl_bench.errors import BadInput, MissingWeights, UsageError
-from radl_bench.generate import build_generator
 from radl_bench.generators.migc import MigcGenerator
 from radl_bench.generators.radl import RadlGenerator
+from radl_bench.runs.generate import build_generator
 from radl_bench.types import Instance, Relation, Sample
-from radl_model.adapter import FusionAdapter
-from radl_model.checkpoint import save_adapter
-from radl_model.variants import MIGC, variant
+from radl_model.adapters.adapter import FusionAdapter
+from radl_model.checkpoints.adapters import save_adapter
+from radl_model.layers.variants import MIGC, variant
 
 FAST = {"num_inference_steps": "4", "scheduler": "base", "device": "cpu"}
 WIDTHS = dict(zip(TINY_BLOCKS, (64, 32, 32), strict=True))

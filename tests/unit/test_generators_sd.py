@@ -12,12 +12,12 @@ from tiny import tiny_pipeline, wake
 from radl_bench.errors import MissingWeights, UsageError
 from radl_bench.generators.radl import RadlGenerator
 from radl_bench.generators.stable_diffusion import StableDiffusionGenerator
+from radl_bench.runs.writer import Shard, ShardWriter, read_rows
 from radl_bench.types import Generator, Instance, Sample
-from radl_bench.writer import Shard, ShardWriter, read_rows
-from radl_model.adapter import FusionAdapter
-from radl_model.checkpoint import save_adapter
-from radl_model.config import FusionConfig
-from radl_model.weights import resolve_adapter, resolve_base, weights_sha256
+from radl_model.adapters.adapter import FusionAdapter
+from radl_model.checkpoints.adapters import save_adapter
+from radl_model.checkpoints.places import resolve_adapter, resolve_base, weights_sha256
+from radl_model.layers.config import FusionConfig
 
 FAST = {"num_inference_steps": "3", "guidance_scale": "4", "scheduler": "base", "device": "cpu"}
 
@@ -158,7 +158,7 @@ def test_sd14_that_is_not_in_the_cache_says_what_to_run(tmp_path, monkeypatch):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("radl_model.weights.HUB", {"sd14": "CompVis/stable-diffusion-v1-4-absent"})
+    monkeypatch.setattr("radl_model.checkpoints.places.HUB", {"sd14": "CompVis/stable-diffusion-v1-4-absent"})
     with pytest.raises(MissingWeights, match="radl-bench fetch sd14"):
         resolve_base("sd14")
 

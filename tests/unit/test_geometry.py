@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radl_bench.builders.draw import grid, pick, ranked
-from radl_bench.builders.geometry import relation
+from radl_bench.benchmarks.builders.draw import grid, pick, ranked
+from radl_bench.benchmarks.builders.geometry import relation
 
 RELATIONS = [
     ((0.0, 0.4, 0.2, 0.6), (0.6, 0.4, 0.9, 0.6), "left of"),

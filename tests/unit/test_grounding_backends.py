@@ -12,9 +12,10 @@ from tiny_grounding import SIDE, agreement, noise, random_model, tiny_config, vo
 from radl_bench.errors import BadInput, MissingExtra
 from radl_bench.judges import grounding_convert as convert
 from radl_bench.judges.grounding import Query, load_tokenizer, make_query, pixels_of
-from radl_bench.judges.grounding_dino import GroundingDino, TransformersNetwork, default_config, load_model
+from radl_bench.judges.grounding_config import default_config
+from radl_bench.judges.grounding_dino import GroundingDino, TransformersNetwork, load_model
 from radl_bench.judges.groundingdino_py import GroundingDinoPy, OriginalNetwork, build_original
-from radl_bench.judging import make_judges
+from radl_bench.scoring.judging import make_judges
 
 CATEGORIES = ["dog", "dining table", "cup"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from gallery_runs import make_run
 
-from radl_bench.benchmark import load_benchmark
-from radl_bench.score import score_runs
+from radl_bench.benchmarks.loading import load_benchmark
+from radl_bench.scoring.score import score_runs
 
 
 @pytest.fixture(scope="module")

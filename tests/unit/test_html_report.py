@@ -13,15 +13,15 @@ import pytest
 from gallery_runs import HOSTILE, hostile_rows, hostile_runs, make_run, scored_runs
 from PIL import Image
 
-from radl_bench.benchmark import load_benchmark
-from radl_bench.compare import compare_runs
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.errors import UsageError
 from radl_bench.report import build_report, write_report
 from radl_bench.report import html as module
 from radl_bench.report.gallery import outcome
 from radl_bench.report.html_folder import MARK, replaced_folder
-from radl_bench.score import score_runs
-from radl_bench.store import RunFolder
+from radl_bench.runs.store import RunFolder
+from radl_bench.scoring.compare import compare_runs
+from radl_bench.scoring.score import score_runs
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import torch
 from tiny import tiny_unet
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from radl_model.adapter import FusionAdapter
-from radl_model.config import FusionConfig
-from radl_model.context import build_context
+from radl_model.adapters.adapter import FusionAdapter
+from radl_model.layers.config import FusionConfig
+from radl_model.layers.context import build_context
 
 
 class Operations(TorchDispatchMode):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from radl_bench.benchmark import load_benchmark
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.errors import UsageError
-from radl_bench.generate import build_generator, generate_run
 from radl_bench.generators.radl import RadlGenerator
 from radl_bench.mini.scenes import render
-from radl_bench.score import score_runs
-from radl_model.train.adapter_stage import held_out
+from radl_bench.mini.train.adapter_stage import held_out
+from radl_bench.runs.generate import build_generator, generate_run
+from radl_bench.scoring.score import score_runs
 
 REPORTS = Path(__file__).parents[2] / "reports"
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radl_model.masks import build_masks
+from radl_model.layers.masks import build_masks
 
 side = st.integers(0, 120)
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radl_bench.errors import UsageError
-from radl_bench.metrics import WHOLE_IMAGE, View, clip_score, iou, success
-from radl_bench.protocol import Boxes, Match, box_iou, match_instances, resolve_protocol, suppress
+from radl_bench.scoring.metrics import WHOLE_IMAGE, View, clip_score, iou, success
+from radl_bench.scoring.protocol import Boxes, Match, box_iou, match_instances, resolve_protocol, suppress
 from radl_bench.types import COLORS, Instance, Sample
 
 STRICT, V1 = resolve_protocol("strict"), resolve_protocol("mig_bench_v1")

@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from radl_bench.errors import MissingWeights, UsageError
-from radl_bench.judges import mini_clip, mini_detector
 from radl_bench.mini.atlas import CATEGORIES
+from radl_bench.mini.judges import clip as mini_clip
+from radl_bench.mini.judges import detector as mini_detector
 from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.scenes import render, render_visible
-from radl_bench.protocol import PROTOCOLS, Boxes, match_instances
+from radl_bench.scoring.protocol import PROTOCOLS, Boxes, match_instances
 from radl_bench.types import Instance, Sample
 
 needs_detector = pytest.mark.skipif(
@@ -165,7 +166,7 @@ def test_cut_vocabulary_splits_the_words_of_the_world_as_the_full_one(tmp_path):
     pytest.importorskip("open_clip")
     from open_clip.tokenizer import SimpleTokenizer
 
-    from radl_model.train.clip import write_vocabulary
+    from radl_bench.mini.train.clip import write_vocabulary
 
     write_vocabulary(tmp_path / "bpe.txt.gz")
     small, full = mini_clip.tokenizer(tmp_path / "bpe.txt.gz", 48), SimpleTokenizer()
@@ -178,7 +179,7 @@ def test_cut_vocabulary_splits_the_words_of_the_world_as_the_full_one(tmp_path):
 def test_augmentation_keeps_hue_and_size():
     import cv2
 
-    from radl_model.train.augment import augment
+    from radl_bench.mini.train.augment import augment
 
     image = render(scene(thing("red", "bed", (0.1, 0.1, 0.9, 0.9))), 4)
     rng = np.random.default_rng(0)
@@ -192,7 +193,7 @@ def test_augmentation_keeps_hue_and_size():
 
 
 def test_detector_batches_are_a_function_of_the_step_and_hold_no_hidden_thing():
-    from radl_model.train.detector import make_batch, target
+    from radl_bench.mini.train.detector import make_batch, target
 
     first, again, other = make_batch(3, 4), make_batch(3, 4), make_batch(4, 4)
     assert np.array_equal(first[0], again[0])
@@ -204,7 +205,7 @@ def test_detector_batches_are_a_function_of_the_step_and_hold_no_hidden_thing():
 
 
 def test_twin_says_something_else_in_the_same_words_and_places():
-    from radl_model.train.clip import make_pairs, twin
+    from radl_bench.mini.train.clip import make_pairs, twin
 
     rng = np.random.default_rng(1)
     twins = [twin(PAIR, rng) for _ in range(30)]
@@ -218,7 +219,7 @@ def test_twin_says_something_else_in_the_same_words_and_places():
 def test_equal_keys_share_the_target():
     import torch
 
-    from radl_model.train.clip import loss_fn
+    from radl_bench.mini.train.clip import loss_fn
 
     class Fixed(torch.nn.Module):
         def __init__(self):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from radl_bench.benchmark import load_benchmark
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.errors import UsageError
 from radl_bench.judges.color import color_masks
 from radl_bench.mini.atlas import CATEGORIES, sprite

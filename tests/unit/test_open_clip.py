@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 
 from radl_bench.errors import BadInput, MissingWeights, UsageError
-from radl_bench.evidence import Evidence
 from radl_bench.judges.detectors import BlindDetector
 from radl_bench.judges.open_clip import OpenClip
 from radl_bench.judges.segmenters import BoxSegmenter
 from radl_bench.judges.templates import Look, sentences, with_articles
-from radl_bench.judging import judge, make_judges
-from radl_bench.metrics import clip_score
-from radl_bench.picture import Picture, crop_square
-from radl_bench.protocol import PROTOCOLS
+from radl_bench.runs.images import Picture, crop_square
+from radl_bench.scoring.evidence import Evidence
+from radl_bench.scoring.judging import judge, make_judges
+from radl_bench.scoring.metrics import clip_score
+from radl_bench.scoring.protocol import PROTOCOLS
 from radl_bench.types import Instance, Sample
 
 TINY = {
@@ -123,7 +123,7 @@ def test_eighty_sentences_and_right_articles() -> None:
 def test_the_signature_follows_the_weights_and_a_record_saves_reading_them(folder, tmp_path) -> None:
     import shutil
 
-    from radl_bench.fetch import file_sha256
+    from radl_bench.downloads.fetch import file_sha256
 
     first = OpenClip(str(folder)).signature
     copy = shutil.copytree(folder, tmp_path / folder.name)

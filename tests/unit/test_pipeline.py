@@ -8,9 +8,9 @@ import torch
 from tiny import tiny_pipeline, wake
 
 from radl_bench.errors import UsageError
-from radl_model.adapter import FusionAdapter
-from radl_model.config import FusionConfig
-from radl_model.pipeline import RaDLPipeline
+from radl_model.adapters.adapter import FusionAdapter
+from radl_model.layers.config import FusionConfig
+from radl_model.pipelines.pipeline import RaDLPipeline
 
 PROMPTS = ["a photo of a red car and a blue dog", "a photo of a green cup", "a photo of a cat"]
 PHRASES = [["a red car", "a blue dog"], ["a green cup"], []]

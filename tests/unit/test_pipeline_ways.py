@@ -10,11 +10,11 @@ import torch
 from tiny import tiny_pipeline, wake
 from torch import nn
 
-import radl_model.pipeline
+import radl_model.pipelines.pipeline
 from radl_bench.errors import UsageError
-from radl_model.adapter import FusionAdapter
-from radl_model.config import FusionConfig
-from radl_model.pipeline import RaDLPipeline
+from radl_model.adapters.adapter import FusionAdapter
+from radl_model.layers.config import FusionConfig
+from radl_model.pipelines.pipeline import RaDLPipeline
 
 CALL = {
     "prompt": "a red car leaning against a blue dog",
@@ -39,14 +39,14 @@ def noise(seed=1):
 
 def test_the_example_of_the_docstring_runs():
     from radl_bench.errors import MissingWeights
-    from radl_model.weights import resolve_adapter
+    from radl_model.checkpoints.places import resolve_adapter
 
     try:
         resolve_adapter("mini", "radl")
     except MissingWeights as error:
         pytest.skip(str(error))
     finder = doctest.DocTestFinder(recurse=False)
-    (example,) = finder.find(RaDLPipeline, "RaDLPipeline", globs=vars(radl_model.pipeline).copy())
+    (example,) = finder.find(RaDLPipeline, "RaDLPipeline", globs=vars(radl_model.pipelines.pipeline).copy())
     assert len(example.examples) > 5
     assert doctest.DocTestRunner().run(example).failed == 0
 

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from tiny import tiny_unet
 
 from radl_bench.errors import BadInput, MissingWeights, UsageError
-from radl_model.checkpoint import load_adapter, save_adapter
-from radl_model.public_checkpoints import SD_LAYERS, convert_public, read_public
-from radl_model.public_keys import split_key
-from radl_model.variants import MIGC, MIGC_PLUS, RELEASE
+from radl_model.checkpoints.adapters import load_adapter, save_adapter
+from radl_model.checkpoints.public import SD_LAYERS, convert_public, read_public
+from radl_model.checkpoints.public_keys import split_key
+from radl_model.layers.variants import MIGC, MIGC_PLUS, RELEASE
 
 WIDTHS = dict(zip(TINY_BLOCKS, (64, 32, 32), strict=True))
 LAYERS = tuple(DIFFUSERS[block] for block in TINY_BLOCKS)
@@ -200,8 +200,8 @@ def test_full_size_layouts_have_the_published_sizes_and_load(kind, count, mebiby
         assert numbers * 16 / 2**20 == pytest.approx(mebibytes, abs=0.006)
     else:
         assert 330 <= numbers * 16 / 2**20 <= 354
-    from radl_model.public_checkpoints import _fill
-    from radl_model.public_keys import infer
+    from radl_model.checkpoints.public import _fill
+    from radl_model.checkpoints.public_keys import infer
 
     with torch.device("meta"):
         module = {n: torch.empty(s) for n, s in names.items() if "verb_embedding" not in n}

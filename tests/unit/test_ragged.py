@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from tiny import tiny_unet, wake
 
-from radl_model.adapter import FusionAdapter
-from radl_model.attention import attend, split_heads
-from radl_model.config import FusionConfig
-from radl_model.context import build_context
-from radl_model.masks import build_masks
-from radl_model.ragged import build_rows
+from radl_model.adapters.adapter import FusionAdapter
+from radl_model.layers.attention import attend, split_heads
+from radl_model.layers.config import FusionConfig
+from radl_model.layers.context import build_context
+from radl_model.layers.masks import build_masks
+from radl_model.layers.ragged import build_rows
 
 HEADS, CHANNELS, CELLS = 2, 8, 64
 

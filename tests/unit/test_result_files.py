@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from radl_bench.benchmark import load_benchmark
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli import build_app
 from radl_bench.errors import BadInput, MissingData
-from radl_bench.image_import import import_images
 from radl_bench.judges.from_file import FileDetector, FileSegmenter, load_result_judge
-from radl_bench.picture import Picture
-from radl_bench.result_files import names_of, read_results
-from radl_bench.score import score_each
+from radl_bench.runs.image_import import import_images
+from radl_bench.runs.images import Picture
+from radl_bench.scoring.result_files import names_of, read_results
+from radl_bench.scoring.score import score_each
 from radl_bench.types import Instance, Sample
 
 SIZE = 64

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from radl_bench.errors import BadInput, MissingWeights
-from radl_bench.evidence import Evidence
 from radl_bench.judges.sam import SamSegmenter, pixels_of
-from radl_bench.judging import judge, make_judges
-from radl_bench.picture import Picture
-from radl_bench.protocol import resolve_protocol
+from radl_bench.runs.images import Picture
+from radl_bench.scoring.evidence import Evidence
+from radl_bench.scoring.judging import judge, make_judges
+from radl_bench.scoring.protocol import resolve_protocol
 from radl_bench.types import Detection, Instance, Sample
 
 BOXES = np.array([[0.1, 0.2, 0.5, 0.6], [0.5, 0.5, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])

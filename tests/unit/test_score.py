@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from radl_bench.benchmark import load_benchmark
+from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli import build_app
 from radl_bench.errors import BadInput, GenerationFailed, MissingData, UsageError
-from radl_bench.image_import import import_images
 from radl_bench.judges.detectors import OracleDetector
 from radl_bench.judges.segmenters import MiniSegmenter
-from radl_bench.score import score_each, score_runs
-from radl_bench.stats import sample_sums
-from radl_bench.store import RunFolder
+from radl_bench.runs.image_import import import_images
+from radl_bench.runs.store import RunFolder
+from radl_bench.scoring.score import score_each, score_runs
+from radl_bench.scoring.statistics import sample_sums
 
 RGB = {"red": (220, 20, 20), "blue": (20, 40, 220), "green": (20, 180, 30), "white": (250, 250, 250)}
 ORACLE = {"detector": "oracle", "encoder": "none", "resamples": 50}
@@ -190,8 +190,8 @@ def test_scoring_imports_no_generator(run) -> None:
     import subprocess
 
     code = (
-        f"import sys; from radl_bench.score import score_runs; score_runs([{str(run.path)!r}], **{ORACLE!r}); "
-        "print([m for m in ('torch', 'diffusers', 'radl_bench.generate', 'radl_bench.mini') if m in sys.modules])"
+        f"import sys; from radl_bench.scoring.score import score_runs; score_runs([{str(run.path)!r}], **{ORACLE!r}); "
+        "print([m for m in ('torch', 'diffusers', 'radl_bench.runs.generate', 'radl_bench.mini') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

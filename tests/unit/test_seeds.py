@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radl_bench.errors import UsageError
-from radl_bench.seeds import image_seed
+from radl_bench.runs.seeds import image_seed
 
 
 def test_the_seed_is_the_head_of_a_sha256():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radl_bench.stats import (
+from radl_bench.scoring.statistics import (
     SampleSums,
     cluster_bootstrap,
     paired_difference,

@@ -12,10 +12,10 @@ from torch import nn
 
 from radl_bench.errors import MissingData, UsageError
 from radl_bench.mini.atlas import CATEGORIES
+from radl_bench.mini.train import autoencoder, base, cache, cli
+from radl_bench.mini.train.text import MAX_LENGTH, build_tokenizer, token_ids
 from radl_bench.types import COLORS
-from radl_model.train import autoencoder, base, cache, cli
 from radl_model.train.loop import Loop, LoopConfig, lr_factor
-from radl_model.train.text import MAX_LENGTH, build_tokenizer, token_ids
 
 CONFIG = LoopConfig(steps=8, batch_size=4, lr=1e-2, warmup=2, decay=3, precision="no", log_every=1)
 

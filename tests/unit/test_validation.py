@@ -16,12 +16,12 @@ import pytest
 from conftest import tiny_row
 from typer.testing import CliRunner
 
-from radl_bench.agreement import names_category, names_color
-from radl_bench.benchmark import benchmark_folders, load_benchmark
+from radl_bench.benchmarks.agreement import names_category, names_color
+from radl_bench.benchmarks.loading import benchmark_folders, load_benchmark
+from radl_bench.benchmarks.samples import find_problems, parse_samples
+from radl_bench.benchmarks.verify import verify
 from radl_bench.cli import build_app
 from radl_bench.errors import BadInput, RadlBenchError, UsageError
-from radl_bench.samples import find_problems, parse_samples
-from radl_bench.verify import verify
 
 BROKEN_FILES = 2000
 

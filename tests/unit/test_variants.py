@@ -10,12 +10,12 @@ import torch
 from tiny import tiny_pipeline, tiny_unet, wake
 
 from radl_bench.errors import UsageError
-from radl_model.adapter import FusionAdapter, layer_names
-from radl_model.config import FusionConfig
-from radl_model.context import build_context
-from radl_model.pipeline import RaDLPipeline
-from radl_model.variants import MIGC, RELEASE, VARIANTS, variant
-from radl_model.wording import relation_texts, release_prompt, repeat_phrases, slot_generators
+from radl_model.adapters.adapter import FusionAdapter, layer_names
+from radl_model.layers.config import FusionConfig
+from radl_model.layers.context import build_context
+from radl_model.layers.variants import MIGC, RELEASE, VARIANTS, variant
+from radl_model.pipelines.pipeline import RaDLPipeline
+from radl_model.pipelines.wording import relation_texts, release_prompt, repeat_phrases, slot_generators
 
 SMALL = {"position_hidden": 16}
 PROMPT = "a red car leaning against a blue dog"
@@ -216,7 +216,7 @@ def test_masks_of_the_relation():
 
 
 def test_the_naive_fuser_by_hand():
-    from radl_model.fusion_variants import naive_fusion
+    from radl_model.layers.fusion_variants import naive_fusion
 
     context = build_context(
         torch.zeros(1, 1, 3, 8), torch.zeros(1, 1, 8), torch.tensor([[[0.0, 0.0, 0.5, 1.0]]]), torch.ones(1, 1), (4, 4),

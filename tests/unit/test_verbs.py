@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from radl_bench.errors import MissingExtra, UsageError
-from radl_model import verbs_spacy
-from radl_model.verbs import extract_verbs
+from radl_model.pipelines import verbs_spacy
+from radl_model.verbs.extract import extract_verbs
 
 # 120 prompts of our own, 40 like DrawBench's and 80 like COCO's captions, annotated by hand: verbs that say what things
 # do or how they are placed, with the run of particles, adverbs and prepositions after each; where there is none, the

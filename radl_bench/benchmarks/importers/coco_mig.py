@@ -1,0 +1,140 @@
+"""Reader of COCO-MIG annotation files (`mig_bench_anno.yaml` of the MIGC project and re-sampled files like it).
+
+The file maps a prompt to its phrases and their boxes, plus the index of the entry under the name `coco_id`:
+
+    a photo of a red car and a blue dog:
+      a blue dog:
+      - [0.1, 0.2, 0.5, 0.9]
+      a red car:
+      - [0.5, 0.5, 1.0, 0.8]
+      coco_id: '17'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from radl_bench.benchmarks.importers import write_benchmark
+from radl_bench.errors import BadInput, MissingData
+from radl_bench.types import COLORS, Box, Instance, Sample
+from radl_model.home import data_home
+
+PUBLIC_SHA256 = "25165519b657f7d0a8dedea5b05b6aaf8afdb043d9e9b30e3d4f57c60b467b76"
+"""The published file of 800 prompts and 3,200 instances."""
+
+METRICS: dict[str, dict[str, Any]] = {
+    "success": {"iou": 0.5, "coverage": 0.2},
+    "iou": {},
+    "average_precision": {},
+    "clip_score": {},
+}
+
+FIELDS = {
+    "name": "coco-mig-public",
+    "version": "1",
+    "license": "non-commercial research only (terms of the MIGC project); boxes from COCO annotations, CC BY 4.0",
+    "citation": "Zhou et al., MIGC: Multi-Instance Generation Controller for Text-to-Image Synthesis, CVPR 2024",
+    "images_per_sample": 1,
+    "resolution": 512,
+}
+
+
+def import_coco_mig(file: Path, home: Path | None = None) -> tuple[Path, tuple[Sample, ...]]:
+    """Keep a COCO-MIG annotation file as the benchmark `coco-mig-public` in the user's data folder.
+
+    Args:
+        file: the annotation file.
+        home: the data folder, `data_home()` when not given.
+
+    Returns:
+        The benchmark's folder and its samples, ordered by `coco_id`; instances keep the order of the file.
+
+    Raises:
+        MissingData: there is no such file.
+        BadInput: the file is not a COCO-MIG annotation file; the sentence names the line or the prompt.
+    """
+    samples = tuple(read_annotations(file))
+    digest = sha256(file.read_bytes()).hexdigest()
+    fields = FIELDS | {"description": f"Imported from {file.name} (sha256 {digest})"}
+    folder = (home or data_home()) / "benchmarks" / "coco_mig_public"
+    write_benchmark(folder, samples, fields, METRICS)
+    return folder, samples
+
+
+def is_public_file(file: Path) -> bool:
+    """Say whether `file` is the published annotation file, byte by byte."""
+    return sha256(file.read_bytes()).hexdigest() == PUBLIC_SHA256
+
+
+def read_annotations(file: Path) -> list[Sample]:
+    """Read a COCO-MIG annotation file; samples are ordered by their index in the set.
+
+    Boxes are xyxy fractions of the un-squared COCO image, as in the file. Raises as `import_coco_mig`.
+    """
+    entries = load_yaml(file)
+    if not isinstance(entries, dict) or not entries:
+        raise BadInput(f"{file} is not a COCO-MIG annotation file: it should map prompts to phrases with boxes.")
+    samples = {}
+    for prompt, entry in entries.items():
+        index, sample = _read_entry(prompt, entry, file)
+        if index in samples:
+            raise BadInput(f"{file}: coco_id {index} is given twice, the second time at the prompt '{prompt}'.")
+        samples[index] = sample
+    return [samples[index] for index in sorted(samples)]
+
+
+def load_yaml(file: Path) -> Any:
+    """Return what a YAML file holds; raises `MissingData` or `BadInput` with the line."""
+    import yaml
+
+    if not file.is_file():
+        raise MissingData(f"There is no file {file}. Give the path of a mig_bench_anno.yaml.")
+    try:
+        # `safe_load`, by libyaml where it is there: the file has 20,000 lines.
+        return yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it holds bytes or values that YAML does not allow"
+        raise BadInput(f"{file}{where}: this is not YAML: {problem}.") from None
+
+
+def _read_entry(prompt: Any, entry: Any, file: Path) -> tuple[int, Sample]:
+    where = f"{file}, prompt '{prompt}'"
+    if not isinstance(prompt, str) or not isinstance(entry, dict):
+        raise BadInput(f"{where}: an entry should be a prompt with a table of phrases.")
+    index = str(entry.get("coco_id", ""))
+    if not (index.isascii() and index.isdigit()):
+        raise BadInput(f"{where}: 'coco_id' should be the index of the entry, a whole number, not '{index}'.")
+    phrases = {phrase: boxes for phrase, boxes in entry.items() if phrase != "coco_id"}
+    instances = tuple(i for phrase, boxes in phrases.items() for i in _read_phrase(phrase, boxes, where))
+    if not instances:
+        raise BadInput(f"{where}: it has no phrase with a box.")
+    return int(index), Sample(f"public-{int(index):06d}", prompt, instances)
+
+
+def _read_phrase(phrase: Any, boxes: Any, where: str) -> Iterator[Instance]:
+    words = phrase.split() if isinstance(phrase, str) else []
+    if len(words) < 3 or words[1] not in COLORS:
+        raise BadInput(f"{where}: the phrase '{phrase}' should read 'a COLOUR CLASS', with one of {', '.join(COLORS)}.")
+    if not isinstance(boxes, list):
+        raise BadInput(f"{where}: the phrase '{phrase}' should have a list of boxes.")
+    for box in boxes:
+        yield Instance(phrase, " ".join(words[2:]), words[1], read_box(box, phrase, where))
+
+
+def read_box(box: Any, phrase: str, where: str) -> Box:
+    """Return an xyxy box in fractions; raises `BadInput`, which starts with `where`."""
+    if _is_box(box):
+        return float(box[0]), float(box[1]), float(box[2]), float(box[3])
+    raise BadInput(f"{where}: the box {box} of '{phrase}' should be x0 < x1, y0 < y1, four fractions from 0 to 1.")
+
+
+def _is_box(box: Any) -> bool:
+    # A comparison with NaN is false, so the chained comparisons below refuse it too.
+    if not isinstance(box, Sequence) or len(box) != 4 or any(type(v) not in (int, float) for v in box):
+        return False
+    return 0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1

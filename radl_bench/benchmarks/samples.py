@@ -1,0 +1,210 @@
+"""Reading `samples.jsonl`: every row is checked, every complaint names its line."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from radl_bench.benchmarks.agreement import names_category, names_color
+from radl_bench.errors import BadInput, did_you_mean
+from radl_bench.types import COLORS, Box, Instance, Relation, Sample
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SAMPLE_KEYS = ("id", "prompt", "instances", "relations", "verbs", "tags")
+_INSTANCE_KEYS = ("phrase", "category", "color", "box")
+
+
+class _Bad(ValueError):
+    """What is wrong with a row, as a half sentence; `parse_samples` adds file and line."""
+
+
+def parse_samples(
+    data: bytes, origin: str, *, levels: Collection[int] | None = None, free_phrases: bool = False
+) -> tuple[Sample, ...]:
+    """Return the samples of a JSON Lines file, in file order.
+
+    Args:
+        data: UTF-8 bytes, one JSON object a line with the keys `id`, `prompt`, `instances` and optionally
+            `relations` (`[[0, "left of", 1]]`), `verbs`, `tags`. An instance has `phrase`, `category`,
+            `color` (one of `COLORS` or null) and `box` (xyxy, fractions of the image side); its phrase names its
+            category and colour.
+        origin: name of the file for error messages.
+        levels: the numbers of instances that occur, any when None.
+        free_phrases: take phrases that do not name their category ("a man" for "person").
+
+    Raises:
+        BadInput: a row is not as described, an id comes twice, or there is no row; names the line.
+    """
+    samples: list[Sample] = []
+    for row in _rows(data, origin, levels, free_phrases):
+        if isinstance(row, BadInput):
+            raise row
+        samples.append(row)
+    return tuple(samples)
+
+
+def find_problems(
+    data: bytes, origin: str, *, levels: Collection[int] | None = None, free_phrases: bool = False
+) -> list[str]:
+    """Return what is wrong with a JSON Lines file, a sentence a line of it; arguments as in `parse_samples`."""
+    return [str(row) for row in _rows(data, origin, levels, free_phrases) if isinstance(row, BadInput)]
+
+
+def _rows(data: bytes, origin: str, levels: Collection[int] | None, free_phrases: bool) -> Iterator[Sample | BadInput]:
+    """The sample of each line, or what is wrong with the line."""
+    lines_of_ids: dict[str, int] = {}
+    number = 0
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            sample = _read_line(line, origin, number)
+            _check_promises(sample, levels, free_phrases)
+        except BadInput as error:
+            yield error
+            continue
+        except _Bad as error:
+            yield BadInput(f"{origin}, line {number}: {error}.")
+            continue
+        # Ids become file names, and some file systems do not tell "A" from "a".
+        first = lines_of_ids.setdefault(sample.id.casefold(), number)
+        if first != number:
+            yield BadInput(f"{origin}, line {number}: the id '{sample.id}' is taken by line {first}; make ids unique.")
+        else:
+            yield sample
+    if not data.strip():
+        yield BadInput(f"{origin} holds no sample; expected one JSON object a line.")
+
+
+def _check_promises(sample: Sample, levels: Collection[int] | None, free_phrases: bool) -> None:
+    if levels is not None and sample.level not in levels:
+        promised = ", ".join(map(str, sorted(levels)))
+        raise _Bad(f"it has {sample.level} instances, but benchmark.toml promises the levels {promised}")
+    for index, item in enumerate(sample.instances):
+        if item.color is not None and not names_color(item.phrase, item.color):
+            raise _Bad(f"instance {index}: the phrase {_show(item.phrase)} does not name its color '{item.color}'")
+        if not free_phrases and not names_category(item.phrase, item.category):
+            raise _Bad(
+                f"instance {index}: the phrase {_show(item.phrase)} does not name its category {_show(item.category)} "
+                '(if it need not, write phrases = "free" into benchmark.toml)'
+            )
+
+
+def sample_from_dict(row: Any) -> Sample:
+    """Return the sample that a JSON row stands for; raises `ValueError` with half a sentence."""
+    _known_keys(row, _SAMPLE_KEYS, "the row")
+    instances = tuple(_instance(item, i) for i, item in enumerate(_list(row, "instances")))
+    if not instances:
+        raise _Bad("'instances' is empty; a layout needs at least one")
+    return Sample(
+        id=_sample_id(row),
+        prompt=_text(row, "prompt", "the row"),
+        instances=instances,
+        relations=tuple(_relation(item, len(instances)) for item in _list(row, "relations", [])),
+        verbs=_string(row.get("verbs", ""), "'verbs'"),
+        tags=tuple(_string(tag, "a tag") for tag in _list(row, "tags", [])),
+    )
+
+
+def _read_line(line: bytes, origin: str, number: int) -> Sample:
+    try:
+        return sample_from_dict(_decode(line))
+    # Deeply nested JSON ends in RecursionError, an integer of a thousand digits in OverflowError.
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise BadInput(f"{origin}, line {number}: {error}.") from error
+
+
+def _decode(line: bytes) -> Any:
+    try:
+        return json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _Bad(f"byte {error.start + 1} is not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise _Bad(f"not JSON ({error.msg} at column {error.colno})") from error
+
+
+def _sample_id(row: dict[str, Any]) -> str:
+    value = row.get("id")
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise _Bad(f"'id' must be 1 to 128 of A-Z a-z 0-9 . _ - and start with a letter or digit, not {_show(value)}")
+    return value
+
+
+def _instance(item: Any, index: int) -> Instance:
+    where = f"instance {index}"
+    _known_keys(item, _INSTANCE_KEYS, where)
+    color = item.get("color")
+    if color is not None and color not in COLORS:
+        raise _Bad(f"{where}: " + did_you_mean(_word(color), COLORS, "color").rstrip("."))
+    return Instance(_text(item, "phrase", where), _text(item, "category", where), color, _box(item.get("box"), where))
+
+
+def _box(value: Any, where: str) -> Box:
+    numbers = value if isinstance(value, list) else []
+    if len(numbers) != 4 or not all(_is_number(v) for v in numbers):
+        raise _Bad(f"{where}: 'box' must be four finite numbers [x0, y0, x1, y1], not {_show(value)}")
+    x0, y0, x1, y1 = (float(v) for v in numbers)
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+        raise _Bad(f"{where}: 'box' must have 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, not {_show(value)}")
+    return x0, y0, x1, y1
+
+
+def _relation(item: Any, count: int) -> Relation:
+    if isinstance(item, list) and len(item) == 3:
+        subject, predicate, target = item
+        ends_ok = _is_index(subject, count) and _is_index(target, count) and subject != target
+        if ends_ok and isinstance(predicate, str) and predicate.strip():
+            return Relation(subject, _string(predicate, "a predicate"), target)
+    raise _Bad(f"a relation must be [i, 'left of', j] with two different indices below {count}, not {_show(item)}")
+
+
+def _is_index(value: Any, count: int) -> bool:
+    return type(value) is int and 0 <= value < count
+
+
+def _known_keys(item: Any, known: tuple[str, ...], where: str) -> None:
+    if not isinstance(item, dict):
+        raise _Bad(f"{where} must be a JSON object, not {_show(item)}")
+    for key in item:
+        if key not in known:  # a misspelt "colour" would otherwise silently free the colour
+            raise _Bad(f"{where}: " + did_you_mean(_word(key), known, "key").rstrip("."))
+
+
+def _list(row: dict[str, Any], key: str, default: Any = None) -> list[Any]:
+    value = row.get(key, default)
+    if not isinstance(value, list):
+        raise _Bad(f"'{key}' must be a list, not {_show(value)}")
+    return value
+
+
+def _text(row: dict[str, Any], key: str, where: str) -> str:
+    value = _string(row.get(key), f"{where}: '{key}'")
+    if not value.strip():
+        raise _Bad(f"{where}: '{key}' is empty")
+    return value
+
+
+def _string(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise _Bad(f"{what} must be a string, not {_show(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise _Bad(f"{what} holds half a surrogate pair, which is no text") from error
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _word(value: Any) -> str:
+    return _show(str(value))[1:-1]
+
+
+def _show(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:77] + "..."

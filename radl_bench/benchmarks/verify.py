@@ -1,0 +1,92 @@
+"""Checking what is on this machine against the sums it was recorded with: benchmarks, and what was fetched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from radl_bench.benchmarks.builders import MANIFEST
+from radl_bench.benchmarks.loading import benchmark_folder, benchmark_folders, load_benchmark, promises_of, read_toml
+from radl_bench.benchmarks.samples import find_problems
+from radl_bench.downloads.download import file_sha256
+from radl_bench.downloads.fetch import catalogue, verify_fetched
+from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
+
+SHOWN = 20
+"""Problems of one file that are listed one by one."""
+
+
+class Checked(NamedTuple):
+    """One thing that was looked at: its name, where it is, what it is when sound, and what is wrong with it."""
+
+    name: str
+    folder: Path
+    detail: str
+    problems: list[str]
+
+
+def verify(name: str | None = None) -> Iterator[Checked]:
+    """Check the benchmark or fetched thing `name`, a benchmark's folder, or everything on this machine.
+
+    Raises:
+        UsageError: the name means nothing.
+    """
+    fetched = {found: (folder, problems) for found, folder, problems in (verify_fetched() if name is None else ())}
+    if name is None:
+        for known, folder in benchmark_folders().items():
+            yield _benchmark(known, folder)
+    elif name in catalogue() and name not in benchmark_folders():
+        fetched = {found: (folder, problems) for found, folder, problems in verify_fetched(name)}
+        if not fetched:
+            raise UsageError(f"{name} was not fetched. Run: radl-bench fetch {name}")
+    else:
+        yield _benchmark(name, _folder(name))
+    for found, (folder, problems) in fetched.items():
+        yield Checked(found, folder, "as it was fetched", problems)
+
+
+def _folder(name: str) -> Path:
+    try:
+        return benchmark_folder(name)
+    except UsageError:
+        known = {*benchmark_folders(), *catalogue()}
+        raise UsageError(did_you_mean(name, known, "benchmark or fetched thing")) from None
+
+
+def _benchmark(name: str, folder: Path) -> Checked:
+    try:
+        benchmark = load_benchmark(folder)
+    except RadlBenchError as error:
+        return Checked(name, folder, "", [*_rows(folder), *_files(folder)] or [str(error)])
+    detail = f"version {benchmark.version}, {len(benchmark.samples)} samples, sha256 {benchmark.samples_sha256[:8]}"
+    return Checked(name, folder, detail, _files(folder))
+
+
+def _rows(folder: Path) -> list[str]:
+    """Every row that is wrong, where the loader names the first alone."""
+    try:
+        promises = promises_of(read_toml(folder / "benchmark.toml"))
+        file = folder / "samples.jsonl"
+        problems = find_problems(file.read_bytes(), str(file), **promises)
+    except (RadlBenchError, OSError):
+        return []
+    more = len(problems) - SHOWN
+    return [*problems[:SHOWN], *[f"{file}: and {more} more lines."] * (more > 0)]
+
+
+def _files(folder: Path) -> list[str]:
+    """What differs from the manifest that a full-size benchmark was built with."""
+    file = folder / MANIFEST
+    if not file.is_file():
+        return []
+    try:
+        recorded = dict(json.loads(file.read_bytes())["files"])
+    except (ValueError, KeyError, TypeError):
+        return [f"{file} is broken. Build the benchmark anew."]
+    return [
+        f"{folder / name} is not what {MANIFEST} says. Build the benchmark anew."
+        for name, digest in recorded.items()
+        if not (folder / name).is_file() or file_sha256(folder / name) != digest
+    ]

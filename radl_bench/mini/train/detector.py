@@ -1,0 +1,126 @@
+"""Stage "detector": the mini detector, trained on fresh random scenes; never on a benchmark's layouts."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from radl_bench.mini.atlas import CATEGORIES
+from radl_bench.mini.judges.fcos import SIZE, build
+from radl_bench.mini.layouts import MIN_SIDE, LayoutSampler
+from radl_bench.mini.scenes import render, render_visible
+from radl_bench.mini.train.augment import augment
+from radl_bench.mini.train.judges import VISIBLE, calibrate, save, to_tensor
+from radl_bench.types import Box, Sample
+from radl_model.train.loop import Loop, LoopConfig
+
+LEVELS = (0.6, 0.8, 1.0, 1.2, 1.5, 2.0)
+HELD_OUT = 980_000
+_LABEL = {name: label for label, name in enumerate(CATEGORIES)}
+Target = dict[str, Tensor]
+
+
+class CrowdedSampler(LayoutSampler):
+    """Layouts of which a share is piled up without any rule, in boxes of all sizes and shapes, as a part of COCO's."""
+
+    def __init__(self, seed: int, crowded: float = 0.5, **settings: Any) -> None:
+        super().__init__(seed, **settings)
+        self.crowded = crowded
+
+    def _boxes(self, level: int) -> list[Box]:
+        if self.rng.random() < self.crowded:
+            return [self._any_box() for _ in range(level)]
+        return super()._boxes(level)
+
+    def _any_box(self) -> Box:
+        """Long side log-uniform, the other shorter by up to six times."""
+        rng = self.rng
+        long = float(np.exp(rng.uniform(np.log(0.14), 0)))
+        short = max(long * float(np.exp(-np.abs(rng.normal(0, 0.7)))), MIN_SIDE, long / 6)
+        width, height = (long, short) if rng.random() < 0.45 else (short, long)
+        x, y = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
+        return (float(x), float(y), float(x + width), float(y + height))
+
+
+def target(sample: Sample, visible: NDArray[np.float64]) -> Target:
+    """Return boxes [N, 4] in pixels and labels [N] of the instances of which enough can be seen."""
+    seen = [i for i, share in zip(sample.instances, visible, strict=True) if share >= VISIBLE]
+    boxes = torch.tensor([i.box for i in seen], dtype=torch.float32).reshape(-1, 4) * SIZE
+    return {"boxes": boxes, "labels": torch.tensor([_LABEL[i.category] for i in seen], dtype=torch.int64)}
+
+
+def make_batch(step: int, batch_size: int, seed: int = 7) -> tuple[Tensor, list[Target]]:
+    """Return augmented fresh scenes [batch_size, 3, 128, 128] in [0, 1] and their targets."""
+    rng = np.random.default_rng((seed, step))
+    layouts = CrowdedSampler(int(rng.integers(1 << 31)), level_weights=LEVELS, uncolored=0.05)
+    images, targets = [], []
+    for _ in range(batch_size):
+        sample = layouts.sample()
+        image, visible = render_visible(sample, int(rng.integers(1 << 31)))
+        images.append(augment(image, rng))
+        targets.append(target(sample, visible))
+    return to_tensor(images), targets
+
+
+def loss_fn(module: nn.Module, batch: tuple[Tensor, list[Target]], rng: torch.Generator) -> Tensor:
+    """Focal loss + GIoU + centreness, the sum of FCOS."""
+    images, targets = batch
+    device = next(module.parameters()).device
+    on_device = [{name: value.to(device) for name, value in t.items()} for t in targets]
+    losses: dict[str, Tensor] = module(list(images.to(device).unbind()), on_device)
+    return torch.stack(list(losses.values())).sum()
+
+
+def held_out(count: int, seed: int = HELD_OUT) -> list[tuple[Sample, NDArray[np.uint8]]]:
+    """Return random scenes of level 6 that no training batch holds, not augmented."""
+    layouts = LayoutSampler(seed, level_weights=(0, 0, 0, 0, 0, 1), uncolored=0.0, relations=0.0)
+    samples = [layouts.sample() for _ in range(count)]
+    return [(sample, render(sample, seed + n)) for n, sample in enumerate(samples)]
+
+
+def new(settings: dict[str, Any]) -> nn.Module:
+    """Return the untrained detector of a config."""
+    return build(len(CATEGORIES), **settings)
+
+
+def recall(module: nn.Module, scenes: list[tuple[Sample, NDArray[np.uint8]]]) -> float:
+    """Return the share of instances found at score .25 and IoU .5, one to one."""
+    from radl_bench.mini.judges.detector import predict
+    from radl_bench.scoring.protocol import PROTOCOLS, match_instances
+
+    rule, found = PROTOCOLS["strict"], []
+    for sample, image in scenes:
+        boxes = {name: b.above(rule.score) for name, b in predict(module, [image], CATEGORIES)[0].items()}
+        found += [match.iou >= rule.iou for match in match_instances(sample.instances, boxes, rule)]
+    return float(np.mean(found))
+
+
+def on_sample(module: nn.Module, step: int, settings: dict[str, Any], out: Path) -> dict[str, float]:
+    """Calibrate the averaged weights, write them to `out/weights` and return the recall on held-out level 6 scenes."""
+    module.eval()
+    calibrate(module.backbone, [_normalise(make_batch(n, 32, HELD_OUT)[0]) for n in range(8)])  # type: ignore
+    value = recall(module, held_out(100))
+    save(module, {"categories": list(CATEGORIES), "network": settings}, out / "weights")
+    module.train()
+    return {"recall_l6": round(value, 4)}
+
+
+def _normalise(images: Tensor) -> Tensor:
+    return (images - 0.5) / 0.25
+
+
+def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+    """Train the mini detector; leaves `weights/` for `radl_bench.mini.judges.detector`."""
+    torch.manual_seed(settings.get("init_seed", 0))
+    config = LoopConfig(**settings["loop"])
+    batch = partial(make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 7))
+    report = partial(on_sample, settings=settings["model"], out=out)
+    loop = Loop(new(settings["model"]), batch, loss_fn, config, out, report)
+    loop.resume()
+    loop.run(minutes)

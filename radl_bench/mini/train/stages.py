@@ -1,0 +1,90 @@
+"""One function a training stage: settings (a TOML table), output folder, minutes -> trained weights in the folder."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from radl_model.train.loop import Loop, LoopConfig
+
+
+def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+    """Train the autoencoder, or (with `vae_folder`) only its decoder; leaves `vae/` in diffusers format."""
+    from radl_bench.mini.train import autoencoder as stage
+
+    torch.manual_seed(settings.get("init_seed", 0))
+    config = LoopConfig(**settings["loop"])
+    vae = (
+        stage.resume_decoder(Path(settings["vae_folder"]))
+        if "vae_folder" in settings
+        else stage.build(**settings["model"])
+    )
+    module = stage.AutoencoderLoss(vae)
+    layout = settings.get("layout", {})
+    batch = partial(stage.make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 1), **layout)
+    loop = Loop(module, batch, stage.loss_fn, config, out, partial(stage.on_sample, out))
+    loop.resume()
+    loop.run(minutes)
+
+
+def cache(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+    """Encode scenes once; leaves `latents-NNN.safetensors` and `.jsonl`. Not bounded by `minutes`: it resumes."""
+    from radl_bench.mini.train.cache import write_shards
+
+    write_shards(out, **{**settings, "vae_folder": Path(settings["vae_folder"])})
+
+
+def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+    """Train UNet and text tower on captions alone; leaves `base/`, a Stable Diffusion pipeline folder."""
+    from radl_bench.mini.train import base as stage
+    from radl_bench.mini.train.cache import LatentPool
+
+    torch.manual_seed(settings.get("init_seed", 0))
+    config = LoopConfig(**settings["loop"])
+    module, tokenizer = stage.build(settings["model"])
+    if "init_from" in settings:
+        module = stage.load(Path(settings["init_from"]))
+    lessons = [
+        stage.Lesson(
+            LatentPool(*map(Path, table.pop("latents"))), tokenizer, **{"batch_size": config.batch_size, **table}
+        )
+        for table in map(dict, settings["lessons"])
+    ]
+    seed = settings.get("data_seed", 2)
+    training = stage.BaseTraining(lessons, tokenizer, seed, **settings.get("loss", {}))
+    pool = lessons[-1].pool
+    snapshot = partial(stage.on_sample, out, tokenizer, Path(settings["vae_folder"]), pool)
+    loop = Loop(stage.attend_explicitly(module), training.make_batch, training.loss, config, out, snapshot)
+    loop.resume()
+    loop.run(minutes)
+
+
+def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+    """Train a layout adapter on the frozen base; leaves `adapter/` (config.json and safetensors)."""
+    from diffusers import StableDiffusionPipeline
+
+    from radl_bench.mini.train import adapter_stage as stage
+    from radl_bench.mini.train.cache import LatentPool
+    from radl_model.adapters.adapter import FusionAdapter
+    from radl_model.checkpoints.adapters import load_adapter
+    from radl_model.layers.config import FusionConfig
+
+    torch.manual_seed(settings.get("init_seed", 0))
+    config = LoopConfig(**settings["loop"])
+    base_folder = Path(settings["base"])
+    pipe = StableDiffusionPipeline.from_pretrained(base_folder)
+    fusion = FusionAdapter.from_unet(pipe.unet, FusionConfig.from_dict(settings["fusion"]))
+    if "init_from" in settings:
+        fusion.load_state_dict(load_adapter(settings["init_from"]).state_dict())
+    module = stage.AdaptedUNet(pipe.unet, fusion)
+    pool = LatentPool(*map(Path, settings["latents"]))
+    seed = settings.get("data_seed", 4)
+    options = dict(settings["loss"])
+    things = options.pop("things", 0.0)
+    training = stage.AdapterTraining(pipe, pool, config.batch_size, seed, options, things)
+    loop = Loop(module, training.make_batch, training.loss, config, out, partial(stage.on_sample, out, base_folder))
+    loop.resume()
+    loop.run(minutes)

@@ -1,0 +1,257 @@
+"""The run folder: the only module that knows how a run lies on disk.
+
+    runs/<benchmark>/<method>/<hash8>/
+      manifest.json               what was asked for, and with what
+      images/<sample_id>_<k>.png  written under a temporary name, then moved into place
+      generations-<i>of<n>.jsonl  one row an image, appended and synced: the index for resuming
+      evidence/ scores/           written by scoring
+
+An image is done when its last row has status "ok" and the file has the sha256 of that row. `<hash8>` is a hash of the
+resolved configuration without shard, batch size, limit and images per sample, so that every part of one experiment
+finds the same folder, and asking for more of it extends the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from radl_bench.errors import BadInput, MissingData, UsageError
+from radl_bench.files import locked, replace_file
+from radl_bench.runs.writer import Shard, ShardWriter, read_rows
+from radl_bench.types import Benchmark
+
+SCHEMA_VERSION = 1
+ImageKey = tuple[str, int]
+"""(sample_id, k): the k-th image of a sample, k counted from 0."""
+
+
+class RunFolder:
+    """One generator on one benchmark. Make it with `create` or `open`."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def create(
+        cls,
+        root: str | Path,
+        benchmark: Benchmark,
+        generator: Mapping[str, Any],
+        *,
+        images_per_sample: int | None = None,
+        seeds: Mapping[str, Any] | None = None,
+        environment: Mapping[str, Any] | None = None,
+        git: Mapping[str, Any] | None = None,
+        argv: list[str] | None = None,
+        source: str | None = None,
+    ) -> RunFolder:
+        """Return the run of this configuration under `root`, new or found again.
+
+        A run found again keeps its images; its manifest is widened to the larger of both limits and of both
+        images per sample.
+
+        Args:
+            generator: `name`, `revision`, `model`, `params` and `weights_sha256`; JSON values only.
+            images_per_sample: the benchmark's own number when not given.
+            seeds: `{"policy", "base"}`; `{"policy": "hashed", "base": 0}` when not given.
+            source: folder of a benchmark that is not known by name (`benchmark.source_of`).
+
+        Raises:
+            UsageError: the generator's description is no JSON, or its name is empty.
+            BadInput: the folder holds a manifest of a newer version, or a broken one.
+        """
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "status": "running",
+            "created": utc_now(),
+            "benchmark": _describe(benchmark, images_per_sample or benchmark.images_per_sample, source),
+            "generator": dict(generator),
+            "seeds": dict(seeds or {"policy": "hashed", "base": 0}),
+            "environment": dict(environment or {}),
+            "git": dict(git or {}),
+            "argv": list(argv or []),
+        }
+        path = Path(root) / benchmark.name / slug(str(generator["name"])) / config_hash(manifest)
+        for folder in ("images", "evidence", "scores"):
+            (path / folder).mkdir(parents=True, exist_ok=True)
+        with locked(path / ".lock"):
+            if (path / "manifest.json").exists():
+                manifest = _widen(cls.open(path).manifest, manifest)
+            _write_json(path / "manifest.json", manifest)
+        return cls(path, manifest)
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Return the run at `path`; raises `MissingData` without a manifest, `BadInput` for one that is not ours."""
+        file = Path(path) / "manifest.json"
+        try:
+            manifest = json.loads(file.read_text("utf-8"))
+        except OSError as error:
+            raise MissingData(f"{path} is no run: manifest.json is not there. See `radl-bench ls runs`.") from error
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{file} is not JSON: {error}.") from error
+        _check_manifest(manifest, file)
+        return cls(Path(path), manifest)
+
+    @property
+    def images_dir(self) -> Path:
+        """Folder of the pictures."""
+        return self.path / "images"
+
+    @property
+    def scores_dir(self) -> Path:
+        """Folder of `rows.parquet` and `scores.json`."""
+        return self.path / "scores"
+
+    @property
+    def evidence_dir(self) -> Path:
+        """Folder of what the judges saw, one folder a judge."""
+        return self.path / "evidence"
+
+    @property
+    def planned(self) -> int:
+        """Number of images that the manifest asks for."""
+        recorded = self.manifest["benchmark"]
+        return recorded["n_samples"] * recorded["images_per_sample"]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the newest row of every image, over all shards, sorted by sample id and k.
+
+        A line that a kill cut short is skipped. Raises `BadInput` for any other line that is no row.
+        """
+        written = [row for file in sorted(self.path.glob("generations-*of*.jsonl")) for row in read_rows(file)]
+        newest = {(row["sample_id"], row["k"]): row for row in sorted(written, key=lambda row: row.get("at", ""))}
+        return [newest[key] for key in sorted(newest)]
+
+    def images(self) -> dict[ImageKey, Path]:
+        """Return the path of every image whose newest row is "ok"; the file itself may have been deleted since."""
+        return {(row["sample_id"], row["k"]): self.path / row["file"] for row in self.rows() if row["status"] == "ok"}
+
+    def done(self) -> dict[ImageKey, dict[str, Any]]:
+        """Return the rows of the images that need not be made again: status "ok" and the very bytes on disk."""
+        rows = (row for row in self.rows() if row["status"] == "ok")
+        return {(row["sample_id"], row["k"]): row for row in rows if _has_sha(self.path / row["file"], row["sha256"])}
+
+    @contextlib.contextmanager
+    def writer(self, shard: Shard | None = None) -> Iterator[ShardWriter]:
+        """Open the rows file of a shard for appending, alone; raises `UsageError` while another process has it."""
+        shard = shard or Shard()
+        with locked(self.path / f".{shard.name}.lock", busy=f"shard {shard} of {self.path}"):
+            writer = ShardWriter(self.path, shard)
+            try:
+                yield writer
+            finally:
+                writer.close()
+
+    def update_status(self, interrupted: bool = False) -> str:
+        """Write into the manifest how far the run is, and return it.
+
+        "complete": every image is made. "failed": every image has a row, and some are errors. "partial": images have
+        no row yet (other shards, a smaller limit). "interrupted": stopped by hand before the end.
+        """
+        with locked(self.path / ".lock"):  # two shards may end together: the later one sees the rows of both
+            self.manifest = RunFolder.open(self.path).manifest
+            statuses = [row["status"] for row in self.rows()]
+            open_end = "interrupted" if interrupted else "partial"
+            finished = "complete" if all(status == "ok" for status in statuses) else "failed"
+            self.manifest["status"] = finished if len(statuses) >= self.planned else open_end
+            _write_json(self.path / "manifest.json", self.manifest)
+        return self.manifest["status"]
+
+
+def find_runs(root: str | Path = "runs") -> list[Path]:
+    """Return the run folders at or below `root` (a run, a method's, a benchmark's or the top folder), sorted."""
+    top = Path(root)
+    depths = ("manifest.json", "*/manifest.json", "*/*/manifest.json", "*/*/*/manifest.json")
+    return sorted({file.parent for pattern in depths for file in top.glob(pattern)})
+
+
+def config_hash(manifest: Mapping[str, Any]) -> str:
+    """Return the eight hexadecimal digits that name the folder of a configuration."""
+    recorded = manifest["benchmark"]
+    config = {
+        "benchmark": {key: recorded[key] for key in ("name", "version", "sha256")},
+        "filter": {key: value for key, value in recorded["filter"].items() if key != "limit"},
+        "generator": manifest["generator"],
+        "seeds": manifest["seeds"],
+    }
+    return hashlib.sha256(_canonical(config).encode()).hexdigest()[:8]
+
+
+def slug(name: str) -> str:
+    """Return `name` as a folder name that works on every file system; raises `UsageError` when nothing is left."""
+    text = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:64]
+    if not text:
+        raise UsageError(f"The generator's name {name!r} gives no folder name; use letters and digits.")
+    return text
+
+
+def utc_now() -> str:
+    """Return the time as `2025-01-31T12:00:00.000000+00:00`; sorts as text."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
+
+
+def _describe(benchmark: Benchmark, images_per_sample: int, source: str | None) -> dict[str, Any]:
+    return {
+        "name": benchmark.name,
+        "version": benchmark.version,
+        "sha256": benchmark.samples_sha256,
+        "filter": dict(benchmark.filter),
+        "images_per_sample": images_per_sample,
+        "n_samples": len(benchmark.samples),
+        **({"source": source} if source else {}),
+    }
+
+
+def _widen(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest of a run that is found again, asking for all that both manifests ask for."""
+    old, new = found["benchmark"], wanted["benchmark"]
+    larger = max(old, new, key=lambda recorded: recorded["n_samples"])
+    images = max(old["images_per_sample"], new["images_per_sample"])
+    merged = {**found, "status": "running", "benchmark": {**larger, "images_per_sample": images}}
+    if wanted["environment"] != found["environment"]:  # images of two environments may differ in their last bits
+        record = {"at": wanted["created"], "environment": wanted["environment"], "git": wanted["git"]}
+        others = found.get("resumed_with", [])
+        if all(other["environment"] != record["environment"] for other in others):
+            merged["resumed_with"] = [*others, record]
+    return merged
+
+
+def _check_manifest(manifest: Any, file: Path) -> None:
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if type(version) is int and version > SCHEMA_VERSION:
+        raise BadInput(
+            f"{file} was written by a newer radl-bench (schema {version}). Upgrade: pip install -U radl-bench."
+        )
+    keys = ("status", "benchmark", "generator", "seeds")
+    fields = ("name", "version", "sha256", "filter", "images_per_sample", "n_samples")
+    if version != SCHEMA_VERSION or any(key not in manifest for key in keys):
+        raise BadInput(f"{file} is no manifest of a run.")
+    if not isinstance(manifest["benchmark"], dict) or any(key not in manifest["benchmark"] for key in fields):
+        raise BadInput(f"{file} does not describe its benchmark; it needs {', '.join(fields)}.")
+
+
+def _canonical(config: Any) -> str:
+    try:
+        return json.dumps(config, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"The generator's settings cannot be written down as JSON ({error}).") from error
+
+
+def _write_json(file: Path, content: Any) -> None:
+    replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _has_sha(file: Path, digest: str) -> bool:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest() == digest
+    except OSError:
+        return False

@@ -1,0 +1,157 @@
+"""Two runs side by side: the difference of each score with its interval, a paired p, and whether they are tied.
+
+Both are compared on the samples both have, and the sample is the unit: instances share an image and images share a
+layout. Scores with rows are tested by swapping the two methods sample by sample; scores without (AP, FID, KID) by their
+bootstrap draws, which are over the same samples in the same order. Numbers measured under other rules are refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from radl_bench.errors import MissingData, UsageError
+from radl_bench.report.collect import ScoredRun, collect
+from radl_bench.report.layouts import LOWER_IS_BETTER, METRICS
+from radl_bench.report.ties import is_number, paired_draws, sums_of
+from radl_bench.scoring.statistics import Difference, paired_difference, percentile_interval
+
+ALPHA = 0.05
+
+_FREE = ("n:", "seed:", "ci:", "level:")
+"""Parts of a signature that may differ: size and seeds; the interval's kind; the span of levels, told by a note."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One score of both runs at a level (None: all).
+
+    `difference` is a - b over the `n` samples both have, with its 95 % interval; `p` is two-sided, and None where the
+    runs cannot be paired. `groups` are the tie groups of a and b: (1, 1), (1, 2) or (2, 1). Numbers are None where
+    nothing was measured.
+    """
+
+    metric: str
+    level: int | None
+    a: float | None
+    b: float | None
+    difference: float | None
+    ci_low: float | None
+    ci_high: float | None
+    p: float | None
+    n: int | None
+    groups: tuple[int, int]
+    test: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What both runs are, sentences about how far they can be compared, and a line a score and level."""
+
+    a: dict[str, Any]
+    b: dict[str, Any]
+    benchmark: dict[str, Any]
+    notes: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data of schema version 1."""
+        return {"schema_version": 1, "alpha": ALPHA, **asdict(self)}
+
+
+def compare_runs(a: Path, b: Path) -> Comparison:
+    """Compare two scored runs; raises `MissingData` or `UsageError` where that cannot be done, and `BadInput`."""
+    one, other = _scored(a), _scored(b)
+    _check_benchmark(one, other)
+    keys = [key for key in one.cells if key in other.cells]
+    if not keys:
+        raise UsageError(f"{a} and {b} have no score in common; score both with the same metrics.")
+    for key in keys:
+        _check_signature(one, other, key)
+    order = {metric: n for n, metric in enumerate(METRICS)}
+    keys.sort(key=lambda key: (order.get(key[0], len(order)), key[0], -1 if key[1] is None else key[1]))
+    lines = tuple(_line(one, other, *key) for key in keys)
+    benchmark = {key: one.data["benchmark"][key] for key in ("name", "version", "sha256")}
+    return Comparison(_what(one), _what(other), benchmark, tuple(_notes(one, other)), lines)
+
+
+def _scored(path: Path) -> ScoredRun:
+    scored, unscored = collect([path])
+    if unscored:
+        raise MissingData(f"{path} is not scored yet. Run `radl-bench score {path}`.")
+    return scored[0]
+
+
+def _check_benchmark(one: ScoredRun, other: ScoredRun) -> None:
+    a, b = (f"{d['name']}@{d['version']}:{d['sha256'][:8]}" for d in (one.data["benchmark"], other.data["benchmark"]))
+    if a != b:
+        raise UsageError(f"{one.path} was made on {a} and {other.path} on {b}; only runs of one benchmark compare.")
+
+
+def _check_signature(one: ScoredRun, other: ScoredRun, key: tuple[str, int | None]) -> None:
+    a, b = (str(run.cells[key].get("signature", "")) for run in (one, other))
+    apart = [p for p in _parts(a) + _parts(b) if (p in _parts(a)) != (p in _parts(b))]
+    if apart:
+        raise UsageError(
+            f"'{key[0]}' was measured differently in {one.path} and {other.path}: {' against '.join(apart)}. "
+            "Score both with the same judges, protocol and thresholds."
+        )
+
+
+def _parts(signature: str) -> list[str]:
+    return [part for part in signature.split("|") if not part.startswith(_FREE)]
+
+
+def _line(one: ScoredRun, other: ScoredRun, metric: str, level: int | None) -> Line:
+    a, b = (run.cells[metric, level]["value"] for run in (one, other))
+    found, test = _difference(one, other, metric, level)
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    groups = (1, 1)
+    if found.p < ALPHA:
+        groups = (1, 2) if sign * found.value > 0 else (2, 1)
+    gap, low, high, p = (None if math.isnan(v) else v for v in (found.value, found.ci_low, found.ci_high, found.p))
+    a, b = (value if is_number(value) else None for value in (a, b))
+    return Line(metric, level, a, b, gap, low, high, p, found.n or None, groups, test)
+
+
+def _difference(one: ScoredRun, other: ScoredRun, metric: str, level: int | None) -> tuple[Difference, str]:
+    a, b = sums_of(one, metric, level), sums_of(other, metric, level)
+    if a.ids and b.ids:
+        return paired_difference(a, b), "paired permutation over samples"
+    draws = paired_draws(one, other, metric, level)
+    values = [run.cells[metric, level]["value"] for run in (one, other)]
+    if draws is None or not all(map(is_number, values)):
+        gap = float(values[0] - values[1]) if all(map(is_number, values)) else math.nan
+        return Difference(gap, math.nan, math.nan, math.nan, 0), "none"
+    gap = float(values[0] - values[1])
+    return Difference(gap, *percentile_interval(draws), bootstrap_p(draws), 0), "paired bootstrap over samples"
+
+
+def bootstrap_p(draws: np.ndarray) -> float:
+    """Return the two-sided p of a difference of 0 by its draws: twice the smaller tail, with the +1 correction."""
+    tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    return min(1.0, 2.0 * (tail + 1) / (len(draws) + 1))
+
+
+def _notes(one: ScoredRun, other: ScoredRun) -> Iterator[str]:
+    if one.data["benchmark"].get("filter") != other.data["benchmark"].get("filter"):
+        yield "The runs hold different parts of the benchmark: differences are over the samples both have."
+    if one.seeds != other.seeds:
+        yield f"The seeds differ ({one.seeds} and {other.seeds}), so the pairing is by layout and not by noise."
+    for run in (one, other):
+        missing = run.data.get("images", {}).get("n_missing", 0)
+        if missing:
+            yield f"{missing} images of {run.path} could not be judged; they count as failures."
+    left = sorted({key[0] for key in one.cells.keys() ^ other.cells.keys()})
+    if left:
+        yield f"Scores of one run alone are left out: {', '.join(left)}."
+    yield f"p is not corrected for the number of lines; runs whose p is {ALPHA:g} or more are tied."
+
+
+def _what(run: ScoredRun) -> dict[str, Any]:
+    return {"run": str(run.path), "method": run.method, "model": run.model, "seeds": run.seeds}

@@ -1,0 +1,206 @@
+"""Reference statistics of FID and KID: which images, seen by which judge, and their moments.
+
+A reference is an `.npz` with `mu` [D], `sigma` [D, D], `n`, `judge` (a signature), `ids` and `images_sha256`, and
+`vectors`, up to 2,048 of the feature vectors, which KID needs. Files of other suites with `mu` and `sigma` alone are
+read too; what made them is then unknown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from radl_bench import __version__
+from radl_bench.errors import BadInput, MissingData, UsageError
+from radl_bench.files import replace_file
+from radl_bench.scoring.evidence import batches
+from radl_bench.scoring.metrics.frechet import Moments, moments_of
+from radl_bench.types import Benchmark
+from radl_model.home import data_home
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+RENDERED = 2048
+"""Least number of scenes of a rendered reference."""
+
+VECTORS = 2048
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What generated images are compared with.
+
+    Attributes:
+        name: what it is called in a signature.
+        moments: of all its feature vectors; `n` is 0 where the file does not say it.
+        judge: signature of the feature judge, or None where the file does not say it.
+        ids, images_sha256: which images, and the sum over `id sha256` lines of theirs.
+        vectors: float32 [M, D], M <= 2,048 of them, or None.
+    """
+
+    name: str
+    moments: Moments
+    judge: str | None
+    ids: tuple[str, ...]
+    images_sha256: str
+    vectors: np.ndarray | None
+
+    @property
+    def setting(self) -> str:
+        """Part of a signature: `ref:coco-val2014:40504:1a2b3c4d`."""
+        return f"ref:{self.name}:{self.moments.n or 'unknown'}:{self.images_sha256[:8] or 'unknown'}"
+
+
+def find_reference(benchmark: Benchmark, wanted: str | None, judge: Any) -> Reference:
+    """Return the reference for a run: the given file, or scenes rendered for the mini judge.
+
+    Args:
+        wanted: path of a file, or the name of one in `fid/` of the user's data folder.
+
+    Raises:
+        MissingData: the judge sees real images and no file is given, or it is not there.
+        BadInput: the file is none, or is of another judge.
+    """
+    own = benchmark.metrics.get("fid", {}).get("reference")
+    if judge.signature.startswith("mini-") and wanted in (None, own):  # what a benchmark names are photographs
+        return rendered_reference(benchmark, judge)
+    if wanted is None:
+        raise MissingData(
+            f"FID of {benchmark.name} needs statistics of real images. Build them with `radl-bench data fid-reference "
+            "FOLDER --out FILE` and give --fid-reference FILE, or leave FID and KID out with --features none."
+        )
+    reference = read_reference(reference_file(wanted))
+    if reference.judge not in (None, judge.signature):
+        raise BadInput(
+            f"The reference {wanted} was made with {reference.judge}, but these images are seen by {judge.signature}. "
+            "Give another --fid-reference or another --features."
+        )
+    return reference
+
+
+def reference_file(wanted: str) -> Path:
+    """Return the file of a path, or of a name in `fid/` of the user's data folder."""
+    path = Path(wanted).expanduser()
+    return path if path.suffix == ".npz" or path.exists() else data_home() / "fid" / f"{wanted}.npz"
+
+
+def read_reference(file: Path) -> Reference:
+    """Read a reference; raises `MissingData` or `BadInput`."""
+    if not file.is_file():
+        raise MissingData(f"There is no reference {file}. Build it: radl-bench data fid-reference FOLDER --out {file}")
+    try:
+        with np.load(file, allow_pickle=False) as data:
+            found = {key: data[key] for key in data.files}
+        moments = Moments(int(found.get("n", 0)), found["mu"].astype(float), found["sigma"].astype(float))
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{file} is no reference with mu and sigma ({error}).") from error
+    size = len(moments.mean) if moments.mean.ndim == 1 else -1
+    if moments.cov.shape != (size, size) or not (np.isfinite(moments.mean).all() and np.isfinite(moments.cov).all()):
+        raise BadInput(f"{file} is no reference: mu {moments.mean.shape} and sigma {moments.cov.shape} do not fit.")
+    text = {key: str(found[key]) for key in ("name", "judge", "images_sha256") if key in found}
+    sha = text.get("images_sha256") or hashlib.sha256(file.read_bytes()).hexdigest()
+    ids = tuple(map(str, found.get("ids", ())))
+    return Reference(text.get("name", file.stem), moments, text.get("judge") or None, ids, sha, found.get("vectors"))
+
+
+def write_reference(reference: Reference, file: Path) -> None:
+    """Write a reference, atomically."""
+    stream = io.BytesIO()
+    texts = {"name": reference.name, "judge": reference.judge or "", "images_sha256": reference.images_sha256}
+    arrays = {"mu": reference.moments.mean, "sigma": reference.moments.cov, "n": np.array(reference.moments.n)}
+    arrays |= {key: np.array(text) for key, text in texts.items()} | {"ids": np.array(reference.ids)}
+    if reference.vectors is not None:
+        arrays["vectors"] = reference.vectors
+    np.savez(stream, **arrays)  # type: ignore[arg-type]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(file, stream.getvalue())
+
+
+def build_reference(name: str, images: Iterable[tuple[str, str, Image]], judge: Any) -> Reference:
+    """Measure a reference.
+
+    Args:
+        images: (id, sha256, picture), one after the other; only a batch is held at once.
+
+    Raises:
+        UsageError: fewer than two images.
+    """
+    ids: list[str] = []
+    parts = []
+    total = hashlib.sha256()
+    for batch in batches(images, _BATCH):
+        ids += [identity for identity, _, _ in batch]
+        total.update("".join(f"{identity} {sha}\n" for identity, sha, _ in batch).encode())
+        parts.append(np.asarray(judge.features([image for _, _, image in batch]), np.float32))
+    if len(ids) < 2:
+        raise UsageError(f"A reference needs two images at least; {name} has {len(ids)}.")
+    vectors = np.concatenate(parts)
+    spread = np.linspace(0, len(vectors) - 1, min(len(vectors), VECTORS)).round().astype(int)
+    return Reference(
+        name, moments_of([vectors], [vectors]), judge.signature, tuple(ids), total.hexdigest(), vectors[spread]
+    )
+
+
+def rendered_reference(benchmark: Benchmark, judge: Any) -> Reference:
+    """Return scenes of the benchmark's own layouts, drawn by the mini world under seeds that no run has; cached."""
+    from radl_bench.mini.scenes import render
+
+    times = math.ceil(RENDERED / len(benchmark.samples))
+    canary = hashlib.sha256(render(benchmark.samples[0], 0).tobytes()).hexdigest()  # of the atlas and its drawing
+    what = [judge.signature, benchmark.samples_sha256, benchmark.filter, times, __version__, canary]
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    file = data_home() / "fid" / f"rendered-{benchmark.name}-{digest[:12]}.npz"
+    if file.is_file():
+        return read_reference(file)
+    reference = build_reference(f"{benchmark.name}-rendered", _scenes(benchmark, times), judge)
+    write_reference(reference, file)
+    return reference
+
+
+def _scenes(benchmark: Benchmark, times: int) -> Iterator[tuple[str, str, Image]]:
+    from PIL import Image
+
+    from radl_bench.mini.scenes import render
+
+    for sample in benchmark.samples:
+        for k in range(times):
+            # seeds of runs are hashes of `base:benchmark:sample:k`, with a number for base
+            seed = int(hashlib.sha256(f"reference:{benchmark.name}:{sample.id}:{k}".encode()).hexdigest()[:8], 16)
+            pixels = render(sample, seed)
+            yield f"{sample.id}_{k}", hashlib.sha256(pixels.tobytes()).hexdigest(), Image.fromarray(pixels)
+
+
+def folder_images(folder: Path, ids: Sequence[str] | None = None) -> Iterator[tuple[str, str, Image]]:
+    """Yield (id, sha256 of the file, picture) of the pictures in a folder by name, or of these ids (stems) alone.
+
+    Raises:
+        MissingData: no folder, no picture, or one of the ids has none.
+        BadInput: a picture cannot be read.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    files = {file.stem: file for file in sorted(folder.glob("*")) if file.suffix.lower() in SUFFIXES}
+    if not files:
+        raise MissingData(f"There are no pictures in {folder}.")
+    for identity in files if ids is None else ids:
+        if identity not in files:
+            raise MissingData(f"There is no picture '{identity}' in {folder}.")
+        try:
+            data = files[identity].read_bytes()
+            with Image.open(io.BytesIO(data)) as image:
+                picture = image.convert("RGB")
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise BadInput(f"{files[identity]} cannot be read ({type(error).__name__}).") from error
+        yield identity, hashlib.sha256(data).hexdigest(), picture

@@ -1,0 +1,137 @@
+"""Metrics: pure functions from what the judges saw in an image to rows, and from rows to numbers.
+
+A metric is a module with a `METRIC`. Its `rows(view, protocol)` gives one `Row` an instance or image; a score is the
+mean of its rows, so that resampling is re-summing. A metric that is no mean (AP) keeps a pool instead and aggregates
+that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from typing import Protocol as TypingProtocol
+
+import numpy as np
+
+from radl_bench.scoring.protocol import Boxes, Match, Protocol
+from radl_bench.types import Benchmark, Sample
+
+WHOLE_IMAGE = -1
+"""`instance` of a row that speaks of the whole image."""
+
+MISSING_AS: dict[str, float | None] = {
+    "success_inst": 0.0,
+    "success_img": 0.0,
+    "miou": 0.0,
+    "clip": None,
+    "local_clip": None,
+    "drawbench_attribute": 0.0,
+    "drawbench_quantity": 0.0,
+    "drawbench_relation": 0.0,
+}
+"""What a missing value (NaN in rows.parquet) counts as in a mean: a failure is 0, an unknown cosine is left out."""
+
+
+class Row(NamedTuple):
+    """One line of rows.parquet; `value` is per cent or 100 * cosine as in the tables, NaN without evidence."""
+
+    instance: int
+    metric: str
+    value: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class View:
+    """What the judges saw in one image, after the protocol's matching.
+
+    Attributes:
+        problem: why the image cannot be judged, or None; then everything below is empty.
+        found: detections by category down to score 0.05, after suppression.
+        matches: one an instance.
+        shares: float [N, 7], colour shares of each instance's mask in the order of `types.COLORS`; 0 without a mask.
+        object_shares: by category of the sample's coloured things, float [n, 7]: colour shares of the n strongest
+            detections, best first, with n the number of instances of the category.
+        clip: cosine of image and prompt; local_clip: of each instance's crop and phrase; NaN without an encoder.
+        features: float32 [D] of the feature judge, or None without one.
+    """
+
+    sample: Sample
+    k: int
+    problem: str | None = None
+    found: Mapping[str, Boxes] = field(default_factory=dict)
+    matches: tuple[Match, ...] = ()
+    shares: np.ndarray = field(default_factory=lambda: np.zeros((0, 7)))
+    object_shares: Mapping[str, np.ndarray] = field(default_factory=dict)
+    clip: float = float("nan")
+    local_clip: tuple[float, ...] = ()
+    features: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a pool may know beside the views.
+
+    Attributes:
+        resamples: draws of its bootstrap.
+        benchmark: the benchmark, cut down as the run was.
+        parameters: the benchmark's table of this metric, with the options of the call over it.
+        features: the feature judge, or None.
+    """
+
+    resamples: int
+    benchmark: Benchmark
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    features: Any | None = None
+
+
+class Estimate(NamedTuple):
+    """A number, its 95 % interval, units asked for and units without evidence, and how the interval was made.
+
+    `note` is a sentence that must stand by the number. `draws` are the bootstrap's, float64 [resamples], over the
+    pool's samples in their order: two runs of the same samples are compared draw by draw.
+    """
+
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    n_missing: int
+    ci: str
+    note: str | None = None
+    draws: np.ndarray | None = None
+
+
+class Pool(TypingProtocol):
+    """Gathers views for a metric that is no mean of rows. It may have `settings`, more parts of the signature."""
+
+    def add(self, view: View) -> None:
+        """Take what the metric needs out of a view."""
+        ...
+
+    def estimates(self, level: int | None) -> dict[str, Estimate]:
+        """Return the scores, by name, over the samples of a level, or all; {} for a level that is not measured."""
+        ...
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What `radl_bench.registry.METRICS` names.
+
+    Attributes:
+        scores: names of the scores it gives, in table order.
+        requires: kinds of evidence: "detections", "coverage", "object_colors", "cosines",
+            "features".
+        settings: signature parts that belong to it, as keys: "det", "score", "floor", "nms", "iou", "color", "mask",
+            "enc", "crop", "features", or keys of the pool's own `settings`.
+        rows: rows of one image.
+        pool: makes the pool of a metric that is no mean of rows.
+    """
+
+    name: str
+    scores: tuple[str, ...]
+    requires: frozenset[str]
+    settings: tuple[str, ...]
+    rows: Callable[[View, Protocol], list[Row]] | None = None
+    pool: Callable[[Context], Any] | None = None

@@ -1,0 +1,233 @@
+"""The public checkpoints of MIGC, MIGC++ and RaDL, read from the user's disk and converted once to an adapter folder.
+
+What kind of checkpoint it is, and each setting of the layer, follows from keys and shapes; every key is accounted for.
+Files are read as tensors only (`weights_only=True`), so none of them can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from radl_model.adapters.adapter import FusionAdapter
+from radl_model.checkpoints.public_keys import IGNORED, PublicModule, infer, our_key, split_key
+from radl_model.errors import BadInput, MissingWeights, UsageError
+
+logger = logging.getLogger(__name__)
+
+SD_LAYERS = (
+    "mid_block.attentions.0",
+    "up_blocks.1.attentions.0",
+    "up_blocks.1.attentions.1",
+    "up_blocks.1.attentions.2",
+)
+"""Attentions that the public checkpoints have modules for: the 8 x 8 bottleneck and the 16 x 16 up path."""
+FORMAT = 1
+"""Version of the conversion; a new one makes old folders in the cache stale."""
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A checked checkpoint.
+
+    Attributes:
+        kind: "MIGC", "MIGC++" or "RaDL".
+        adapter: holds the weights, in the file's precision.
+        notes: one sentence for each choice made and each group of keys left out.
+    """
+
+    kind: str
+    adapter: FusionAdapter
+    notes: tuple[str, ...]
+
+
+def read_public(
+    file: str | Path, *, context: str | None = None, layers: Sequence[str] = SD_LAYERS, allow_unknown: bool = False
+) -> Conversion:
+    """Read and check a public checkpoint.
+
+    Args:
+        file: `.ckpt`, `.pt`, `.bin` or `.safetensors`, its tensors at the top level or under "state_dict".
+        context: how (3) joins label and box, where the shapes fit two readings: keys of twice the text width are
+            `channel_pooled` as in RaDL's released code, unless this says `channel_tokens`.
+        layers: attentions that must have a module; another base may have others.
+        allow_unknown: leave unknown keys out with a note, instead of refusing the file.
+
+    Raises:
+        MissingWeights: no such file.
+        BadInput: it cannot be read, or keys are unknown, missing or of another shape; a sentence for each.
+        UsageError: `context` does not fit the shapes.
+    """
+    file = Path(file).expanduser()
+    modules, unknown, notes = _sort_keys(_tensors(file), file)
+    wanted = {f"{layer}.transformer_blocks.0.attn2" for layer in layers}
+    problems = [f"There is no module for the layer {name}." for name in sorted(wanted - set(modules))]
+    problems += [f"The layer {name} is none that this base has." for name in sorted(set(modules) - wanted)]
+    if unknown and not allow_unknown:
+        problems += [f"The key {key} is unknown." for key in unknown]
+    elif unknown:
+        notes.append(f"{len(unknown)} unknown keys were left out, the first of them {unknown[0]}.")
+    _refuse(file, problems)
+    found = {name: infer(module, f"{file.name}, {name}", context) for name, module in modules.items()}
+    first = next(iter(found.values()))
+    for name, module in found.items():
+        if module.config != first.config:
+            raise BadInput(f"The checkpoint {file} mixes two kinds of module; {name} is not like the first one.")
+    adapter, problems = _fill(modules, found)
+    _refuse(file, problems)
+    return Conversion(first.kind, adapter, (*notes, *first.notes))
+
+
+def convert_public(
+    file: str | Path, *, context: str | None = None, layers: Sequence[str] = SD_LAYERS, allow_unknown: bool = False
+) -> Path:
+    """Return the adapter folder of a public checkpoint in the user's cache, converting it on the first call.
+
+    The cache is `adapters/` under `$RADL_BENCH_HOME` (by default the platform's cache folder); a folder is named by the
+    file's sha256 and the options, and holds `config.json`, safetensors and `source.json` with the notes. Arguments and
+    errors as `read_public`.
+    """
+    from radl_model.home import data_home
+
+    file = Path(file).expanduser()
+    if not file.is_file():
+        raise MissingWeights(f"There is no checkpoint at {file}.")
+    source = {"file": file.name, "sha256": _sha256(file), "format": FORMAT, "context": context}
+    source |= {"layers": list(layers), "allow_unknown": allow_unknown}
+    key = hashlib.sha256(json.dumps({**source, "file": ""}, sort_keys=True).encode()).hexdigest()[:16]
+    folder = data_home() / "adapters" / f"{file.stem}-{key}"
+    if (folder / "source.json").is_file():
+        return folder
+    made = read_public(file, context=context, layers=layers, allow_unknown=allow_unknown)
+    for note in made.notes:
+        logger.warning("%s: %s", file.name, note)
+    try:
+        _write(folder, made, {**source, "kind": made.kind, "notes": list(made.notes)})
+    except OSError as error:
+        raise UsageError(
+            f"The converted checkpoint cannot be written to {folder} ({error.strerror}). Set RADL_BENCH_HOME to a "
+            "folder that can."
+        ) from error
+    return folder
+
+
+def _write(folder: Path, made: Conversion, source: dict[str, Any]) -> None:
+    """Write under a temporary name, then rename, so that a kill leaves no half folder under the final one."""
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        made.adapter.save_pretrained(str(part))
+        (part / "source.json").write_text(json.dumps(source, indent=2), "utf-8")
+        if folder.is_dir() and not (folder / "source.json").is_file():
+            shutil.rmtree(folder)
+        if not folder.is_dir():
+            os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise MissingWeights(f"There is no checkpoint at {file}.")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            loaded: Any = load_file(file)
+        else:
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise BadInput(
+            f"The checkpoint {file} holds more than tensors, or is no checkpoint. It was not loaded: that could run "
+            f"code: {_first_line(error)}"
+        ) from error
+    except Exception as error:
+        # A damaged archive fails in many ways: RuntimeError, EOFError, KeyError, SafetensorError, ...
+        raise BadInput(f"The checkpoint {file} cannot be read; it may be cut short: {_first_line(error)}") from error
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not loaded or not all(isinstance(k, str) for k in loaded):
+        raise BadInput(f"The checkpoint {file} is not a table of named tensors.")
+    return {key: value for key, value in loaded.items() if isinstance(value, Tensor)}
+
+
+def _sort_keys(tensors: dict[str, Tensor], file: Path) -> tuple[dict[str, dict[str, Tensor]], list[str], list[str]]:
+    """Split the table into modules by layer name, unknown keys, and notes on what is known and not needed."""
+    modules: dict[str, dict[str, Tensor]] = {}
+    unknown, ignored = [], []
+    for key, tensor in tensors.items():
+        place = split_key(key)
+        if place is None:
+            unknown.append(key)
+        elif IGNORED.search(place[1]):
+            ignored.append(key)
+        else:
+            modules.setdefault(place[0], {})[place[1]] = tensor
+    if not modules:
+        raise BadInput(
+            f"The checkpoint {file} is none of MIGC, MIGC++ or RaDL: no key names a module '.migc.' or '.radl.' in a "
+            f"UNet's block. Its first key is {next(iter(tensors), 'missing')}."
+        )
+    order = sorted(modules, key=lambda name: (not name.startswith("mid"), name))
+    notes = []
+    if ignored:
+        notes.append(f"{len(ignored)} keys that no layer reads were left out, the first of them {ignored[0]}.")
+    return {name: modules[name] for name in order}, unknown, notes
+
+
+def _fill(modules: dict[str, dict[str, Tensor]], found: dict[str, PublicModule]) -> tuple[FusionAdapter, list[str]]:
+    """Build the adapter without memory of its own and hand it the tensors; a sentence for each that does not fit."""
+    config = next(iter(found.values())).config
+    with torch.device("meta"):
+        adapter = FusionAdapter({name: module.size for name, module in found.items()}, config.to_dict())
+    wanted = {key: tuple(value.shape) for key, value in adapter.state_dict().items()}
+    state, problems = {}, []
+    for name, module in modules.items():
+        for public, tensor in module.items():
+            inner = our_key(public)
+            key = f"layers.{name.replace('.', '-')}.{inner}"
+            if inner is None or key not in wanted:
+                problems.append(f"The key {public} of {name} is unknown.")
+                continue
+            # 1x1 convolutions are linear maps here.
+            value = tensor.flatten(1) if public.endswith((".conv1.weight", ".conv2.weight")) else tensor
+            if tuple(value.shape) != wanted[key]:
+                problems.append(f"{public} of {name} has the shape {tuple(tensor.shape)}, not {wanted[key]}.")
+            state[key] = value.contiguous()
+    for key in sorted(set(wanted) - set(state)):
+        layer, inner = key.removeprefix("layers.").split(".", 1)
+        problems.append(f"The weight {inner} of {layer.replace('-', '.')} is missing.")
+    if not problems:
+        adapter.load_state_dict(state, assign=True)
+    return adapter, problems
+
+
+def _refuse(file: Path, problems: list[str]) -> None:
+    if problems:
+        more = f" And {len(problems) - SHOWN} more." if len(problems) > SHOWN else ""
+        raise BadInput(f"The checkpoint {file} does not fit. {' '.join(problems[:SHOWN])}{more}")
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0][:200]
