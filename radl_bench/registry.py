@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import Any
 
 from radl_bench.errors import MissingExtra, RadlBenchError, UsageError, did_you_mean
-from radl_bench.files import file_sha256
 
 GENERATORS = {
     "migc": "radl_bench.generators.migc:MigcGenerator",
@@ -107,13 +106,6 @@ def is_file_spec(name: str) -> bool:
     """Say whether `name` has the form `path/to/file.py:Class`."""
     path, _, attribute = name.rpartition(":")
     return path.endswith(".py") and attribute.isidentifier()
-
-
-def source_sha256(name: str) -> str | None:
-    """Return the sha256 of the file of `path/to/file.py:Class`, None for other names."""
-    if not is_file_spec(name):
-        return None
-    return file_sha256(Path(name.rpartition(":")[0]).expanduser())
 
 
 def describe_error(error: BaseException) -> str:

@@ -37,7 +37,8 @@ def generate(
 ) -> None:
     """Make the images of BENCHMARK with a method; what is already made is kept, so calling it again resumes."""
     from radl_bench.benchmarks.loading import load_benchmark, source_of
-    from radl_bench.runs.generate import build_generator, generate_run, origin, takes_model
+    from radl_bench.runs.generate import build_generator, generate_run, takes_model
+    from radl_bench.runs.identity import identity_of
     from radl_bench.runs.writer import Shard
 
     part = Shard.parse(shard)
@@ -46,9 +47,11 @@ def generate(
         model = "mini"
         print(_which(method), file=sys.stderr)
     _terminate_as_interrupt()
+    given = parse_settings(settings or [])
+    generator = build_generator(method, model=model, device=device, settings=given)
     outcome = generate_run(
         chosen,
-        build_generator(method, model=model, device=device, settings=parse_settings(settings or [])),
+        generator,
         out=out,
         model=model,
         images_per_sample=images_per_sample,
@@ -58,7 +61,7 @@ def generate(
         batch_size=batch_size,
         argv=sys.argv,
         source=source_of(benchmark),
-        description=origin(method),
+        description=identity_of(method, generator, given),
     )
     print(
         f"{outcome.made} made, {outcome.resumed} resumed, {outcome.failed} failed of {outcome.planned} images:", end=" "

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
 from radl_bench.progress import Stage, stage
-from radl_bench.registry import GENERATORS, describe_error, is_file_spec, resolve, source_sha256
+from radl_bench.registry import GENERATORS, describe_error, resolve
 from radl_bench.runs.environment import describe_environment, describe_git
+from radl_bench.runs.identity import forget_imports
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
 from radl_bench.runs.writer import Shard, ShardWriter
-from radl_bench.types import Benchmark, Generator, Sample
+from radl_bench.types import MAX_IMAGES, Benchmark, Generator, Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -76,15 +77,15 @@ def generate_run(
         batch_size: images a call of the generator, at most (and by default) its `max_batch`.
         argv: the command line, for the manifest.
         source: folder of a benchmark that is not known by name (`benchmark.source_of`).
-        description: more facts about the generator for the manifest, e.g. `source_sha256`.
+        description: more facts about the generator for the manifest, those of `identity.identity_of`.
 
     Raises:
         UsageError: a number out of range, or another process writes the same shard.
         Interrupted: on Ctrl-C; the same call goes on where it stopped.
     """
     for value, flag in ((images_per_sample, "--images-per-sample"), (batch_size, "--batch-size")):
-        if value is not None and value < 1:
-            raise UsageError(f"{flag} must be at least 1, not {value}.")
+        if value is not None and not 1 <= value <= MAX_IMAGES:
+            raise UsageError(f"{flag} must be at least 1 and at most {MAX_IMAGES}, not {value}.")
     count, shard = images_per_sample or benchmark.images_per_sample, shard or Shard()
     tasks = plan(benchmark, count, base_seed=base_seed, policy=seed_policy, shard=shard)
     run = RunFolder.create(
@@ -132,6 +133,7 @@ def build_generator(
     Raises:
         UsageError: unknown method or setting, or the class fails or is no generator.
     """
+    forget_imports(spec)
     cls = resolve("generators", spec)
     wanted = {"model": model, "device": device} | dict(settings or {})
     arguments = {key: value for key, value in wanted.items() if value is not None or key in (settings or {})}
@@ -158,11 +160,6 @@ def describe_generator(generator: Generator, model: str | None) -> dict[str, Any
         "params": dict(getattr(generator, "params", None) or {}),
         "weights_sha256": getattr(generator, "weights_sha256", None),
     }
-
-
-def origin(spec: str) -> dict[str, Any]:
-    """Return the facts about a method of the user's own file: edited code is another method, and gets a new run."""
-    return {"source_sha256": source_sha256(spec)} if is_file_spec(spec) else {}
 
 
 def takes_model(spec: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.benchmarks.loading import benchmark_of
-from radl_bench.errors import RadlBenchError
+from radl_bench.errors import RadlBenchError, UsageError
 from radl_bench.files import replace_file
 from radl_bench.progress import stage
 from radl_bench.registry import resolve
@@ -118,6 +118,7 @@ def score_run(
     benchmark = benchmark_of(run.manifest)
     rules = resolve_protocol(protocol, **(_thresholds_of(benchmark) | _given(thresholds)))
     metrics = [m for m in metrics_of(benchmark) if judges.having(m.requires)]
+    _refuse_unused(parameters or {}, metrics, benchmark)
     needs = _needs(metrics, rules)
     features = judges.features if "features" in needs else None
     pictures = plan_pictures(run, benchmark)
@@ -169,6 +170,12 @@ def metrics_of(benchmark: Benchmark) -> list[Metric]:
     """Return the metrics that the benchmark names, or `USUAL`; raises `UsageError` for an unknown one."""
     found = [resolve("metrics", name) for name in benchmark.metrics or USUAL]
     return [getattr(item, "METRIC", item) for item in found]
+
+
+def _refuse_unused(parameters: Mapping[str, Any], metrics: Sequence[Metric], benchmark: Benchmark) -> None:
+    if "fid" in parameters and "fid" not in {m.name for m in metrics}:
+        why = "the features are none" if "fid" in benchmark.metrics else f"{benchmark.name} measures no FID"
+        raise UsageError(f"--fid-reference is of no use here: {why}. Leave it out.")
 
 
 def _with_parameters(context: Context, metric: str, given: Mapping[str, Mapping[str, Any]] | None) -> Context:

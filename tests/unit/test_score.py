@@ -186,6 +186,12 @@ def test_bad_options_are_sentences(run, options, sentence) -> None:
         score_runs([run.path], **(ORACLE | options))
 
 
+def test_a_reference_for_a_benchmark_without_fid_is_an_error(run) -> None:
+    with pytest.raises(UsageError, match="--fid-reference is of no use here: tiny measures no FID"):
+        score_each([run.path], detector="oracle", fid_reference="photographs.npz")
+    assert not (run.scores_dir / "scores.json").exists()
+
+
 def test_scoring_imports_no_generator(run) -> None:
     import subprocess
 
