@@ -18,6 +18,9 @@ COLORS = ("red", "yellow", "green", "blue", "white", "black", "brown")
 MAX_IMAGES = 10_000
 """Most images of a sample; a larger number is a mistake that would be planned for hours."""
 
+MINI_SIDE = 128
+"""Pixels of a side of the embedded sprite world."""
+
 MAX_SIDE = 16_384
 """Most pixels of an image's side that a benchmark can be defined at."""
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from radl_bench.errors import GenerationFailed, UsageError
+from radl_bench.text import safe
 
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeat it.")
@@ -67,6 +68,8 @@ def generate(
         f"{outcome.made} made, {outcome.resumed} resumed, {outcome.failed} failed of {outcome.planned} images:", end=" "
     )
     print(f"{outcome.run}\nNext: radl-bench score {outcome.run}")
+    for note in outcome.notes:
+        print(f"Note: {safe(note)}", file=sys.stderr)
     if outcome.failed:
         rows = outcome.run / f"generations-{part.name}.jsonl"
         raise GenerationFailed(

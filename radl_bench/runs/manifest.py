@@ -27,6 +27,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 _OPTIONAL: dict[str, tuple[type, ...]] = {
     "created": (str,),
+    "scale": (str, _NONE),
     "benchmark.source": (str, _NONE),
     "benchmark.filter.level": (int,),
     "benchmark.filter.levels": (list, str),

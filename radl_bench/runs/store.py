@@ -120,7 +120,7 @@ class RunFolder:
         A line that a kill cut short is skipped. Raises `BadInput` for any other line that is no row.
         """
         written = [row for file in sorted(self.path.glob("generations-*of*.jsonl")) for row in read_rows(file)]
-        newest = {(row["sample_id"], row["k"]): row for row in sorted(written, key=lambda row: row.get("at", ""))}
+        newest = {(row["sample_id"], row["k"]): row for row in sorted(written, key=lambda row: row.get("at") or "")}
         return [newest[key] for key in sorted(newest)]
 
     def images(self) -> dict[ImageKey, Path]:
@@ -225,7 +225,7 @@ def _canonical(config: Any) -> str:
 
 
 def _write_json(file: Path, content: Any) -> None:
-    replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
 
 
 def _has_sha(file: Path, digest: str) -> bool:

@@ -18,8 +18,8 @@ from radl_bench.errors import RadlBenchError, UsageError
 from radl_bench.files import replace_file
 from radl_bench.progress import stage
 from radl_bench.registry import resolve
-from radl_bench.runs.image_import import notes_of
 from radl_bench.runs.images import Picture
+from radl_bench.runs.notes import notes_of, sizes_of
 from radl_bench.runs.store import RunFolder
 from radl_bench.scoring.aggregate import Conditions, MeanPool, scores_of
 from radl_bench.scoring.evidence import Evidence
@@ -138,7 +138,7 @@ def score_run(
             bar.advance(1, failed=int(view.problem is not None))
     conditions = _conditions(run, benchmark, rules, judges, evidence)
     scores, draws = scores_of(metrics, means, pools, conditions)
-    content = _summary(run, judges, rules, pictures, features) | {"scores": scores}
+    content = _summary(run, benchmark, judges, rules, pictures, features) | {"scores": scores}
     write_draws(run.scores_dir / "draws.npz", draws)
     file = run.scores_dir / "scores.json"
     replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
@@ -212,11 +212,17 @@ def _conditions(
         encoder=judges.encoder.signature if judges.encoder else NO_ENCODER,
         features=evidence.featurer.signature if evidence.featurer else NO_ENCODER,
         phrase=evidence.look(rules).phrase,
+        sizes=sizes_of(run, benchmark),
     )
 
 
 def _summary(
-    run: RunFolder, judges: Judges, rules: Protocol, pictures: Sequence[Picture], features: Any | None
+    run: RunFolder,
+    benchmark: Benchmark,
+    judges: Judges,
+    rules: Protocol,
+    pictures: Sequence[Picture],
+    features: Any | None,
 ) -> dict[str, Any]:
     recorded, generator = run.manifest["benchmark"], run.manifest["generator"]
     known = {(row["sample_id"], row["k"]) for row in run.rows()}
@@ -235,7 +241,7 @@ def _summary(
             kind: {"name": judges.names[kind], "signature": getattr(item, "signature", None)}
             for kind, item in objects.items()
         },
-        "notes": [*notes_of(run.path), *_notes_of_judges(judges, pictures)],
+        "notes": [*notes_of(run.path, benchmark), *_notes_of_judges(judges, pictures)],
     }
 
 
