@@ -7,7 +7,7 @@ import inspect
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,9 +97,9 @@ def generate_run(
             raise UsageError(f"{flag} must be at least 1 and at most {MAX_IMAGES}, not {value}.")
     count, shard = images_per_sample or benchmark.images_per_sample, shard or Shard()
     tasks = plan(benchmark, count, base_seed=base_seed, policy=seed_policy, shard=shard)
-    # Absolute, since a generator may change the folder it works in.
+    top = Path(out).absolute()  # since a generator may change the folder it works in
     run = RunFolder.create(
-        Path(out).absolute(),
+        top,
         benchmark,
         {**describe_generator(generator, model), **(description or {})},
         images_per_sample=count,
@@ -109,7 +109,9 @@ def generate_run(
         argv=list(argv),
         source=source,
     )
-    return _run(run, benchmark, generator, tasks, shard, min(batch_size or generator.max_batch, generator.max_batch))
+    size = min(batch_size or generator.max_batch, generator.max_batch)
+    outcome = _run(run, benchmark, generator, tasks, shard, size)
+    return replace(outcome, run=Path(out) / run.path.relative_to(top))
 
 
 def plan(

@@ -8,7 +8,7 @@ imported.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def score_runs(runs: Sequence[str | Path], **options: Any) -> list[Path]:
 
 
 def score_each(
-    runs: Sequence[str | Path],
+    runs: Iterable[str | Path],
     *,
     detector: str = "mini",
     segmenter: str | None = None,
@@ -74,6 +74,7 @@ def score_each(
     """Score runs one after the other; a run that cannot be scored does not keep the others from it.
 
     Args:
+        runs: the folders; they are first asked for when all options are found to be right.
         detector, segmenter, encoder, features: names of judges or `path/to/file.py:Class`; the segmenter goes with the
             detector and the features go with the encoder when not given. The encoder "none" leaves the CLIP scores
             out, the features "none" FID and KID. `file:PATH` is a file of COCO results with boxes (detector) or masks
