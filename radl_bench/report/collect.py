@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import BadInput, MissingData
 from radl_bench.report.labels import told_apart
+from radl_bench.text import safe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,12 +54,12 @@ class ScoredRun:
 
     @property
     def method(self) -> str:
-        return str(self.data["generator"]["name"])
+        return safe(self.data["generator"]["name"])
 
     @property
     def model(self) -> str:
         """Name of the model: "mini", "sd14", the last part of a path, or "-" where the method has none."""
-        return Path(str(self.data["generator"].get("model") or "-")).name
+        return safe(Path(str(self.data["generator"].get("model") or "-")).name)
 
     @property
     def reference(self) -> bool:
