@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from radl_bench.errors import MissingExtra, RadlBenchError, UsageError, did_you_mean
+from radl_bench.files import file_sha256
 
 GENERATORS = {
     "migc": "radl_bench.generators.migc:MigcGenerator",
@@ -112,7 +113,7 @@ def source_sha256(name: str) -> str | None:
     """Return the sha256 of the file of `path/to/file.py:Class`, None for other names."""
     if not is_file_spec(name):
         return None
-    return hashlib.sha256(Path(name.rpartition(":")[0]).expanduser().read_bytes()).hexdigest()
+    return file_sha256(Path(name.rpartition(":")[0]).expanduser())
 
 
 def describe_error(error: BaseException) -> str:

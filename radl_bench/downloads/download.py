@@ -14,12 +14,11 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256 as new_sha256
 from pathlib import Path, PurePosixPath
 
 from radl_bench import __version__
 from radl_bench.errors import BadInput, MissingData
-from radl_bench.files import locked
+from radl_bench.files import file_sha256, locked, replacing
 from radl_bench.progress import Stage, stage
 
 TIMEOUT = 60.0
@@ -71,15 +70,6 @@ def download(remote: RemoteFile, folder: Path, *, timeout: float = TIMEOUT, paus
             _complete(remote, part, timeout, pauses)  # the part may have been of another version: once more from zero
         os.replace(part, target)
     return target
-
-
-def file_sha256(file: Path) -> str:
-    """Return the sha256 of a file, read in pieces."""
-    digest = new_sha256()
-    with file.open("rb") as stream:
-        while piece := stream.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def unpack(archive: Path, folder: Path, patterns: Sequence[str] = ("*",)) -> list[str]:
@@ -215,10 +205,8 @@ def _check_patterns(chosen: Sequence[zipfile.ZipInfo], patterns: Sequence[str], 
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    with opened.open(member) as source, open(part, "wb") as stream:
+    with replacing(target) as part, opened.open(member) as source, open(part, "wb") as stream:
         shutil.copyfileobj(source, stream, _PIECE)  # reads no more than the size in the directory; checks the CRC
-    os.replace(part, target)
 
 
 def _size(file: Path) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.errors import BadInput, MissingData
-from radl_bench.files import replace_file
+from radl_bench.files import file_sha256, replace_file
 from radl_bench.runs.image_checks import PictureChecks, few
 from radl_bench.runs.store import ImageKey, RunFolder
 from radl_bench.types import Benchmark
@@ -209,7 +209,7 @@ def _revision(files: Mapping[ImageKey, Path]) -> str:
     """Return a hash of which picture stands for which image, so that a changed folder is another run."""
     whole = hashlib.sha256()
     for (sample, k), file in sorted(files.items()):
-        whole.update(f"{sample}\0{k}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        whole.update(f"{sample}\0{k}\0{file_sha256(file)}\n".encode())
     return whole.hexdigest()[:12]
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.errors import BadInput, MissingData, UsageError
-from radl_bench.files import locked, replace_file
+from radl_bench.files import file_sha256, locked, replace_file
 from radl_bench.runs.writer import Shard, ShardWriter, read_rows
 from radl_bench.types import Benchmark
 
@@ -252,6 +252,6 @@ def _write_json(file: Path, content: Any) -> None:
 
 def _has_sha(file: Path, digest: str) -> bool:
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest() == digest
+        return file_sha256(file) == digest
     except OSError:
         return False

@@ -6,7 +6,6 @@ A batch is a function of its step (`make_batch(step)`), so a resumed training se
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,6 +16,8 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import nn
+
+from radl_model.files import replacing
 
 Batch = Any
 LossFn = Callable[[Any, Batch, torch.Generator], torch.Tensor]
@@ -111,7 +112,7 @@ class Loop:
         return True
 
     def save(self) -> None:
-        """Write the checkpoint to a temporary name and move it into place."""
+        """Write the checkpoint, the old one staying until the new is whole."""
         state = {
             "parameters": {n: p.detach() for n, p in zip(self.names, self.parameters, strict=True)},
             "optimizer": self.optimizer.state_dict(),
@@ -121,9 +122,8 @@ class Loop:
             "loss": self._average,
             "config": asdict(self.config),
         }
-        temporary = self.checkpoint.with_suffix(".tmp")
-        torch.save(state, temporary)
-        os.replace(temporary, self.checkpoint)
+        with replacing(self.checkpoint) as part:
+            torch.save(state, part)
 
     def _log(self, row: dict[str, float]) -> None:
         line = json.dumps({"step": self.step, "seconds": round(self.seconds, 1), **row})
