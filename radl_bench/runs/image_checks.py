@@ -1,15 +1,17 @@
-"""What is odd about pictures made elsewhere: lossy files, black or one-coloured ones, swapped channels, sizes, modes.
+"""What is odd about images: lossy files, black or one-coloured ones, swapped channels, sizes, modes.
 
-Nothing here changes a picture or a score; what is found becomes sentences that stand beside the scores.
+Nothing here changes a score; what is found becomes sentences that stand beside the scores.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from radl_bench.runs.image_reading import BLACK, PLAIN, Remark, as_rgb
 from radl_bench.types import COLORS, Benchmark, Sample
 
 if TYPE_CHECKING:
@@ -28,31 +30,50 @@ def few(names: list[str], what: str = "file", many: str | None = None, most: int
     return f"{len(names)} {what if len(names) == 1 else many or what + 's'} ({shown})"
 
 
+def checked(image: Image) -> tuple[Image, str | None]:
+    """Return an image as 8-bit RGB and what is to be said of it (all black, laid on white, ...), None for nothing.
+
+    The one check of images, made and imported: raises `BadImage` (a `ValueError`) with half a sentence for one that
+    cannot be used: no pixels, NaN, closed or cut short, a mode without stated values, see `image_reading.as_rgb`.
+    """
+    rgb, remarks = as_rgb(image)
+    return rgb, "; ".join(map(str, remarks)) or None
+
+
+def notes_of_sizes(sizes: Mapping[str, tuple[int, int]], benchmark: Benchmark) -> list[str]:
+    """Return what is odd about the sizes (width, height) of images by name: mixed, not square, not the benchmark's."""
+    counts = Counter(sizes.values())
+    if not counts:
+        return []
+    width, height = counts.most_common(1)[0][0]
+    odd = [f"{name} ({w}x{h})" for name, (w, h) in sorted(sizes.items()) if (w, h) != (width, height)]
+    notes = [f"{few(odd)} of another size than the others ({width}x{height})."] if odd else []
+    if width != height:
+        return [*notes, f"The pictures are {width}x{height}, not square; boxes are stretched."]
+    if width != benchmark.resolution:
+        side = benchmark.resolution
+        notes.append(f"The pictures are {width}x{height}; {benchmark.name} is defined at {side}x{side}.")
+    return notes
+
+
 @dataclass
 class PictureChecks:
-    """Looks at the pictures of a benchmark one by one; `notes` says what was odd."""
+    """Looks at the images of a folder one by one; `notes` says what was odd."""
 
     benchmark: Benchmark
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
-    lossy: list[str] = field(default_factory=list)
-    converted: list[str] = field(default_factory=list)
-    black: list[str] = field(default_factory=list)
-    plain: list[str] = field(default_factory=list)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
     swapped: list[str] = field(default_factory=list)
     votes: Counter[str] = field(default_factory=Counter)
 
-    def look(self, name: str, sample: Sample, image: Image) -> None:
-        """Take notice of an opened picture; `name` is its file's."""
-        self.sizes[name] = image.size
-        if image.format == "JPEG":
-            self.lossy.append(name)
-        if image.mode not in ("RGB", "L", "P"):
-            self.converted.append(f"{name} ({image.mode})")
-        darkest, brightest = _extremes(image)
-        if darkest == brightest:
-            (self.black if brightest == (0, 0, 0) else self.plain).append(name)
-        elif any(i.color in _SWAPPABLE for i in sample.instances):
-            self._vote(name, sample, image)
+    def look(self, name: str, sample: Sample, rgb: Image, remarks: tuple[Remark, ...]) -> None:
+        """Take notice of an image as it is judged; `name` is its file's, `remarks` are those of reading it."""
+        self.sizes[name] = rgb.size
+        for what, detail in remarks:
+            self.remarks.setdefault(what, []).append(f"{name} ({detail})" if detail else name)
+        constant = any(remark.what in (BLACK, PLAIN) for remark in remarks)
+        if not constant and any(i.color in _SWAPPABLE for i in sample.instances):
+            self._vote(name, sample, rgb)
 
     def _vote(self, name: str, sample: Sample, image: Image) -> None:
         right, swapped = swap_votes(image, sample)
@@ -62,34 +83,19 @@ class PictureChecks:
 
     def notes(self) -> list[str]:
         """Return a sentence for each kind of oddity, naming files."""
-        said = {
-            "JPEG, whose losses are part of the scores": self.lossy,
-            "of another mode than RGB, converted": self.converted,
-            "all black (a safety checker?), scored as they are": self.black,
-            "of one colour throughout, scored as they are": self.plain,
-        }
-        out = [f"{few(names)} {what}." for what, names in said.items() if names]
+        out = [f"{few(names)} {as_scored(what)}." for what, names in self.remarks.items()]
         right, swapped = self.votes["right"], self.votes["swapped"]
         if sign_test(swapped, right) < SUSPICION:
             out.append(
                 f"The pictures look like BGR: {swapped} red, yellow, blue or brown things have their colour only with "
                 f"red and blue swapped, {right} only as they are. They are scored as they are: {few(self.swapped)}."
             )
-        return out + self._odd_sizes()
+        return out + notes_of_sizes(self.sizes, self.benchmark)
 
-    def _odd_sizes(self) -> list[str]:
-        counts = Counter(self.sizes.values())
-        if not counts:
-            return []
-        width, height = counts.most_common(1)[0][0]
-        odd = [f"{name} ({w}x{h})" for name, (w, h) in sorted(self.sizes.items()) if (w, h) != (width, height)]
-        notes = [f"{few(odd)} of another size than the others ({width}x{height})."] if odd else []
-        if width != height:
-            return [*notes, f"The pictures are {width}x{height}, not square; boxes are stretched."]
-        if width != self.benchmark.resolution:
-            side = self.benchmark.resolution
-            notes.append(f"The pictures are {width}x{height}; {self.benchmark.name} is defined at {side}x{side}.")
-        return notes
+
+def as_scored(what: str) -> str:
+    """Return a remark as it stands in a sentence about files: what shows nothing is scored nevertheless."""
+    return f"{what}, scored as they are" if what in (BLACK, PLAIN) else what
 
 
 def swap_votes(image: Image, sample: Sample) -> tuple[int, int]:
@@ -111,10 +117,3 @@ def sign_test(more: int, fewer: int) -> float:
     """Return the one-sided p of at least `more` out of `more + fewer` fair coins; 1 without a coin."""
     n = more + fewer
     return sum(math.comb(n, k) for k in range(more, n + 1)) / 2**n
-
-
-def _extremes(image: Image) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the least and the greatest value of each of the three channels."""
-    channels = image.convert("RGB").getextrema()
-    low, high = zip(*channels, strict=True)  # type: ignore[misc]
-    return low, high

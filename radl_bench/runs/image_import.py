@@ -15,10 +15,10 @@ from typing import Any
 from radl_bench.errors import BadInput, MissingData
 from radl_bench.files import file_sha256, replace_file
 from radl_bench.runs.image_checks import PictureChecks, few
+from radl_bench.runs.image_reading import SUFFIXES, BadImage, read_image
 from radl_bench.runs.store import ImageKey, RunFolder
 from radl_bench.types import Benchmark
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 RECORD = "import.json"
 """File of an imported run: which file each image came from, and what was odd."""
 
@@ -214,8 +214,6 @@ def _revision(files: Mapping[ImageKey, Path]) -> str:
 
 
 def _copy(run: RunFolder, benchmark: Benchmark, files: Mapping[ImageKey, Path]) -> list[str]:
-    from PIL import Image
-
     done, checks = run.done(), PictureChecks(benchmark)
     absent, broken = [], []
     with run.writer() as writer:
@@ -228,13 +226,12 @@ def _copy(run: RunFolder, benchmark: Benchmark, files: Mapping[ImageKey, Path]) 
                         writer.write_failure(sample.id, k, None, "no picture was given", 0.0)
                     continue
                 try:
-                    with Image.open(file) as image:
-                        checks.look(file.name, sample, image)
-                        if (sample.id, k) not in done:
-                            writer.write_image(sample.id, k, None, image.convert("RGB"), 0.0)
-                except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                    rgb, remarks = read_image(file)
+                    checks.look(file.name, sample, rgb, remarks)
+                    if (sample.id, k) not in done:
+                        writer.write_image(sample.id, k, None, rgb, 0.0)
+                except BadImage as error:
                     broken.append(file.name)
-                    why = f"{file.name} is no picture ({type(error).__name__})"
-                    writer.write_failure(sample.id, k, None, why, 0.0)
+                    writer.write_failure(sample.id, k, None, f"{file.name} cannot be used: {error}", 0.0)
     said = {"missing, counted as failed": absent, "cannot be read as a picture, counted as failed": broken}
     return [f"{few(names)} {what}." for what, names in said.items() if names] + checks.notes()
