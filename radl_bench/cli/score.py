@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,8 +40,16 @@ def score(
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="COCO results with segmentations, instead of --segmenter.")] = None,
     images: Annotated[Path | None, typer.Option(help="A folder of pictures made elsewhere; needs --benchmark.")] = None,
+    box_format: Annotated[
+        str, typer.Option(help="Boxes of --detections and --masks: auto, xywh, xyxy or cxcywh[-fraction][@WxH].")
+    ] = "auto",
     benchmark: Annotated[str | None, typer.Option(help="The benchmark the pictures were made for.")] = None,
     level: Annotated[int | None, typer.Option(help="With --images: only samples with this many instances.")] = None,
+    levels: Annotated[str | None, typer.Option(help="With --images: only these levels, e.g. 2-6 or 2,4.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="With --images: only this many samples, spread evenly over the levels.")
+    ] = None,
+    ids: Annotated[list[str] | None, typer.Option(help="With --images: only these samples, e.g. a,b.")] = None,
     table: Annotated[
         Path | None, typer.Option("--map", help="With --images: a CSV with the columns file,sample_id,k.")
     ] = None,
@@ -51,11 +59,13 @@ def score(
     """Judge images and write rows and scores into each run; what a judge has seen before is not measured again."""
     from radl_bench.scoring.score import score_each
 
-    folders = _folders(runs, images, benchmark, level, table, name, root)
+    part = {"level": level, "levels": levels, "limit": limit, "ids": _split(ids)}
+    folders = _folders(runs, images, benchmark, part, table, name, root)
     scored = score_each(
         folders,
         detector=detector if detections is None else f"file:{detections}",
         segmenter=segmenter if masks is None else f"file:{masks}",
+        box_format=box_format,
         encoder=encoder,
         features=features,
         protocol=protocol,
@@ -80,7 +90,7 @@ def _folders(
     runs: list[Path] | None,
     images: Path | None,
     benchmark: str | None,
-    level: int | None,
+    part: dict[str, Any],
     table: Path | None,
     name: str | None,
     root: Path,
@@ -90,20 +100,26 @@ def _folders(
     if images is not None:
         if benchmark is None or runs:
             raise UsageError("--images needs --benchmark NAME, and no RUN beside it.")
-        return [_import(images, benchmark, level, table, name, root)]
-    if any(option is not None for option in (benchmark, level, table, name)):
-        raise UsageError("--benchmark, --level, --map and --name belong to --images DIR.")
+        return [_import(images, benchmark, part, table, name, root)]
+    if any(option is not None for option in (benchmark, *part.values(), table, name)):
+        raise UsageError("--benchmark, --level, --levels, --limit, --ids, --map and --name belong to --images DIR.")
     folders = runs or find_runs(root)
     if not folders:
         raise MissingData(f"There is no run under {root}/. Run `radl-bench generate coco-mig --level 6` first.")
     return folders
 
 
-def _import(images: Path, benchmark: str, level: int | None, table: Path | None, name: str | None, root: Path) -> Path:
+def _split(ids: list[str] | None) -> list[str] | None:
+    return None if ids is None else [one.strip() for text in ids for one in text.split(",") if one.strip()]
+
+
+def _import(
+    images: Path, benchmark: str, part: dict[str, Any], table: Path | None, name: str | None, root: Path
+) -> Path:
     from radl_bench.benchmarks.loading import load_benchmark, source_of
     from radl_bench.runs.image_import import import_images
 
-    chosen = load_benchmark(benchmark, level=level)
+    chosen = load_benchmark(benchmark, **part)
     done = import_images(images, chosen, name=name, table=table, out=root, source=source_of(benchmark))
     print(f"{done.pictures} pictures of {images} are the run {done.run}.")
     return done.run

@@ -10,7 +10,7 @@ import numpy as np
 
 from radl_bench.errors import BadInput
 from radl_bench.judges.segmenters import BoxSegmenter
-from radl_bench.runs.image_import import few
+from radl_bench.runs.image_checks import few
 from radl_bench.runs.images import Picture
 from radl_bench.scoring.protocol import box_iou
 from radl_bench.scoring.result_files import PREFIX, ResultFile, read_results

@@ -25,9 +25,11 @@ _SWAPPABLE = frozenset({"red", "blue", "yellow", "brown"})  # the others look th
 
 
 def few(names: list[str], what: str = "file", many: str | None = None, most: int = 5) -> str:
-    """Return `2 files (a.png, b.png)`, with dots after the fifth."""
-    shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-    return f"{len(names)} {what if len(names) == 1 else many or what + 's'} ({shown})"
+    """Return `2 files (a.png, b.png)`, with dots after the fifth; what no terminal should print becomes `?`."""
+    texts = ["".join(c if c.isprintable() else "?" for c in name) for name in names[:most]]
+    listed = ", ".join(text if len(text) <= 100 else text[:97] + "..." for text in texts)
+    dots = ", ..." if len(names) > most else ""
+    return f"{len(names)} {what if len(names) == 1 else many or what + 's'} ({listed}{dots})"
 
 
 def checked(image: Image) -> tuple[Image, str | None]:

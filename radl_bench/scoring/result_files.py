@@ -24,7 +24,9 @@ import numpy as np
 
 from radl_bench.benchmarks.coco_classes import COCO_CLASSES
 from radl_bench.errors import BadInput, MissingData
-from radl_bench.runs.image_import import SUFFIXES, few, sources_of
+from radl_bench.runs.image_checks import few
+from radl_bench.runs.image_import import sources_of
+from radl_bench.runs.image_reading import SUFFIXES
 from radl_bench.runs.images import Picture
 
 PREFIX = "file:"
