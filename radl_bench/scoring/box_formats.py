@@ -25,7 +25,7 @@ LIMIT = 1e6
 _TOLERANCE = 0.05
 _SHARE = 0.9
 _REACH = 0.8
-_ENOUGH = 4  # different boxes, below which how far they reach says nothing
+_ENOUGH = 4  # boxes, below which how far they reach says nothing
 
 
 class BoxFormat(NamedTuple):
@@ -77,7 +77,7 @@ def judge_format(boxes: np.ndarray, sizes: np.ndarray, reach: tuple[float, float
     if not len(boxes):
         return BoxFormat(), ""
     readings = [BoxFormat(order, is_fraction(boxes)) for order in ORDERS]
-    shares = {reading: _share_inside(reading.edges(boxes, sizes)) for reading in readings}
+    shares = {reading: _share_inside(reading, boxes, sizes) for reading in readings}
     fitting = [reading for reading, share in shares.items() if share >= _SHARE]
     chosen = readings[0] if readings[0] in fitting else fitting[0] if len(fitting) == 1 else None
     if chosen is None:
@@ -89,7 +89,19 @@ def judge_format(boxes: np.ndarray, sizes: np.ndarray, reach: tuple[float, float
             + f" None reaches beyond {edges[:, 2].max():.0%} of the width and {edges[:, 3].max():.0%} of the height, "
             f"where the layouts reach {reach[0]:.0%} and {reach[1]:.0%}: are they pixels of a smaller image?"
         )
-    return chosen, "" if chosen == BoxFormat() else f"The boxes of {file} are read as {_told(chosen)}."
+    if chosen != readings[0] or chosen.fraction:
+        return chosen, f"The boxes of {file} are read as {_told(chosen)}."
+    return chosen, _doubt(boxes, sizes, shares, file)
+
+
+def _doubt(boxes: np.ndarray, sizes: np.ndarray, shares: dict[BoxFormat, float], file: str) -> str:
+    """Return a sentence where another reading fits COCO's boxes as well and would give other boxes."""
+    usual, *others = shares
+    edges = usual.edges(boxes, sizes)
+    same = [r for r in others if shares[r] >= shares[usual] and not np.allclose(r.edges(boxes, sizes), edges)]
+    if not same:
+        return ""
+    return f"The boxes of {file} are read as {_told(usual)}; {_told(same[0])} would fit as well: see --box-format."
 
 
 def is_fraction(numbers: np.ndarray) -> bool:
@@ -99,14 +111,17 @@ def is_fraction(numbers: np.ndarray) -> bool:
 
 def falls_short(edges: np.ndarray, reach: tuple[float, float]) -> bool:
     """Say whether boxes (xyxy fractions) end well before the layouts do, both to the right and below."""
-    if len(np.unique(edges, axis=0)) < _ENOUGH:
+    if len(edges) < _ENOUGH:
         return False
     return bool(edges[:, 2].max() < _REACH * reach[0] and edges[:, 3].max() < _REACH * reach[1])
 
 
-def _share_inside(edges: np.ndarray) -> float:
+def _share_inside(reading: BoxFormat, boxes: np.ndarray, sizes: np.ndarray) -> float:
+    edges = reading.edges(boxes, sizes)
     inside = (edges >= -_TOLERANCE).all(axis=1) & (edges <= 1 + _TOLERANCE).all(axis=1)
-    return float((inside & (edges[:, 2] >= edges[:, 0]) & (edges[:, 3] >= edges[:, 1])).mean())
+    if reading.order == "xyxy":  # elsewhere a box without area has a width of 0 and says nothing about the format
+        inside &= (edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1])
+    return float(inside.mean())
 
 
 def _told(reading: BoxFormat) -> str:

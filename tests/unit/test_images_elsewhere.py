@@ -161,7 +161,7 @@ def test_what_is_no_image_is_refused(image, why) -> None:
 
 
 def test_files_are_bounded_and_of_known_formats(tmp_path) -> None:
-    """An EPS that is called .png would start Ghostscript; a large image would fill the memory before it is looked at."""
+    """An EPS that is called .png would start Ghostscript; a large image fills the memory before it is seen."""
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
     for name, data in {
         "eps.png": eps,
@@ -181,7 +181,7 @@ def test_files_are_bounded_and_of_known_formats(tmp_path) -> None:
         read_image(whole[: len(whole) // 2])
 
 
-# folders ---------------------------------------------------------------------------------------------------------------
+# folders ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ def test_a_name_that_is_two_images_is_refused(bring, name) -> None:
 
 @pytest.mark.parametrize("other", ["tiny-000.bmp", "tiny-000_0.png", "sub/tiny-000.png", "tiny-000_00.png"])
 def test_two_files_of_one_image_are_refused(bring, other) -> None:
-    with pytest.raises(BadInput, match="1 image has .* several files"):
+    with pytest.raises(BadInput, match=r"1 image has .* several files"):
         bring({"tiny-000.png": "tiny-000", other: "tiny-000"}, ids=TWO)
 
 
@@ -290,7 +290,8 @@ def test_a_part_can_be_imported_as_a_part(bring) -> None:
     done = bring(names, limit=3)
     assert len(RunFolder.open(done.run).rows()) == 3
     (note,) = done.notes
-    assert note.startswith("6 files (") and "not asked for" in note
+    assert note.startswith("6 files (")
+    assert "not asked for" in note
     table = "file,sample_id\n" + "".join(f"{name},{sample}\n" for name, sample in names.items())
     assert len(RunFolder.open(bring({}, table, ids=None, level=2).run).rows()) == 3
 
