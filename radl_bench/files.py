@@ -1,31 +1,37 @@
-"""Writing files so that a kill at any moment leaves the old content or the new, never half of it."""
+"""Files: sums, atomic writing and temporary names are the model's own; here are the locks of a run and a download."""
 
 from __future__ import annotations
 
 import contextlib
-import os
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
 from radl_bench.errors import UsageError
+from radl_model.files import (
+    NO_ROOM,
+    file_sha256,
+    known_sha256,
+    no_room,
+    remove_leftovers,
+    replace_file,
+    replacing,
+    temporary_name,
+)
 
+__all__ = [
+    "NO_ROOM",
+    "file_sha256",
+    "known_sha256",
+    "locked",
+    "no_room",
+    "remove_leftovers",
+    "replace_file",
+    "replacing",
+    "temporary_name",
+]
 
-def replace_file(file: Path, content: bytes, tag: str = "") -> None:
-    """Write `content` to `file` atomically: a temporary name in the same folder, fsync, rename.
-
-    `tag` keeps the temporary names of two writers apart; by default it is the process id.
-    """
-    part = temporary_name(file, tag or str(os.getpid()))
-    with open(part, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, file)
-
-
-def temporary_name(file: Path, tag: str) -> Path:
-    """Return the name under which `replace_file` writes; hidden, so no `*.png` pattern meets it."""
-    return file.with_name(f".{file.name}.{tag}.part")
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 @contextlib.contextmanager
@@ -35,18 +41,19 @@ def locked(file: Path, busy: str | None = None) -> Iterator[None]:
     Args:
         busy: raise `UsageError` naming this when the lock is taken; wait for it when None.
 
-    Where the system or the file system has no such locks, nothing is locked.
+    Where the file system has no such locks, nothing is locked.
     """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(str(file))
     try:
-        import fcntl
-    except ImportError:  # Windows
+        lock.acquire(timeout=0 if busy else -1)
+    except Timeout as error:
+        raise UsageError(f"Another process is writing {busy}. Wait for it, or run another shard.") from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    try:
         yield
-        return
-    with open(file, "ab") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
-        except BlockingIOError as error:
-            raise UsageError(f"Another process is writing {busy}. Wait for it, or run another shard.") from error
-        except OSError:  # a network file system without locks
-            pass
-        yield
+    finally:
+        lock.release()

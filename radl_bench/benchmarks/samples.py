@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from radl_bench.benchmarks.agreement import names_category, names_color
 from radl_bench.errors import BadInput, did_you_mean
 from radl_bench.types import COLORS, Box, Instance, Relation, Sample
+from radl_model.boxes import four_numbers, fraction_box
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SAMPLE_KEYS = ("id", "prompt", "instances", "relations", "verbs", "tags")
@@ -143,13 +143,12 @@ def _instance(item: Any, index: int) -> Instance:
 
 
 def _box(value: Any, where: str) -> Box:
-    numbers = value if isinstance(value, list) else []
-    if len(numbers) != 4 or not all(_is_number(v) for v in numbers):
+    if four_numbers(value) is None:
         raise _Bad(f"{where}: 'box' must be four finite numbers [x0, y0, x1, y1], not {_show(value)}")
-    x0, y0, x1, y1 = (float(v) for v in numbers)
-    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+    box = fraction_box(value)
+    if box is None:
         raise _Bad(f"{where}: 'box' must have 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, not {_show(value)}")
-    return x0, y0, x1, y1
+    return box
 
 
 def _relation(item: Any, count: int) -> Relation:
@@ -195,10 +194,6 @@ def _string(value: Any, what: str) -> str:
     except UnicodeEncodeError as error:
         raise _Bad(f"{what} holds half a surrogate pair, which is no text") from error
     return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _word(value: Any) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs, runs_option
+from radl_bench.devices import check_device
 from radl_bench.errors import GenerationFailed, MissingData, UsageError
+from radl_bench.text import safe
 
 
 def score(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUN]...", help="Run folders; every run under --root when not given."),
+        typer.Argument(metavar="[RUN]...", help="Run folders; every run under --runs when not given."),
     ] = None,
     detector: Annotated[
         str, typer.Option(help="mini, grounding-dino, groundingdino-py, oracle, blind, or file.py:Class.")
@@ -54,15 +59,16 @@ def score(
         Path | None, typer.Option("--map", help="With --images: a CSV with the columns file,sample_id,k.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="With --images: name of the method in reports.")] = None,
-    root: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    root: Runs = DEFAULT,
 ) -> None:
     """Judge images and write rows and scores into each run; what a judge has seen before is not measured again."""
     from radl_bench.scoring.score import score_each
 
     part = {"level": level, "levels": levels, "limit": limit, "ids": _split(ids)}
-    folders = _folders(runs, images, benchmark, part, table, name, root)
+    _check_options(runs, images, benchmark, part, table, name, fid_reference)
+    check_device(device)
     scored = score_each(
-        folders,
+        _folders(runs, images, benchmark, part, table, name, root),  # first looked for when all options are right
         detector=detector if detections is None else f"file:{detections}",
         segmenter=segmenter if masks is None else f"file:{masks}",
         box_format=box_format,
@@ -79,11 +85,31 @@ def score(
     for outcome in scored:
         print(outcome.file)
         for note in outcome.notes:
-            print(f"Note: {note}", file=sys.stderr)
+            print(f"Note: {safe(note)}", file=sys.stderr)
     bad = [outcome for outcome in scored if outcome.problems]
-    print("Next: radl-bench report")
+    print(f"Next: radl-bench report{runs_option(root)}{''.join(f' {shlex.quote(str(run))}' for run in runs or ())}")
     if bad:
         raise GenerationFailed(" ".join(_lacking(o.run, o.problems, o.images) for o in bad))
+
+
+def _check_options(
+    runs: list[Path] | None,
+    images: Path | None,
+    benchmark: str | None,
+    part: dict[str, Any],
+    table: Path | None,
+    name: str | None,
+    fid_reference: Path | None,
+) -> None:
+    if images is not None and (benchmark is None or runs):
+        raise UsageError("--images needs --benchmark NAME, and no RUN beside it.")
+    if images is None and any(option is not None for option in (benchmark, *part.values(), table, name)):
+        raise UsageError("--benchmark, --level, --levels, --limit, --ids, --map and --name belong to --images DIR.")
+    if fid_reference is not None and not fid_reference.is_file():
+        raise MissingData(
+            f"There is no reference {fid_reference}. Build it: radl-bench data fid-reference FOLDER "
+            f"--out {fid_reference}"
+        )
 
 
 def _folders(
@@ -94,19 +120,17 @@ def _folders(
     table: Path | None,
     name: str | None,
     root: Path,
-) -> list[Path]:
+) -> Iterator[Path]:
+    """Yield the run folders, importing the images first where there are some to import."""
     from radl_bench.runs.store import find_runs
 
-    if images is not None:
-        if benchmark is None or runs:
-            raise UsageError("--images needs --benchmark NAME, and no RUN beside it.")
-        return [_import(images, benchmark, part, table, name, root)]
-    if any(option is not None for option in (benchmark, *part.values(), table, name)):
-        raise UsageError("--benchmark, --level, --levels, --limit, --ids, --map and --name belong to --images DIR.")
+    if images is not None and benchmark is not None:
+        yield _import(images, benchmark, part, table, name, root)
+        return
     folders = runs or find_runs(root)
     if not folders:
-        raise MissingData(f"There is no run under {root}/. Run `radl-bench generate coco-mig --level 6` first.")
-    return folders
+        raise MissingData(no_runs(root))
+    yield from folders
 
 
 def _split(ids: list[str] | None) -> list[str] | None:

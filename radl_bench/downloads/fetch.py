@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from radl_bench.downloads.download import RemoteFile, download, file_sha256, unpack
+from radl_bench.downloads.download import RemoteFile, download, unpack
 from radl_bench.downloads.hub import from_hub
 from radl_bench.errors import MissingData, UsageError, did_you_mean
-from radl_bench.files import replace_file
+from radl_bench.files import file_sha256, replace_file
 from radl_model.home import data_home
 
 if sys.version_info >= (3, 11):

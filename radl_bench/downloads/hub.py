@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from radl_bench.downloads.download import DownloadFailed, file_sha256
+from radl_bench.downloads.download import DownloadFailed
 from radl_bench.errors import BadInput, MissingExtra
+from radl_bench.files import file_sha256
 
 
 def from_hub(repo: str, revision: str, patterns: Sequence[str], sums: Mapping[str, str], folder: Path) -> list[str]:

@@ -7,7 +7,6 @@ are checked against their sha256 before they are loaded, since such a file is co
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radl_bench.errors import BadInput, MissingWeights
+from radl_bench.files import file_sha256
 from radl_model.home import data_home
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class InceptionFeatures:
                 f"The Inception weights of FID are not at {self.weights}. Run `radl-bench fetch inception`, put "
                 f"{FILE} there yourself, or leave FID and KID out with --features none."
             )
-        found = hashlib.sha256(self.weights.read_bytes()).hexdigest()
+        found = file_sha256(self.weights)
         if found != sha256:
             raise BadInput(f"{self.weights} has sha256 {found}, not {sha256}. Delete it and fetch it again.")
         self.signature = f"inception-2015-12-05@{found[:8]}+clean"

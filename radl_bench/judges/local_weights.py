@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from radl_bench.errors import MissingWeights
+from radl_bench.files import known_sha256
 
 CHECKPOINTS = ("model.safetensors", "*.pth", "*.safetensors")
 
@@ -69,14 +68,7 @@ def cached_file(repo: str, name: str) -> Path | None:
 @functools.lru_cache(maxsize=16)
 def file_sha8(file: Path) -> str:
     """Return the first 8 hex digits of the file's sha256; a large file of the hub's cache is named by it already."""
-    blob = file.resolve()
-    if blob.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", blob.name):
-        return blob.name[:8]
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()[:8]
+    return known_sha256(file)[:8]
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radl_bench.errors import BadInput, MissingWeights, UsageError, did_you_mean
+from radl_bench.files import file_sha256
 from radl_model.home import data_home
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class OpenClip:
         if file.is_file():
             if _is_openai(file) and not model.endswith("quickgelu"):
                 raise UsageError(f"{file} are OpenAI's weights, made for {model}-quickgelu; name that model.")
-            self.signature = f"open-clip:{model}@{_sha8(file)}"
+            self.signature = f"open-clip:{model}@{file_sha256(file)[:8]}"
         elif get_pretrained_cfg(model, weights):
             self.signature = f"open-clip:{model}@{weights}"
         else:
@@ -117,22 +118,10 @@ def _sum_of_folder(folder: Path) -> str:
         recorded = json.loads((folder / "SOURCE.json").read_text("utf-8"))["files"]
         entries = [recorded[f.name] for f in files]
         sound = all(e["size"] == f.stat().st_size for e, f in zip(entries, files, strict=True))
-        sums = [e["sha256"] for e in entries] if sound else [_sha256(f) for f in files]
+        sums = [e["sha256"] for e in entries] if sound else [file_sha256(f) for f in files]
     except (OSError, ValueError, KeyError, TypeError):
-        sums = [_sha256(f) for f in files]
+        sums = [file_sha256(f) for f in files]
     return hashlib.sha256("".join(sums).encode()).hexdigest()[:8]
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _sha8(file: Path) -> str:
-    return _sha256(file)[:8]
 
 
 def _is_openai(file: Path) -> bool:

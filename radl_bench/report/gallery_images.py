@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
+from radl_bench.files import replacing
 from radl_bench.progress import stage
 from radl_bench.runs.images import Picture
 
@@ -54,9 +55,8 @@ class PictureCopies:
                 return ""
             image.thumbnail((MAX_SIDE, MAX_SIDE))
             # equal pictures of two runs may be encoded at once: each writes its own file, the last rename wins
-            part = file.with_name(f".{name}.{id(picture)}")
-            image.save(part, "WEBP", quality=_QUALITY, method=2)
-            os.replace(part, file)
+            with replacing(file, str(id(picture))) as part:
+                image.save(part, "WEBP", quality=_QUALITY, method=2)
         return name
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.errors import BadInput, MissingData, UsageError
-from radl_bench.files import replace_file
+from radl_bench.files import file_sha256, replace_file
 from radl_bench.runs.image_checks import PictureChecks, few
 from radl_bench.runs.image_folder import read_folder
 from radl_bench.runs.image_names import by_name, by_table
@@ -136,7 +136,7 @@ def _revision(files: Mapping[ImageKey, Path]) -> str:
     """Return a hash of which picture stands for which image, so that a changed folder is another run."""
     whole = hashlib.sha256(_READING.encode())
     for (sample, k), file in sorted(files.items()):
-        whole.update(f"{sample}\0{k}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        whole.update(f"{sample}\0{k}\0{file_sha256(file)}\n".encode())
     return whole.hexdigest()[:12]
 
 

@@ -7,7 +7,6 @@ read as it is needed and in the order in which it was written.
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from radl_bench.errors import BadInput
+from radl_bench.files import remove_leftovers, replacing
 
 _FLUSH = 4096  # rows a Parquet part
 _PARTS = 8  # parts held at once
@@ -46,6 +46,7 @@ class EvidenceTable:
         self._parts: list[Path] = []
         self._held: OrderedDict[int, list[_Column]] = OrderedDict()
         self._hashes, self._places = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        remove_leftovers(folder)
         for part in sorted(folder.glob("*.parquet")):
             columns = self._read(part, self.keys)
             self._index(part, zip(*(c.to_pylist() for c in columns), strict=True))
@@ -80,8 +81,8 @@ class EvidenceTable:
         table = pa.table({name: list(column) for name, column in zip(self.keys + self.values, columns, strict=True)})
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / f"{uuid.uuid4().hex[:12]}.parquet"
-        pq.write_table(table.replace_schema_metadata({"signature": self.signature}), part.with_suffix(".tmp"))
-        os.replace(part.with_suffix(".tmp"), part)
+        with replacing(part) as written:
+            pq.write_table(table.replace_schema_metadata({"signature": self.signature}), written)
         self._index(part, self._pending)
         self._pending.clear()
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from radl_bench import __version__
 from radl_bench.errors import BadInput, MissingData, UsageError
-from radl_bench.files import replace_file
+from radl_bench.files import file_sha256, replace_file
 from radl_bench.scoring.evidence import batches
 from radl_bench.scoring.metrics.frechet import Moments, moments_of
 from radl_bench.types import Benchmark
@@ -110,7 +110,7 @@ def read_reference(file: Path) -> Reference:
     if moments.cov.shape != (size, size) or not (np.isfinite(moments.mean).all() and np.isfinite(moments.cov).all()):
         raise BadInput(f"{file} is no reference: mu {moments.mean.shape} and sigma {moments.cov.shape} do not fit.")
     text = {key: str(found[key]) for key in ("name", "judge", "images_sha256") if key in found}
-    sha = text.get("images_sha256") or hashlib.sha256(file.read_bytes()).hexdigest()
+    sha = text.get("images_sha256") or file_sha256(file)
     ids = tuple(map(str, found.get("ids", ())))
     return Reference(text.get("name", file.stem), moments, text.get("judge") or None, ids, sha, found.get("vectors"))
 

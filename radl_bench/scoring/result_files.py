@@ -25,6 +25,7 @@ from radl_bench.runs.image_reading import MAX_PIXELS
 from radl_bench.runs.images import Picture
 from radl_bench.scoring.box_formats import LIMIT
 from radl_bench.scoring.result_links import Name, clean, is_decimal, own_name, source_of, split_path
+from radl_model.boxes import four_numbers
 
 PREFIX = "file:"
 """`file:PATH` as the name of a detector or segmenter means a results file."""
@@ -123,15 +124,13 @@ def _entry(row: dict[str, Any], classes: Mapping[int, str], where: str) -> Entry
     if not is_number(score) or not 0.0 <= score <= 1.0:
         raise BadInput(f"{where}: 'score' must be a number from 0 to 1, not {shown(score)}.")
     box = row.get("bbox")
-    ok = box is None or (
-        isinstance(box, list) and len(box) == 4 and all(map(_is_coordinate, box)) and min(box[2:]) >= 0
-    )
+    four = four_numbers(box)
+    ok = box is None or (four is not None and min(four[2:]) >= 0 and max(map(abs, four)) <= LIMIT)
     if not ok:
         raise BadInput(f"{where}: 'bbox' must be [x, y, width, height] in pixels, not {shown(box)}.")
     segmentation = row.get("segmentation")
     if segmentation is not None:
         _check_segmentation(segmentation, where)
-    four = None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
     return Entry(" ".join(category.lower().split()), four, float(score), segmentation)
 
 

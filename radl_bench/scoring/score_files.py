@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from radl_bench.files import replace_file
+from radl_bench.files import replace_file, replacing
 from radl_bench.scoring.metrics import Row, View
 
 
@@ -28,7 +28,7 @@ class RowWriter:
     COLUMNS = ("sample_id", "k", "instance", "level", "metric", "value", "reason")
 
     def __init__(self, file: Path) -> None:
-        self.file, self._part = file, file.with_name(f".{file.name}.{os.getpid()}.part")
+        self.file, self._place = file, ExitStack()
         self._rows: list[tuple[Any, ...]] = []
 
     def __enter__(self) -> RowWriter:
@@ -38,7 +38,7 @@ class RowWriter:
         text, whole = pa.string(), pa.int32()
         types = (text, whole, whole, whole, text, pa.float64(), text)
         self._schema = pa.schema(list(zip(self.COLUMNS, types, strict=True)))
-        self._writer = pq.ParquetWriter(self._part, self._schema)
+        self._writer = pq.ParquetWriter(self._place.enter_context(replacing(self.file)), self._schema)
         return self
 
     def write(self, view: View, rows: Sequence[Row]) -> None:
@@ -59,7 +59,4 @@ class RowWriter:
         if kind is None:
             self._flush()
         self._writer.close()
-        if kind is None:
-            os.replace(self._part, self.file)
-        else:
-            self._part.unlink(missing_ok=True)
+        self._place.__exit__(kind, error, at)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from radl_model.errors import MissingWeights, UsageError
+from radl_model.files import known_sha256
 
 PACKAGED = Path(__file__).parents[1] / "weights"
 HUB = {"sd14": "CompVis/stable-diffusion-v1-4"}
@@ -84,22 +85,9 @@ def weights_sha256(*places: Path) -> str:
     """One sha256 over the names and contents of all safetensors files under `places`, in a fixed order."""
     total = hashlib.sha256()
     for place in places:
-        files = [place] if place.is_file() else sorted(place.rglob("*.safetensors"))
-        for file in files:
-            total.update(f"{file.relative_to(place) if place.is_dir() else file.name} {_file_sha256(file)}\n".encode())
+        for file in [place] if place.is_file() else sorted(place.rglob("*.safetensors")):
+            total.update(f"{file.relative_to(place) if place.is_dir() else file.name} {known_sha256(file)}\n".encode())
     return total.hexdigest()
-
-
-def _file_sha256(file: Path) -> str:
-    # The hub cache stores large files under their own sha256; reading gigabytes again would only repeat it.
-    blob = file.resolve()
-    if blob.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", blob.name):
-        return blob.name
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _pipeline_folder(path: Path, absent: str) -> Path:

@@ -23,6 +23,7 @@ from torch import Tensor
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.public_keys import IGNORED, PublicModule, infer, our_key, split_key
 from radl_model.errors import BadInput, MissingWeights, UsageError
+from radl_model.files import file_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ def convert_public(
     file = Path(file).expanduser()
     if not file.is_file():
         raise MissingWeights(f"There is no checkpoint at {file}.")
-    source = {"file": file.name, "sha256": _sha256(file), "format": FORMAT, "context": context}
+    source = {"file": file.name, "sha256": file_sha256(file), "format": FORMAT, "context": context}
     source |= {"layers": list(layers), "allow_unknown": allow_unknown}
     key = hashlib.sha256(json.dumps({**source, "file": ""}, sort_keys=True).encode()).hexdigest()[:16]
     folder = data_home() / "adapters" / f"{file.stem}-{key}"
@@ -219,14 +220,6 @@ def _refuse(file: Path, problems: list[str]) -> None:
     if problems:
         more = f" And {len(problems) - SHOWN} more." if len(problems) > SHOWN else ""
         raise BadInput(f"The checkpoint {file} does not fit. {' '.join(problems[:SHOWN])}{more}")
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from radl_model.boxes import Four, fraction_box
 from radl_model.errors import UsageError
 from radl_model.verbs.extract import extract_verbs
 
@@ -17,7 +17,7 @@ class Layout:
 
     prompt: str
     phrases: tuple[str, ...]
-    boxes: tuple[tuple[float, float, float, float], ...]
+    boxes: tuple[Four, ...]
     verbs: str
     related: tuple[int, ...] = ()
 
@@ -84,15 +84,14 @@ def _layout(
     return Layout(prompt, tuple(phrases), tuple(_box(where, box) for box in boxes), text, named)
 
 
-def _box(where: str, box: Sequence[float]) -> tuple[float, float, float, float]:
+def _box(where: str, box: Sequence[float]) -> Four:
     try:
-        values = tuple(float(v) for v in box)
-    except (TypeError, ValueError):
-        values = ()
-    ordered = len(values) == 4 and values[0] < values[2] and values[1] < values[3]
-    if not ordered or not all(math.isfinite(v) and 0 <= v <= 1 for v in values):
+        found = fraction_box([float(v) for v in box])  # numbers of arrays and tensors too
+    except (TypeError, ValueError, OverflowError):
+        found = None
+    if found is None:
         raise UsageError(f"{where} has the box {box!r}; write [x0, y0, x1, y1] in fractions, x0 < x1 and y0 < y1.")
-    return values  # type: ignore[return-value]
+    return found
 
 
 def _plain(values: Any) -> list[Any]:

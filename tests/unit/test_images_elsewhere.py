@@ -332,7 +332,7 @@ def test_a_name_no_file_system_takes_is_an_absent_file(bring, tmp_path, tiny_ben
 def test_the_command_takes_level_limit_and_ids(bring, tmp_path) -> None:
     bring({f"tiny-{n:03d}.png": f"tiny-{n:03d}" for n in range(9)})
     words = ["score", "--images", str(tmp_path / "theirs"), "--benchmark", str(tmp_path / "benchmarks" / "tiny")]
-    words += ["--root", str(tmp_path / "parts"), "--detector", "oracle", "--encoder", "none"]
+    words += ["--runs", str(tmp_path / "parts"), "--detector", "oracle", "--encoder", "none"]
     for n, (part, expected) in enumerate(
         [(["--limit", "2"], 2), (["--level", "3"], 3), (["--levels", "2-3"], 6), (["--ids", "tiny-004,tiny-001"], 2)]
     ):

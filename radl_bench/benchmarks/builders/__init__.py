@@ -10,13 +10,12 @@ import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from radl_bench import __version__
 from radl_bench.benchmarks.importers import write_benchmark
-from radl_bench.files import replace_file
+from radl_bench.files import file_sha256, replace_file
 from radl_bench.types import Sample
 from radl_model.home import data_home
 
@@ -96,7 +95,7 @@ def write_full(built: Built, home: Path | None = None) -> Path:
         "rules": dict(built.rules),
         "counts": dict(built.counts),
         "sources": dict(built.sources),
-        "files": {name: sha256((folder / name).read_bytes()).hexdigest() for name in names},
+        "files": {name: file_sha256(folder / name) for name in names},
     }
     replace_file(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
     return folder

@@ -12,6 +12,7 @@ from typing import Any
 from radl_bench.benchmarks.builders.draw import grid
 from radl_bench.errors import BadInput, MissingData
 from radl_bench.types import Box
+from radl_model.boxes import four_numbers
 
 _NOT_KEPT = ("segmentation", "license", "flickr_url", "coco_url", "date_captured")
 
@@ -142,7 +143,7 @@ def _size(row: Mapping[str, Any], file: Path) -> tuple[int, int]:
 def _fractions(row: Mapping[str, Any], size: tuple[int, int], file: Path) -> Box | None:
     """xyxy as fractions of `[x, y, width, height]` in pixels; None for the few empty boxes that COCO has."""
     box = _get(row, "bbox", list, file)
-    if len(box) != 4 or any(type(v) not in (int, float) for v in box):
+    if four_numbers(box) is None:
         raise BadInput(f"{file}: 'bbox' of the annotation with id {row['id']} should be four numbers, not {box!r:.60}.")
     x, y, width, height = box
     x0, y0, x1, y1 = x / size[0], y / size[1], (x + width) / size[0], (y + height) / size[1]

@@ -14,8 +14,8 @@ from typing import Any
 from radl_bench.benchmarks.builders import Built, Options, version_of
 from radl_bench.benchmarks.builders.coco import CocoImage, Thing, annotation_file, read_images
 from radl_bench.benchmarks.builders.draw import pick, ranked
-from radl_bench.downloads.download import file_sha256
 from radl_bench.errors import BadInput
+from radl_bench.files import file_sha256
 from radl_bench.types import Instance, Sample
 from radl_model.verbs.extract import extract_verbs
 

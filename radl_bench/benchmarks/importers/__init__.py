@@ -40,17 +40,14 @@ def benchmark_toml(
 ) -> str:
     """Return the text of `benchmark.toml` for these fields, metric tables, the bytes of `samples.jsonl` and the levels.
 
-    `levels` maps a number of instances to the number of samples that have it; the loader holds the file to it. Values
-    are strings and numbers, whose JSON spelling is TOML too (the standard library reads TOML but writes none).
+    `levels` maps a number of instances to the number of samples that have it; the loader holds the file to it.
     """
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
-    lines.append(f'samples_sha256 = "{sha256(samples).hexdigest()}"')
+    import tomli_w
+
+    table = {**fields, "samples_sha256": sha256(samples).hexdigest()}
     if levels:
-        lines += ["", "[levels]", *(f"{level} = {count}" for level, count in sorted(levels.items()))]
-    for name, parameters in metrics.items():
-        lines += ["", f"[metrics.{name}]"]
-        lines += [f"{key} = {json.dumps(value)}" for key, value in parameters.items()]
-    return "\n".join(lines) + "\n"
+        table["levels"] = {str(level): count for level, count in sorted(levels.items())}
+    return tomli_w.dumps({**table, "metrics": metrics})
 
 
 def write_benchmark(

@@ -12,14 +12,15 @@ The file maps a prompt to its phrases and their boxes, plus the index of the ent
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from hashlib import sha256
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from radl_bench.benchmarks.importers import write_benchmark
 from radl_bench.errors import BadInput, MissingData
+from radl_bench.files import file_sha256
 from radl_bench.types import COLORS, Box, Instance, Sample
+from radl_model.boxes import fraction_box
 from radl_model.home import data_home
 
 PUBLIC_SHA256 = "25165519b657f7d0a8dedea5b05b6aaf8afdb043d9e9b30e3d4f57c60b467b76"
@@ -57,8 +58,7 @@ def import_coco_mig(file: Path, home: Path | None = None) -> tuple[Path, tuple[S
         BadInput: the file is not a COCO-MIG annotation file; the sentence names the line or the prompt.
     """
     samples = tuple(read_annotations(file))
-    digest = sha256(file.read_bytes()).hexdigest()
-    fields = FIELDS | {"description": f"Imported from {file.name} (sha256 {digest})"}
+    fields = FIELDS | {"description": f"Imported from {file.name} (sha256 {file_sha256(file)})"}
     folder = (home or data_home()) / "benchmarks" / "coco_mig_public"
     write_benchmark(folder, samples, fields, METRICS)
     return folder, samples
@@ -66,7 +66,7 @@ def import_coco_mig(file: Path, home: Path | None = None) -> tuple[Path, tuple[S
 
 def is_public_file(file: Path) -> bool:
     """Say whether `file` is the published annotation file, byte by byte."""
-    return sha256(file.read_bytes()).hexdigest() == PUBLIC_SHA256
+    return file_sha256(file) == PUBLIC_SHA256
 
 
 def read_annotations(file: Path) -> list[Sample]:
@@ -128,13 +128,7 @@ def _read_phrase(phrase: Any, boxes: Any, where: str) -> Iterator[Instance]:
 
 def read_box(box: Any, phrase: str, where: str) -> Box:
     """Return an xyxy box in fractions; raises `BadInput`, which starts with `where`."""
-    if _is_box(box):
-        return float(box[0]), float(box[1]), float(box[2]), float(box[3])
-    raise BadInput(f"{where}: the box {box} of '{phrase}' should be x0 < x1, y0 < y1, four fractions from 0 to 1.")
-
-
-def _is_box(box: Any) -> bool:
-    # A comparison with NaN is false, so the chained comparisons below refuse it too.
-    if not isinstance(box, Sequence) or len(box) != 4 or any(type(v) not in (int, float) for v in box):
-        return False
-    return 0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1
+    found = fraction_box(box)
+    if found is None:
+        raise BadInput(f"{where}: the box {box} of '{phrase}' should be x0 < x1, y0 < y1, four fractions from 0 to 1.")
+    return found

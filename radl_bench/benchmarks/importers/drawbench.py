@@ -17,13 +17,13 @@ import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from radl_bench.benchmarks.importers import write_benchmark
 from radl_bench.benchmarks.importers.coco_mig import load_yaml, read_box
 from radl_bench.errors import BadInput, MissingData, UsageError
+from radl_bench.files import file_sha256
 from radl_bench.types import COLORS, Instance, Relation, Sample
 from radl_model.home import data_home
 
@@ -82,7 +82,7 @@ def import_drawbench(files: Sequence[Path], home: Path | None = None) -> Importe
     """
     table, layouts = _by_suffix(files)
     samples, notes = read_drawbench(table, layouts)
-    sums = ", ".join(f"{file.name} sha256 {sha256(file.read_bytes()).hexdigest()}" for file in (table, layouts))
+    sums = ", ".join(f"{file.name} sha256 {file_sha256(file)}" for file in (table, layouts))
     folder = (home or data_home()) / "benchmarks" / "drawbench_public"
     write_benchmark(folder, samples, FIELDS | {"description": f"Imported from {sums}"}, METRICS)
     return ImportedDrawBench(folder, samples, notes)

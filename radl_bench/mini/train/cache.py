@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -18,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from radl_bench.benchmarks.importers import samples_bytes
 from radl_bench.benchmarks.samples import parse_samples
 from radl_bench.errors import MissingData
+from radl_bench.files import replacing
 from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.scenes import SIZE, render
 from radl_bench.mini.train.autoencoder import to_tensor
@@ -59,9 +59,8 @@ def write_shard(
             _encode(vae, [render(s, seed * 10_000_000 + index * size + start + i, pixels) for i, s in enumerate(chunk)])
         )
     (folder / f"latents-{index:03d}.jsonl").write_bytes(samples_bytes(samples))
-    temporary = target.with_suffix(".tmp")
-    save_file({"latents": torch.cat(parts).contiguous()}, temporary)
-    os.replace(temporary, target)
+    with replacing(target) as part:
+        save_file({"latents": torch.cat(parts).contiguous()}, part)
 
 
 def write_shards(
