@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from radl_model.errors import BadInput, MissingExtra, MissingWeights, UsageError, did_you_mean
+from radl_model.errors import BadInput, DiskFull, MissingExtra, MissingWeights, UsageError, did_you_mean
 from radl_model.errors import RadlError as RadlBenchError
 
 __all__ = [
     "BadInput",
+    "DiskFull",
     "GenerationFailed",
     "MissingData",
     "MissingExtra",

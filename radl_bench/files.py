@@ -9,8 +9,10 @@ from pathlib import Path
 
 from radl_bench.errors import UsageError
 from radl_model.files import (
+    NO_ROOM,
     file_sha256,
     known_sha256,
+    no_room,
     remove_leftovers,
     replace_file,
     replacing,
@@ -18,9 +20,11 @@ from radl_model.files import (
 )
 
 __all__ = [
+    "NO_ROOM",
     "file_sha256",
     "known_sha256",
     "locked",
+    "no_room",
     "remove_leftovers",
     "replace_file",
     "replacing",

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from radl_bench.errors import MissingExtra, RadlBenchError, UsageError, did_you_mean
-from radl_bench.files import file_sha256
+from radl_bench.text import safe
 
 GENERATORS = {
     "migc": "radl_bench.generators.migc:MigcGenerator",
@@ -109,19 +109,15 @@ def is_file_spec(name: str) -> bool:
     return path.endswith(".py") and attribute.isidentifier()
 
 
-def source_sha256(name: str) -> str | None:
-    """Return the sha256 of the file of `path/to/file.py:Class`, None for other names."""
-    if not is_file_spec(name):
-        return None
-    return file_sha256(Path(name.rpartition(":")[0]).expanduser())
-
-
 def describe_error(error: BaseException) -> str:
     """Return `ValueError: message (file.py, line 12)`, naming where it was raised."""
-    text = " ".join(str(error).split()) or "no message"
+    try:
+        text = " ".join(str(error).split()) or "no message"
+    except Exception:  # a class of someone else's, whose own text fails
+        text = "no message"
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text[:500]}{where}"
+    return safe(f"{type(error).__name__}: {text[:500]}{where}")
 
 
 def _import(spec: str, name: str) -> Any:

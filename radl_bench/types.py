@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 COLORS = ("red", "yellow", "green", "blue", "white", "black", "brown")
 """The seven colours of COCO-MIG; their HSV ranges are data in `radl_bench.judges.color`."""
 
+MAX_IMAGES = 10_000
+"""Most images of a sample; a larger number is a mistake that would be planned for hours."""
+
+MINI_SIDE = 128
+"""Pixels of a side of the embedded sprite world."""
+
+MAX_SIDE = 16_384
+"""Most pixels of an image's side that a benchmark can be defined at."""
+
 Box = tuple[float, float, float, float]
 
 

@@ -26,6 +26,12 @@ class MissingWeights(RadlError):
     exit_code = 3
 
 
+class DiskFull(RadlError):
+    """There is no room for a file; what was written before stays."""
+
+    exit_code = 3
+
+
 class MissingExtra(RadlError):
     """An optional package is not installed."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import os
@@ -12,7 +13,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from radl_model.errors import DiskFull
+
 _PIECE = 1 << 22
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a full disk, a reached quota and a file too large for the file system."""
 
 
 def file_sha256(file: Path) -> str:
@@ -34,12 +40,12 @@ def known_sha256(file: Path) -> str:
 
 def replace_file(file: Path, content: bytes, tag: str = "") -> None:
     """Write `content` to `file` atomically; `tag` as in `replacing`."""
-    with replacing(file, tag) as part:
+    with replacing(file, tag, len(content)) as part:
         part.write_bytes(content)
 
 
 @contextlib.contextmanager
-def replacing(file: Path, tag: str = "") -> Iterator[Path]:
+def replacing(file: Path, tag: str = "", size: int | None = None) -> Iterator[Path]:
     """Yield a temporary name beside `file`; what was written there takes its place when the block ends well.
 
     It is synced to the disk first, and removed when the block raises. What a killed writer of the same file left on
@@ -47,6 +53,10 @@ def replacing(file: Path, tag: str = "") -> Iterator[Path]:
 
     Args:
         tag: keeps the temporary names of two writers apart; by default the machine and the process.
+        size: bytes that will be written, where that is known.
+
+    Raises:
+        DiskFull: there is no room for it.
     """
     if not tag:
         remove_leftovers(file.parent, file.name)
@@ -56,9 +66,21 @@ def replacing(file: Path, tag: str = "") -> Iterator[Path]:
         with open(part, "rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(part, file)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise no_room(file, size) from error
         raise
+
+
+def no_room(file: Path, size: int | None = None) -> DiskFull:
+    """Return the error for a file that found no room, naming it, what it needs and what is free."""
+    needs = "" if size is None else f" of {size:,} bytes"
+    try:
+        free = f"{shutil.disk_usage(file.parent).free:,} bytes are free there"
+    except OSError:
+        free = "the disk is full"
+    return DiskFull(f"{file}{needs} cannot be written: {free}, or a quota is reached. Make room and run it again.")
 
 
 def temporary_name(file: Path, tag: str) -> Path:

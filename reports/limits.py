@@ -1,6 +1,6 @@
 """How far into denoising RaDL must be helped: it starts from a rendered scene under noise instead of pure noise.
 
-    radl-bench generate coco-mig --level 6 --method reports/limits.py:FromScene --set start=0.5 --out work/limits
+    radl-bench generate coco-mig --level 6 --method reports/limits.py:FromScene --set start=0.5 --runs work/limits
 
 With `start=1` only the autoencoder acts, with `start=0` it is RaDL as it ships. Where the score falls between them is
 where the denoiser loses the scene: near 1 its details, near 0 what there is to draw.

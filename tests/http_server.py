@@ -17,7 +17,8 @@ class Shop:
 
     Manners: good; no-range (the whole file whatever is asked); truncated (half, under the right length); corrupted (one
     byte differs); stalled (half, then silence); slow (in small pieces); html (a page in place of the file); longer;
-    other-part (a range that was not asked for); 404, 500, 503; redirect (to the same path, once).
+    other-part (a range that was not asked for); trickle (a byte at a time, for ever); trickle-head (the same in the
+    head); abc and digits (such a Content-Length); 404, 500, 503; redirect (to the same path, once).
     """
 
     goods: dict[str, bytes] = field(default_factory=dict)
@@ -47,6 +48,13 @@ class _Handler(BaseHTTPRequestHandler):
             return self.send_error(int(manner))
         if manner == "redirect":
             return self._head(302, 0, {"Location": self.shop.url + self.path})
+        if manner == "trickle-head":
+            return self._trickle()
+        if manner in ("abc", "digits"):
+            return self._head(200, 0, {"Content-Length": "abc" if manner == "abc" else "9" * 5000})
+        if manner == "trickle":
+            self._head(200, len(body), {})
+            return self._trickle()
         if manner == "html":
             page = b"<html>log in first</html>"
             return self._body(200, page, {"Content-Type": "text/html"})
@@ -62,6 +70,13 @@ class _Handler(BaseHTTPRequestHandler):
             first = start + 1 if manner == "other-part" else start
             headers = {"Content-Range": f"bytes {first}-{len(body) - 1}/{len(body)}"}
         self._body(206 if headers else 200, body[start:], headers, manner)
+
+    def _trickle(self) -> None:
+        if self.shop.manners == ["trickle-head"]:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while True:
+            self._send(b"x")
+            time.sleep(0.05)
 
     def _head(self, status: int, length: int, headers: dict[str, str]) -> None:
         self.send_response(status)

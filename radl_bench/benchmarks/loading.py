@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from radl_bench.benchmarks.samples import parse_samples
 from radl_bench.errors import BadInput, MissingData, UsageError, did_you_mean
-from radl_bench.types import Benchmark, Sample
+from radl_bench.types import MAX_IMAGES, MAX_SIDE, Benchmark, Sample
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -203,8 +205,9 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise BadInput(
             f"{file}: 'samples_sha256' must be 64 hexadecimal digits, not {_show(fields['samples_sha256'])}."
         )
-    if fields["images_per_sample"] < 1 or fields["resolution"] < 1:
-        raise BadInput(f"{file}: 'images_per_sample' and 'resolution' must be at least 1.")
+    for key, most in (("images_per_sample", MAX_IMAGES), ("resolution", MAX_SIDE)):
+        if not 1 <= fields[key] <= most:
+            raise BadInput(f"{file}: '{key}' must be at least 1 and at most {most}, not {_show(fields[key])}.")
     _check_tables(fields, file)
     return fields
 
@@ -218,6 +221,23 @@ def _check_tables(fields: Mapping[str, Any], file: Path) -> None:
     metrics = fields.get("metrics", {})
     if not isinstance(metrics, dict) or not all(isinstance(table, dict) for table in metrics.values()):
         raise BadInput(f"{file}: 'metrics' must be tables, e.g. [metrics.success].")
+    for name, table in metrics.items():
+        for key, value in table.items():
+            _check_value(f"{file}: 'metrics.{name}.{key}'", key, value)
+
+
+def _check_value(where: str, key: str, value: Any) -> None:
+    """Refuse what no metric can mean: a threshold that is no fraction, NaN and infinity, text of several lines."""
+    from radl_bench.scoring.protocol import Protocol
+
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_threshold = any(item.name == key and item.type == "float" for item in dataclass_fields(Protocol))
+    if is_threshold and not (is_number and 0 <= value <= 1):
+        raise BadInput(f"{where} must be a fraction from 0 to 1, not {_show(value)}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadInput(f"{where} must be a finite number, not {_show(value)}.")
+    if isinstance(value, str) and not (value.isprintable() and 0 < len(value) <= 200):
+        raise BadInput(f"{where} must be one line of 1 to 200 characters, not {_show(value)}.")
 
 
 def _show(value: Any) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from radl_bench import __version__
 from radl_bench.errors import RadlBenchError
+from radl_bench.text import safe
 
 COMMANDS = ("generate", "score", "report", "compare", "demo", "ls", "doctor", "data", "fetch")
 EPILOG = (
@@ -52,7 +53,8 @@ def main() -> None:
             raise SystemExit(0) from None
         if os.environ.get("RADL_BENCH_TRACEBACK"):
             traceback.print_exc()
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        lines = f"{type(error).__name__}: {error}".split("\n")
+        print("\n".join(map(safe, lines)), file=sys.stderr)
         raise SystemExit(getattr(error, "exit_code", 2)) from None
 
 

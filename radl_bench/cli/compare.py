@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radl_bench.cli.runs_folder import DEFAULT, Runs, run_at
 from radl_bench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -18,16 +19,17 @@ HEAD = ("score", "level", "A", "B", "A - B", "95 % interval", "p", "samples", "b
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A scored run folder.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="A scored run folder, by its path or its path below --runs.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one of the same benchmark.")],
     format: Annotated[str, typer.Option("--format", help="table, markdown or json.")] = "table",
+    root: Runs = DEFAULT,
 ) -> None:
     """Compare two scored runs on the samples both have: difference, 95 % interval and paired p of every score."""
     from radl_bench.scoring.compare import compare_runs
 
     if format not in FORMATS:
         raise UsageError(did_you_mean(format, FORMATS, "format"))
-    found = compare_runs(a, b)
+    found = compare_runs(run_at(a, root), run_at(b, root))
     if format == "json":
         typer.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False, allow_nan=False))
     elif format == "markdown":

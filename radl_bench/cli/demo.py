@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radl_bench.cli.runs_folder import DEFAULT, Runs
+
 if TYPE_CHECKING:
     from radl_bench.types import Benchmark
 
@@ -18,7 +20,7 @@ METHODS = ("sprites", "stable-diffusion", "radl")
 
 def demo(
     limit: Annotated[int, typer.Option(help="Samples of COCO-MIG, spread evenly over its levels.")] = 40,
-    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    root: Runs = DEFAULT,
     reports: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
 ) -> None:
     """Generate, score and report COCO-MIG with the embedded models: real scenes, text-only model, RaDL."""
@@ -26,7 +28,7 @@ def demo(
 
     start = time.perf_counter()
     benchmark = load_benchmark("coco-mig", limit=limit)
-    runs = [_generate(benchmark, method, out) for method in METHODS]
+    runs = [_generate(benchmark, method, root) for method in METHODS]
 
     from radl_bench.report import build_report, show, write_report
     from radl_bench.scoring.score import score_runs
@@ -40,9 +42,9 @@ def demo(
     print(f"Every number with its pictures, to open in a browser: {page}")
 
 
-def _generate(benchmark: Benchmark, method: str, out: Path) -> Path:
+def _generate(benchmark: Benchmark, method: str, root: Path) -> Path:
     from radl_bench.runs.generate import build_generator, generate_run
 
     print(f"{method} on {benchmark.name}, {len(benchmark.samples)} samples", file=sys.stderr)
     generator = build_generator(method, model="mini")
-    return generate_run(benchmark, generator, out=out, model="mini", argv=sys.argv).run
+    return generate_run(benchmark, generator, out=root, model="mini", argv=sys.argv).run

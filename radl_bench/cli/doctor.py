@@ -9,10 +9,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
+from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
 from radl_bench.errors import MissingData, MissingWeights, RadlBenchError
 
 NEEDED = ("torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "torchmetrics", "pandas", "pyarrow")
@@ -29,7 +27,7 @@ class Check:
     needed: bool = True
 
 
-def doctor(root: Annotated[Path, typer.Option(help="Where the runs go.")] = Path("runs")) -> None:
+def doctor(root: Runs = DEFAULT) -> None:
     """Show versions, devices, weights and folders; exit code 3 when the embedded default could not run here."""
     from radl_bench.cli.ls import show
 
@@ -39,7 +37,7 @@ def doctor(root: Annotated[Path, typer.Option(help="Where the runs go.")] = Path
     lacking = [check.what for check in checks if check.needed and not check.ok]
     if lacking:
         raise MissingData(f"The embedded default cannot run here; missing: {', '.join(lacking)}. See the table above.")
-    print("The embedded default can run: radl-bench generate coco-mig --level 6")
+    print(f"The embedded default can run: radl-bench generate coco-mig --level 6{runs_option(root)}")
 
 
 def _versions() -> Iterator[Check]:
@@ -107,7 +105,7 @@ def _try(find: Callable[..., str], *arguments: str) -> tuple[bool, str]:
 def _folders(runs: Path) -> Iterator[Check]:
     from radl_model.home import data_home
 
-    hint = "cannot be written; choose another with --out, $RADL_BENCH_HOME or $TMPDIR"
+    hint = "cannot be written; choose another with --runs, $RADL_BENCH_HOME or $TMPDIR"
     for what, folder in (("runs", runs), ("user data", data_home()), ("temporary files", Path(tempfile.gettempdir()))):
         writable = _writable(folder)
         detail = str(folder) if writable else f"{folder} {hint}"

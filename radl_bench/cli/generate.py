@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
+from radl_bench.devices import check_device
 from radl_bench.errors import GenerationFailed, UsageError
+from radl_bench.text import safe
 
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeat it.")
@@ -32,24 +35,27 @@ def generate(
     seed_policy: Annotated[
         str, typer.Option(help="hashed (a seed an image) or fixed (one for all samples).")
     ] = "hashed",
-    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    root: Runs = DEFAULT,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best at hand by default.")] = None,
 ) -> None:
     """Make the images of BENCHMARK with a method; what is already made is kept, so calling it again resumes."""
     from radl_bench.benchmarks.loading import load_benchmark, source_of
-    from radl_bench.runs.generate import build_generator, generate_run, origin, takes_model
+    from radl_bench.runs.generate import build_generator, generate_run, takes_model
+    from radl_bench.runs.identity import identity_of
     from radl_bench.runs.writer import Shard
 
-    part = Shard.parse(shard)
+    part, given, place = Shard.parse(shard), parse_settings(settings or []), root.absolute()
+    check_device(device)
     chosen = load_benchmark(benchmark, level=level, levels=levels, limit=limit)
     if model is None and takes_model(method):
         model = "mini"
         print(_which(method), file=sys.stderr)
     _terminate_as_interrupt()
+    generator = build_generator(method, model=model, device=device, settings=given)
     outcome = generate_run(
         chosen,
-        build_generator(method, model=model, device=device, settings=parse_settings(settings or [])),
-        out=out,
+        generator,
+        out=place,  # absolute, since the method may change the folder it works in
         model=model,
         images_per_sample=images_per_sample,
         base_seed=seed,
@@ -58,14 +64,17 @@ def generate(
         batch_size=batch_size,
         argv=sys.argv,
         source=source_of(benchmark),
-        description=origin(method),
+        description=identity_of(method, generator, given),
     )
     print(
         f"{outcome.made} made, {outcome.resumed} resumed, {outcome.failed} failed of {outcome.planned} images:", end=" "
     )
-    print(f"{outcome.run}\nNext: radl-bench score {outcome.run}")
+    run = root / outcome.run.relative_to(place)
+    print(f"{run}\nNext: radl-bench score {shlex.quote(str(run))}{runs_option(root)}")
+    for note in outcome.notes:
+        print(f"Note: {safe(note)}", file=sys.stderr)
     if outcome.failed:
-        rows = outcome.run / f"generations-{part.name}.jsonl"
+        rows = run / f"generations-{part.name}.jsonl"
         raise GenerationFailed(
             f"{outcome.failed} of {outcome.planned} images failed; the reasons are in {rows}. "
             "The same command tries them again."

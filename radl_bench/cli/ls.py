@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
+from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
 
 
 def ls(
     what: Annotated[str, typer.Argument(help="methods, benchmarks, metrics, judges or runs")],
-    root: Annotated[Path, typer.Option(help="Where the runs are.")] = Path("runs"),
+    root: Runs = DEFAULT,
 ) -> None:
     """List methods, benchmarks, metrics, judges or runs."""
     tables: dict[str, Callable[[], None]] = {
@@ -110,7 +111,7 @@ def _runs(root: Path) -> None:
     columns = ("run", "filter", "model", "status", "images", "failed", "scored")
     show(f"Runs under {root}", columns, rows)
     if not rows:
-        print("None yet. Make one: radl-bench generate coco-mig --level 6")
+        print(f"None yet. Make one: radl-bench generate coco-mig --level 6{runs_option(root)}")
 
 
 def _run_row(path: Path) -> tuple[object, ...]:

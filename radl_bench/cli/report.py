@@ -7,19 +7,20 @@ from typing import Annotated
 
 import typer
 
+from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs
 from radl_bench.errors import MissingData
 
 
 def report(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUN]...", help="Run folders; every run under --root when not given."),
+        typer.Argument(metavar="[RUN]...", help="Run folders; every run under --runs when not given."),
     ] = None,
     format: Annotated[str, typer.Option("--format", help="markdown, latex, json, csv or html.")] = "markdown",
     out: Annotated[
         Path | None, typer.Option("--out", help="File or folder to write to; reports/ when not given.")
     ] = None,
-    root: Annotated[Path, typer.Option("--root", help="Where the runs are.")] = Path("runs"),
+    root: Runs = DEFAULT,
     reported: Annotated[
         bool, typer.Option("--reported", help="Also show what papers print, in tables of their own.")
     ] = False,
@@ -40,7 +41,7 @@ def report(
     find_writer(format)  # an unknown format is named before anything is read
     folders = list(runs or find_runs(root))
     if not folders:
-        raise MissingData(f"There is no run under {root}/. Run `radl-bench generate coco-mig --level 6` first.")
+        raise MissingData(no_runs(root))
     built = build_report(folders, reported)
     options = {"pictures": pictures, "baseline": baseline} if format == "html" else {}
     text, file = write_report(built, format, out, **options)

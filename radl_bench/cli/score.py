@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs, runs_option
+from radl_bench.devices import check_device
 from radl_bench.errors import GenerationFailed, MissingData, UsageError
+from radl_bench.text import safe
 
 
 def score(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUN]...", help="Run folders; every run under --root when not given."),
+        typer.Argument(metavar="[RUN]...", help="Run folders; every run under --runs when not given."),
     ] = None,
     detector: Annotated[
         str, typer.Option(help="mini, grounding-dino, groundingdino-py, oracle, blind, or file.py:Class.")
@@ -40,22 +45,33 @@ def score(
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="COCO results with segmentations, instead of --segmenter.")] = None,
     images: Annotated[Path | None, typer.Option(help="A folder of pictures made elsewhere; needs --benchmark.")] = None,
+    box_format: Annotated[
+        str, typer.Option(help="Boxes of --detections and --masks: auto, xywh, xyxy or cxcywh[-fraction][@WxH].")
+    ] = "auto",
     benchmark: Annotated[str | None, typer.Option(help="The benchmark the pictures were made for.")] = None,
     level: Annotated[int | None, typer.Option(help="With --images: only samples with this many instances.")] = None,
+    levels: Annotated[str | None, typer.Option(help="With --images: only these levels, e.g. 2-6 or 2,4.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="With --images: only this many samples, spread evenly over the levels.")
+    ] = None,
+    ids: Annotated[list[str] | None, typer.Option(help="With --images: only these samples, e.g. a,b.")] = None,
     table: Annotated[
         Path | None, typer.Option("--map", help="With --images: a CSV with the columns file,sample_id,k.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="With --images: name of the method in reports.")] = None,
-    root: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    root: Runs = DEFAULT,
 ) -> None:
     """Judge images and write rows and scores into each run; what a judge has seen before is not measured again."""
     from radl_bench.scoring.score import score_each
 
-    folders = _folders(runs, images, benchmark, level, table, name, root)
+    part = {"level": level, "levels": levels, "limit": limit, "ids": _split(ids)}
+    _check_options(runs, images, benchmark, part, table, name, fid_reference)
+    check_device(device)
     scored = score_each(
-        folders,
+        _folders(runs, images, benchmark, part, table, name, root),  # first looked for when all options are right
         detector=detector if detections is None else f"file:{detections}",
         segmenter=segmenter if masks is None else f"file:{masks}",
+        box_format=box_format,
         encoder=encoder,
         features=features,
         protocol=protocol,
@@ -69,41 +85,65 @@ def score(
     for outcome in scored:
         print(outcome.file)
         for note in outcome.notes:
-            print(f"Note: {note}", file=sys.stderr)
+            print(f"Note: {safe(note)}", file=sys.stderr)
     bad = [outcome for outcome in scored if outcome.problems]
-    print("Next: radl-bench report")
+    print(f"Next: radl-bench report{runs_option(root)}{''.join(f' {shlex.quote(str(run))}' for run in runs or ())}")
     if bad:
         raise GenerationFailed(" ".join(_lacking(o.run, o.problems, o.images) for o in bad))
+
+
+def _check_options(
+    runs: list[Path] | None,
+    images: Path | None,
+    benchmark: str | None,
+    part: dict[str, Any],
+    table: Path | None,
+    name: str | None,
+    fid_reference: Path | None,
+) -> None:
+    if images is not None and (benchmark is None or runs):
+        raise UsageError("--images needs --benchmark NAME, and no RUN beside it.")
+    if images is None and any(option is not None for option in (benchmark, *part.values(), table, name)):
+        raise UsageError("--benchmark, --level, --levels, --limit, --ids, --map and --name belong to --images DIR.")
+    if fid_reference is not None and not fid_reference.is_file():
+        raise MissingData(
+            f"There is no reference {fid_reference}. Build it: radl-bench data fid-reference FOLDER "
+            f"--out {fid_reference}"
+        )
 
 
 def _folders(
     runs: list[Path] | None,
     images: Path | None,
     benchmark: str | None,
-    level: int | None,
+    part: dict[str, Any],
     table: Path | None,
     name: str | None,
     root: Path,
-) -> list[Path]:
+) -> Iterator[Path]:
+    """Yield the run folders, importing the images first where there are some to import."""
     from radl_bench.runs.store import find_runs
 
-    if images is not None:
-        if benchmark is None or runs:
-            raise UsageError("--images needs --benchmark NAME, and no RUN beside it.")
-        return [_import(images, benchmark, level, table, name, root)]
-    if any(option is not None for option in (benchmark, level, table, name)):
-        raise UsageError("--benchmark, --level, --map and --name belong to --images DIR.")
+    if images is not None and benchmark is not None:
+        yield _import(images, benchmark, part, table, name, root)
+        return
     folders = runs or find_runs(root)
     if not folders:
-        raise MissingData(f"There is no run under {root}/. Run `radl-bench generate coco-mig --level 6` first.")
-    return folders
+        raise MissingData(no_runs(root))
+    yield from folders
 
 
-def _import(images: Path, benchmark: str, level: int | None, table: Path | None, name: str | None, root: Path) -> Path:
+def _split(ids: list[str] | None) -> list[str] | None:
+    return None if ids is None else [one.strip() for text in ids for one in text.split(",") if one.strip()]
+
+
+def _import(
+    images: Path, benchmark: str, part: dict[str, Any], table: Path | None, name: str | None, root: Path
+) -> Path:
     from radl_bench.benchmarks.loading import load_benchmark, source_of
     from radl_bench.runs.image_import import import_images
 
-    chosen = load_benchmark(benchmark, level=level)
+    chosen = load_benchmark(benchmark, **part)
     done = import_images(images, chosen, name=name, table=table, out=root, source=source_of(benchmark))
     print(f"{done.pictures} pictures of {images} are the run {done.run}.")
     return done.run

@@ -5,9 +5,11 @@ from __future__ import annotations
 import fnmatch
 import http.client
 import os
+import queue
 import re
 import shutil
 import stat
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,17 +17,25 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from radl_bench import __version__
 from radl_bench.errors import BadInput, MissingData
-from radl_bench.files import file_sha256, locked, replacing
+from radl_bench.files import NO_ROOM, file_sha256, locked, no_room, replacing
 from radl_bench.progress import Stage, stage
+from radl_bench.text import safe
+
+HEAD_TIMES = 3
+"""Times `TIMEOUT` that the head of an answer may take."""
 
 TIMEOUT = 60.0
 """Seconds without a byte after which the server counts as stalled."""
 
 PAUSES = (1.0, 4.0, 15.0, 60.0)
 """Seconds between two attempts in a row that brought nothing; one that brought something starts the row anew."""
+
+LEAST_RATE = 1024
+"""Bytes a second, over `TIMEOUT` seconds, below which a server counts as stalled: it may trickle for ever."""
 
 _PIECE = 1 << 20
 
@@ -104,7 +114,7 @@ def _complete(remote: RemoteFile, part: Path, timeout: float, pauses: Sequence[f
     with stage(f"fetch {remote.name}", _mega(remote.size), _mega(_size(part)), "MB") as bar:
         while (before := _size(part)) < remote.size:
             problem = _attempt(remote, part, timeout, bar)
-            if _size(part) > before:
+            if _size(part) - before >= LEAST_RATE * timeout:
                 waits = iter(pauses)
                 time.sleep(pauses[0] if problem else 0)
             elif problem:
@@ -123,9 +133,9 @@ def _attempt(remote: RemoteFile, part: Path, timeout: float, bar: Stage) -> str 
     headers = {"User-Agent": f"radl-bench/{__version__}", "Accept-Encoding": "identity"}
     request = urllib.request.Request(remote.url, headers=headers | ({"Range": f"bytes={start}-"} if start else {}))
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
+        with _open(request, timeout) as answer:
             _check_length(remote, answer, start)
-            _append(answer, part, start if answer.status == 206 else 0, remote.size, bar)
+            _append(answer, part, start if answer.status == 206 else 0, remote.size, bar, timeout)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the server's file is shorter than what is here
             part.unlink(missing_ok=True)
@@ -133,27 +143,57 @@ def _attempt(remote: RemoteFile, part: Path, timeout: float, bar: Stage) -> str 
             raise DownloadFailed(f"{remote.url} answers {error.code} {error.reason}; nothing can be got.") from None
         return f"the server answers {error.code} {error.reason}"
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise no_room(part, remote.size - _size(part)) from error
         return str(getattr(error, "reason", None) or error) or type(error).__name__
     return None if _size(part) >= remote.size else "the connection ended early"
+
+
+def _open(request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
+    """Open a connection and read the answer's head, which may trickle too, in `HEAD_TIMES` times `timeout` at most."""
+    box: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            box.put(urllib.request.urlopen(request, timeout=timeout))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            box.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = box.get(timeout=HEAD_TIMES * timeout)
+    except queue.Empty:
+        raise TimeoutError("the head of the answer does not end") from None
+    if isinstance(answer, ValueError):  # an address that urllib cannot read, e.g. one it was sent on to
+        raise http.client.HTTPException(str(answer)) from answer
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _check_length(remote: RemoteFile, answer: http.client.HTTPResponse, start: int) -> None:
     """Refuse an answer that cannot be the file, before it is read."""
     if answer.status == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+        match = re.fullmatch(
+            r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", answer.headers.get("Content-Range", ""), re.ASCII
+        )
         if not match or int(match[1]) != start:
             raise http.client.HTTPException("it sent another part than was asked for")
         total = remote.size if match[2] == "*" else int(match[2])
     else:
-        total = int(answer.headers.get("Content-Length") or remote.size)
+        stated = (answer.headers.get("Content-Length") or str(remote.size)).strip()
+        if not re.fullmatch(r"\d{1,18}", stated, re.ASCII):
+            raise http.client.HTTPException(f"it states the length {safe(stated)[:40]!r}, which is no number of bytes")
+        total = int(stated)
     if total != remote.size:
         kind = answer.headers.get("Content-Type", "unknown type")
         raise BadInput(f"{remote.url} offers {total:,} bytes ({kind}), not the {remote.size:,} bytes of {remote.name}.")
 
 
-def _append(answer: http.client.HTTPResponse, part: Path, start: int, size: int, bar: Stage) -> None:
-    """Write what comes behind `start`, never beyond `size`."""
+def _append(answer: http.client.HTTPResponse, part: Path, start: int, size: int, bar: Stage, timeout: float) -> None:
+    """Write what comes behind `start`, never beyond `size`; raises `TimeoutError` where hardly anything comes."""
     have = start
+    since, then = time.monotonic(), start
     with open(part, "r+b" if part.exists() else "wb") as stream:
         stream.truncate(start)
         stream.seek(start)
@@ -162,6 +202,10 @@ def _append(answer: http.client.HTTPResponse, part: Path, start: int, size: int,
                 stream.write(piece)
                 bar.advance(_mega(have + len(piece)) - _mega(have))
                 have += len(piece)
+                if time.monotonic() - since >= timeout:
+                    if have < size and have - then < LEAST_RATE * timeout:
+                        raise TimeoutError(f"only {have - then:,} bytes came in {timeout:g} seconds")
+                    since, then = time.monotonic(), have
         finally:
             stream.flush()
             os.fsync(stream.fileno())

@@ -46,8 +46,9 @@ class LayoutAdapterGenerator(StableDiffusionGenerator):
         context: str | None = None,
         **base: Any,
     ) -> None:
-        from radl_model.checkpoints.places import resolve_adapter
+        from radl_model.checkpoints.places import resolve_adapter, resolve_base
 
+        resolve_base(model)  # a model that is not there is named before its adapter is missed
         self.adapter, self.context = resolve_adapter(model, self.adapter_name, adapter), context
         super().__init__(model, device, **base)
         own = self.config = self.pipe.adapter.fusion_config

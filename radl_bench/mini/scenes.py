@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radl_bench.mini.atlas import sprite
-from radl_bench.types import Instance, Sample
+from radl_bench.types import MINI_SIDE, Instance, Sample
 
 Mask = NDArray[np.bool_]
 
-SIZE = 128
+SIZE = MINI_SIDE
 _LEANING = ("leaning", "tilted")
 _FACING = ("facing", "looking at", "chasing", "following")
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
+from radl_bench.errors import DiskFull, RadlBenchError, UsageError, did_you_mean
 from radl_bench.progress import Stage, stage
-from radl_bench.registry import GENERATORS, describe_error, is_file_spec, resolve, source_sha256
+from radl_bench.registry import GENERATORS, describe_error, resolve
 from radl_bench.runs.environment import describe_environment, describe_git
+from radl_bench.runs.identity import forget_imports
+from radl_bench.runs.image_checks import checked
+from radl_bench.runs.image_reading import BadImage
+from radl_bench.runs.notes import notes_of
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
 from radl_bench.runs.writer import Shard, ShardWriter
-from radl_bench.types import Benchmark, Generator, Sample
+from radl_bench.types import MAX_IMAGES, Benchmark, Generator, Sample
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 
 class Interrupted(RadlBenchError):
@@ -39,7 +45,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call of `generate_run` did; `seconds` is wall time, `generator_seconds` the part spent in the method."""
+    """What a call of `generate_run` did; `seconds` is wall time, `generator_seconds` the part spent in the method.
+
+    `notes` are sentences about the images of the run (`runs.notes`) and about calls that had to be repeated.
+    """
 
     run: Path
     planned: int
@@ -48,6 +57,7 @@ class Outcome:
     failed: int
     seconds: float
     generator_seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def generate_run(
@@ -76,19 +86,20 @@ def generate_run(
         batch_size: images a call of the generator, at most (and by default) its `max_batch`.
         argv: the command line, for the manifest.
         source: folder of a benchmark that is not known by name (`benchmark.source_of`).
-        description: more facts about the generator for the manifest, e.g. `source_sha256`.
+        description: more facts about the generator for the manifest, those of `identity.identity_of`.
 
     Raises:
         UsageError: a number out of range, or another process writes the same shard.
         Interrupted: on Ctrl-C; the same call goes on where it stopped.
     """
     for value, flag in ((images_per_sample, "--images-per-sample"), (batch_size, "--batch-size")):
-        if value is not None and value < 1:
-            raise UsageError(f"{flag} must be at least 1, not {value}.")
+        if value is not None and not 1 <= value <= MAX_IMAGES:
+            raise UsageError(f"{flag} must be at least 1 and at most {MAX_IMAGES}, not {value}.")
     count, shard = images_per_sample or benchmark.images_per_sample, shard or Shard()
     tasks = plan(benchmark, count, base_seed=base_seed, policy=seed_policy, shard=shard)
+    top = Path(out).absolute()  # since a generator may change the folder it works in
     run = RunFolder.create(
-        out,
+        top,
         benchmark,
         {**describe_generator(generator, model), **(description or {})},
         images_per_sample=count,
@@ -98,7 +109,9 @@ def generate_run(
         argv=list(argv),
         source=source,
     )
-    return _run(run, generator, tasks, shard, min(batch_size or generator.max_batch, generator.max_batch))
+    size = min(batch_size or generator.max_batch, generator.max_batch)
+    outcome = _run(run, benchmark, generator, tasks, shard, size)
+    return replace(outcome, run=Path(out) / run.path.relative_to(top))
 
 
 def plan(
@@ -132,6 +145,7 @@ def build_generator(
     Raises:
         UsageError: unknown method or setting, or the class fails or is no generator.
     """
+    forget_imports(spec)
     cls = resolve("generators", spec)
     wanted = {"model": model, "device": device} | dict(settings or {})
     arguments = {key: value for key, value in wanted.items() if value is not None or key in (settings or {})}
@@ -145,7 +159,7 @@ def build_generator(
         return _checked(cls(**arguments), spec)
     except RadlBenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
 
 
@@ -160,70 +174,93 @@ def describe_generator(generator: Generator, model: str | None) -> dict[str, Any
     }
 
 
-def origin(spec: str) -> dict[str, Any]:
-    """Return the facts about a method of the user's own file: edited code is another method, and gets a new run."""
-    return {"source_sha256": source_sha256(spec)} if is_file_spec(spec) else {}
-
-
 def takes_model(spec: str) -> bool:
     """Say whether `--model` means something to this method; the built-in ones all take it."""
     return spec in GENERATORS
 
 
-def _run(run: RunFolder, generator: Generator, tasks: list[Task], shard: Shard, batch_size: int) -> Outcome:
+def _run(
+    run: RunFolder, benchmark: Benchmark, generator: Generator, tasks: list[Task], shard: Shard, batch_size: int
+) -> Outcome:
     start, spent, failed = time.perf_counter(), 0.0, 0
+    repeated: Counter[str] = Counter()
     with run.writer(shard) as writer:
         done = run.done()
         todo = [task for task in tasks if (task.sample.id, task.k) not in done]
         try:
             with stage("generate", len(tasks), resumed=len(tasks) - len(todo)) as bar:
                 for batch in _batches(todo, batch_size):
-                    seconds, errors = _make(generator, batch, writer, bar)
+                    seconds, errors = _make(generator, batch, writer, bar, repeated)
                     spent, failed = spent + seconds, failed + errors
         except BaseException as error:
-            run.update_status(interrupted=True)
+            with contextlib.suppress(DiskFull):  # there is one on its way already
+                run.update_status(interrupted=True)
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted(_how_to_resume(run)) from None
             raise
     run.update_status()
     made = len(todo) - failed
-    return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), failed, time.perf_counter() - start, spent)
-
-
-def _make(generator: Generator, batch: list[Task], writer: ShardWriter, bar: Stage) -> tuple[float, int]:
-    """Make and write a batch; return the generator's seconds and the number of failures."""
-    start = time.perf_counter()
-    images, error = _call(generator, batch)
+    notes = (*notes_of(run.path, benchmark), *(f"{_times(n)}{what}" for what, n in repeated.items()))
     seconds = time.perf_counter() - start
-    if error and len(batch) > 1:
-        parts = [_make(generator, [task], writer, bar) for task in batch]
+    return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), failed, seconds, spent, notes)
+
+
+def _make(
+    generator: Generator, batch: list[Task], writer: ShardWriter, bar: Stage, repeated: Counter[str]
+) -> tuple[float, int]:
+    """Make and write a batch; return the generator's seconds and the number of failures.
+
+    A batch that fails as a whole is made again one by one, and `repeated` counts why.
+    """
+    start = time.perf_counter()
+    made = _call(generator, batch)
+    seconds = time.perf_counter() - start
+    if isinstance(made, str) and len(batch) > 1:
+        repeated[made] += 1
+        parts = [_make(generator, [task], writer, bar, repeated) for task in batch]
         return seconds + sum(s for s, _ in parts), sum(e for _, e in parts)
-    for task, image in zip(batch, images, strict=False):
-        writer.write_image(task.sample.id, task.k, task.seed, image, seconds / len(batch))
-    if error:
-        writer.write_failure(batch[0].sample.id, batch[0].k, batch[0].seed, error, seconds)
-    bar.advance(len(batch), failed=bool(error))
-    return seconds, int(bool(error))
+    failed = 0
+    for task, image in zip(batch, [made] if isinstance(made, str) else made, strict=True):
+        failed += _write(writer, task, image, seconds / len(batch))
+    bar.advance(len(batch), failed=failed)
+    return seconds, failed
 
 
-def _call(generator: Generator, batch: list[Task]) -> tuple[list[Image], str | None]:
-    """Return the images, or none and a sentence about what went wrong."""
-    from PIL import Image as pil
-
+def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:
+    """Return one thing a task, or a sentence about what went wrong with the whole call."""
     try:
-        images = list(generator.generate([task.sample for task in batch], [task.seed for task in batch]))
+        made = list(generator.generate([task.sample for task in batch], [task.seed for task in batch]))
     except RadlBenchError as error:
         if error.exit_code == 3:  # what is missing for one image is missing for all
             raise
-        return [], describe_error(error)
-    except Exception as error:
-        return [], describe_error(error)
-    if len(images) != len(batch):
-        return [], f"the generator returned {len(images)} images for {len(batch)} samples"
-    for image in images:
-        if not isinstance(image, pil.Image):
-            return [], f"the generator returned {type(image).__name__} instead of a PIL image"
-    return images, None
+        return describe_error(error)
+    except (Exception, SystemExit) as error:  # a script that was made for the command line may exit
+        return describe_error(error)
+    if len(made) != len(batch):
+        return f"the generator returned {len(made)} images for {len(batch)} samples"
+    return made
+
+
+def _write(writer: ShardWriter, task: Task, image: Any, seconds: float) -> bool:
+    """Write an image and its row, or the row of a failure; say whether it is one."""
+    if isinstance(image, str):
+        writer.write_failure(task.sample.id, task.k, task.seed, image, seconds)
+        return True
+    try:
+        rgb, remark = checked(image)
+    except BadImage as error:
+        why = f"the generator returned an image that cannot be used: {error}"
+        writer.write_failure(task.sample.id, task.k, task.seed, why, seconds)
+        return True
+    own = image.info.get("note")
+    notes = [note for note in (own if isinstance(own, str) else None, remark) if note]
+    writer.write_image(task.sample.id, task.k, task.seed, rgb, seconds, "; ".join(notes) or None)
+    return False
+
+
+def _times(n: int) -> str:
+    """Return how a note on repeated calls begins."""
+    return f"{n} {'call was' if n == 1 else 'calls were'} repeated image by image: "
 
 
 def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:

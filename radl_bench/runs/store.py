@@ -22,12 +22,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from radl_bench.errors import BadInput, MissingData, UsageError
+from radl_bench.errors import UsageError
 from radl_bench.files import file_sha256, locked, replace_file
+from radl_bench.runs.manifest import SCHEMA_VERSION, read_manifest
 from radl_bench.runs.writer import Shard, ShardWriter, read_rows
 from radl_bench.types import Benchmark
 
-SCHEMA_VERSION = 1
 ImageKey = tuple[str, int]
 """(sample_id, k): the k-th image of a sample, k counted from 0."""
 
@@ -91,15 +91,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """Return the run at `path`; raises `MissingData` without a manifest, `BadInput` for one that is not ours."""
-        file = Path(path) / "manifest.json"
-        try:
-            manifest = json.loads(file.read_text("utf-8"))
-        except OSError as error:
-            raise MissingData(f"{path} is no run: manifest.json is not there. See `radl-bench ls runs`.") from error
-        except (ValueError, RecursionError) as error:
-            raise BadInput(f"{file} is not JSON: {error}.") from error
-        _check_manifest(manifest, file)
-        return cls(Path(path), manifest)
+        return cls(Path(path), read_manifest(Path(path) / "manifest.json"))
 
     @property
     def images_dir(self) -> Path:
@@ -128,7 +120,7 @@ class RunFolder:
         A line that a kill cut short is skipped. Raises `BadInput` for any other line that is no row.
         """
         written = [row for file in sorted(self.path.glob("generations-*of*.jsonl")) for row in read_rows(file)]
-        newest = {(row["sample_id"], row["k"]): row for row in sorted(written, key=lambda row: row.get("at", ""))}
+        newest = {(row["sample_id"], row["k"]): row for row in sorted(written, key=lambda row: row.get("at") or "")}
         return [newest[key] for key in sorted(newest)]
 
     def images(self) -> dict[ImageKey, Path]:
@@ -225,20 +217,6 @@ def _widen(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _check_manifest(manifest: Any, file: Path) -> None:
-    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if type(version) is int and version > SCHEMA_VERSION:
-        raise BadInput(
-            f"{file} was written by a newer radl-bench (schema {version}). Upgrade: pip install -U radl-bench."
-        )
-    keys = ("status", "benchmark", "generator", "seeds")
-    fields = ("name", "version", "sha256", "filter", "images_per_sample", "n_samples")
-    if version != SCHEMA_VERSION or any(key not in manifest for key in keys):
-        raise BadInput(f"{file} is no manifest of a run.")
-    if not isinstance(manifest["benchmark"], dict) or any(key not in manifest["benchmark"] for key in fields):
-        raise BadInput(f"{file} does not describe its benchmark; it needs {', '.join(fields)}.")
-
-
 def _canonical(config: Any) -> str:
     try:
         return json.dumps(config, sort_keys=True, allow_nan=False)
@@ -247,7 +225,7 @@ def _canonical(config: Any) -> str:
 
 
 def _write_json(file: Path, content: Any) -> None:
-    replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
 
 
 def _has_sha(file: Path, digest: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -12,14 +13,31 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radl_bench.errors import BadInput, UsageError
-from radl_bench.files import replace_file, temporary_name
+from radl_bench.errors import BadInput, DiskFull, UsageError
+from radl_bench.files import NO_ROOM, no_room, replace_file, temporary_name
+from radl_bench.text import safe
+from radl_bench.types import MAX_IMAGES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _COMPRESSION = 2
 """zlib level of the PNGs: a third of the time of the default 6 and 2 % larger, on diffusion images of 512 x 512."""
+
+
+_NONE = type(None)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "sample_id": (str,),
+    "k": (int,),
+    "status": (str,),
+    "file": (str, _NONE),
+    "sha256": (str, _NONE),
+    "width": (int, _NONE),
+    "height": (int, _NONE),
+    "error": (str, _NONE),
+    "note": (str, _NONE),
+    "at": (str, _NONE),
+}
 
 
 @dataclass(frozen=True)
@@ -54,26 +72,35 @@ class ShardWriter:
         self._tag = shard.name
         for left_over in (run / "images").glob(temporary_name(Path("*"), self._tag).name):
             left_over.unlink()
-        file = run / f"generations-{shard.name}.jsonl"
-        _cut_torn_end(file)
-        self._rows = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._file = run / f"generations-{shard.name}.jsonl"
+        _cut_torn_end(self._file)
+        self._rows = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def close(self) -> None:
         """Close the rows file."""
         os.close(self._rows)
 
-    def write_image(self, sample_id: str, k: int, seed: int | None, image: Image, seconds: float) -> dict[str, Any]:
+    def write_image(
+        self, sample_id: str, k: int, seed: int | None, image: Image, seconds: float, note: str | None = None
+    ) -> dict[str, Any]:
         """Save an image as RGB PNG and append its row; returns the row. `seconds` is the generator's own time.
 
-        A remark that the generator left in `image.info["note"]` goes into the row.
+        Args:
+            note: what is to be said of the image.
+
+        Raises:
+            DiskFull: there is no room for the image or its row; neither is left behind half written.
         """
         content = encode_png(image)
         file = f"images/{sample_id}_{k}.png"
         replace_file(self._run / file, content, self._tag)
         facts = {"file": file, "sha256": hashlib.sha256(content).hexdigest(), "width": image.width}
-        if isinstance(image.info.get("note"), str):
-            facts["note"] = image.info["note"]
-        return self._append(sample_id, k, seed, seconds, **facts, height=image.height, status="ok", error=None)
+        facts |= {"height": image.height, "status": "ok", "error": None} | ({"note": safe(note)} if note else {})
+        try:
+            return self._append(sample_id, k, seed, seconds, **facts)
+        except DiskFull:
+            (self._run / file).unlink(missing_ok=True)
+            raise
 
     def write_failure(self, sample_id: str, k: int, seed: int | None, error: str, seconds: float) -> dict[str, Any]:
         """Append the row of an image that could not be made; `error` says why in one sentence."""
@@ -83,8 +110,17 @@ class ShardWriter:
     def _append(self, sample_id: str, k: int, seed: int | None, seconds: float, **facts: Any) -> dict[str, Any]:
         at = datetime.now(timezone.utc).isoformat(timespec="microseconds")
         row = {"sample_id": sample_id, "k": k, "seed": seed, **facts, "seconds": round(seconds, 4), "at": at}
-        os.write(self._rows, (json.dumps(row) + "\n").encode())
-        os.fsync(self._rows)
+        line = (json.dumps(row) + "\n").encode()
+        before = os.fstat(self._rows).st_size
+        try:
+            if os.write(self._rows, line) < len(line):
+                raise OSError(errno.ENOSPC, "the row was cut short")
+            os.fsync(self._rows)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            os.ftruncate(self._rows, before)
+            raise no_room(self._file, len(line)) from error
         return row
 
 
@@ -122,14 +158,16 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    named = isinstance(row, dict) and isinstance(row.get("sample_id"), str) and type(row.get("k")) is int
-    if not named or row.get("status") not in ("ok", "error"):
+    if not isinstance(row, dict) or any(type(row.get(key)) not in kinds for key, kinds in _KINDS.items()):
         return None
+    if row["status"] not in ("ok", "error") or not 0 <= row["k"] < MAX_IMAGES:
+        return None
+    row |= {key: safe(row[key]) for key in ("error", "note") if isinstance(row.get(key), str)}
     if row["status"] == "error":
         return row
     # The name must be that of a file in images/: a row is data, and must not lead a reader anywhere else.
-    file_ok = isinstance(row.get("file"), str) and re.fullmatch(r"images/[A-Za-z0-9._-]+", row["file"])
-    return row if file_ok and isinstance(row.get("sha256"), str) else None
+    file_ok = isinstance(row["file"], str) and re.fullmatch(r"images/[A-Za-z0-9._-]+", row["file"])
+    return row if file_ok and isinstance(row["sha256"], str) else None
 
 
 def _cut_torn_end(file: Path) -> None:

@@ -75,6 +75,8 @@ class Conditions:
     encoder: str
     features: str = "none"
     phrase: str = "plain"
+    sizes: str = ""
+    """Sizes of the images where they are not as expected, see `runs.notes.sizes_of`."""
 
     def signature(
         self,
@@ -90,7 +92,8 @@ class Conditions:
         """
         bench = f"{self.benchmark['name']}@{self.benchmark['version']}:{self.benchmark['sha256'][:8]}"
         parts = [score, f"bench:{bench}", f"level:{level if level is not None else _span(self.levels)}"]
-        parts += [f"n:{estimate.n}", f"img:{self.images_per_sample}", f"protocol:{self.protocol.name}"]
+        parts += [f"n:{estimate.n}", f"img:{self.images_per_sample}"] + [f"size:{self.sizes}"] * bool(self.sizes)
+        parts += [f"protocol:{self.protocol.name}"]
         settings = self._settings(score) | dict(own or {})
         parts += [settings[key] for key in metric.settings if settings.get(key)]
         return "|".join([*parts, f"seed:{_seed(self.seeds)}", f"ci:{estimate.ci}", f"v:{__version__}"])

@@ -8,18 +8,18 @@ imported.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from radl_bench.benchmarks.loading import benchmark_of
-from radl_bench.errors import RadlBenchError
+from radl_bench.errors import RadlBenchError, UsageError
 from radl_bench.files import replace_file
 from radl_bench.progress import stage
 from radl_bench.registry import resolve
-from radl_bench.runs.image_import import notes_of
 from radl_bench.runs.images import Picture
+from radl_bench.runs.notes import notes_of, sizes_of
 from radl_bench.runs.store import RunFolder
 from radl_bench.scoring.aggregate import Conditions, MeanPool, scores_of
 from radl_bench.scoring.evidence import Evidence
@@ -55,7 +55,7 @@ def score_runs(runs: Sequence[str | Path], **options: Any) -> list[Path]:
 
 
 def score_each(
-    runs: Sequence[str | Path],
+    runs: Iterable[str | Path],
     *,
     detector: str = "mini",
     segmenter: str | None = None,
@@ -68,12 +68,14 @@ def score_each(
     nms: float | None = None,
     fid_reference: str | Path | None = None,
     device: str | None = None,
+    box_format: str = "auto",
     resamples: int = RESAMPLES,
     batch_size: int = 16,
 ) -> list[Scored]:
     """Score runs one after the other; a run that cannot be scored does not keep the others from it.
 
     Args:
+        runs: the folders; they are first asked for when all options are found to be right.
         detector, segmenter, encoder, features: names of judges or `path/to/file.py:Class`; the segmenter goes with the
             detector and the features go with the encoder when not given. The encoder "none" leaves the CLIP scores
             out, the features "none" FID and KID. `file:PATH` is a file of COCO results with boxes (detector) or masks
@@ -82,6 +84,7 @@ def score_each(
         iou, score_threshold, coverage, nms: thresholds, fractions; the benchmark's or the protocol's when not given.
         fid_reference: statistics of real images, see `metrics.fid`; the benchmark's when not given.
         device: passed to judges that take one.
+        box_format: how the boxes of files of results are read, see `box_formats.parse_format`.
         resamples: draws of the bootstrap; batch_size: pictures a call of a judge.
 
     Raises:
@@ -90,7 +93,7 @@ def score_each(
     """
     thresholds = {"iou": iou, "score": score_threshold, "coverage": coverage, "nms": nms}
     resolve_protocol(protocol, **thresholds)  # a bad threshold must not wait for the judges
-    judges = make_judges(detector, segmenter, encoder, device, features)
+    judges = make_judges(detector, segmenter, encoder, device, features, box_format)
     parameters = {"fid": {"reference": str(fid_reference)}} if fid_reference is not None else {}
     done: list[Scored] = []
     failures: list[RadlBenchError] = []
@@ -118,9 +121,11 @@ def score_run(
     benchmark = benchmark_of(run.manifest)
     rules = resolve_protocol(protocol, **(_thresholds_of(benchmark) | _given(thresholds)))
     metrics = [m for m in metrics_of(benchmark) if judges.having(m.requires)]
+    _refuse_unused(parameters or {}, metrics, benchmark)
     needs = _needs(metrics, rules)
     features = judges.features if "features" in needs else None
     pictures = plan_pictures(run, benchmark)
+    judges.prepare(pictures)
     means = {score: MeanPool(score, resamples) for m in metrics if m.pool is None for score in m.scores}
     context = Context(resamples, benchmark, features=features)
     pools = {m.name: m.pool(_with_parameters(context, m.name, parameters)) for m in metrics if m.pool is not None}
@@ -137,7 +142,7 @@ def score_run(
             bar.advance(1, failed=int(view.problem is not None))
     conditions = _conditions(run, benchmark, rules, judges, evidence)
     scores, draws = scores_of(metrics, means, pools, conditions)
-    content = _summary(run, judges, rules, pictures, features) | {"scores": scores}
+    content = _summary(run, benchmark, judges, rules, pictures, features) | {"scores": scores}
     write_draws(run.scores_dir / "draws.npz", draws)
     file = run.scores_dir / "scores.json"
     replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
@@ -169,6 +174,12 @@ def metrics_of(benchmark: Benchmark) -> list[Metric]:
     """Return the metrics that the benchmark names, or `USUAL`; raises `UsageError` for an unknown one."""
     found = [resolve("metrics", name) for name in benchmark.metrics or USUAL]
     return [getattr(item, "METRIC", item) for item in found]
+
+
+def _refuse_unused(parameters: Mapping[str, Any], metrics: Sequence[Metric], benchmark: Benchmark) -> None:
+    if "fid" in parameters and "fid" not in {m.name for m in metrics}:
+        why = "the features are none" if "fid" in benchmark.metrics else f"{benchmark.name} measures no FID"
+        raise UsageError(f"--fid-reference is of no use here: {why}. Leave it out.")
 
 
 def _with_parameters(context: Context, metric: str, given: Mapping[str, Mapping[str, Any]] | None) -> Context:
@@ -205,11 +216,17 @@ def _conditions(
         encoder=judges.encoder.signature if judges.encoder else NO_ENCODER,
         features=evidence.featurer.signature if evidence.featurer else NO_ENCODER,
         phrase=evidence.look(rules).phrase,
+        sizes=sizes_of(run, benchmark),
     )
 
 
 def _summary(
-    run: RunFolder, judges: Judges, rules: Protocol, pictures: Sequence[Picture], features: Any | None
+    run: RunFolder,
+    benchmark: Benchmark,
+    judges: Judges,
+    rules: Protocol,
+    pictures: Sequence[Picture],
+    features: Any | None,
 ) -> dict[str, Any]:
     recorded, generator = run.manifest["benchmark"], run.manifest["generator"]
     known = {(row["sample_id"], row["k"]) for row in run.rows()}
@@ -228,7 +245,7 @@ def _summary(
             kind: {"name": judges.names[kind], "signature": getattr(item, "signature", None)}
             for kind, item in objects.items()
         },
-        "notes": [*notes_of(run.path), *_notes_of_judges(judges, pictures)],
+        "notes": [*notes_of(run.path, benchmark), *_notes_of_judges(judges, pictures)],
     }
 
 

@@ -1,4 +1,4 @@
-"""The training loop that every stage shares: bf16 autocast, EMA, warm-up and decay, checkpoint, resume, loss log.
+"""The training loop that every stage shares: bf16 autocast, EMA, learning rate, checkpoint, resume, loss log.
 
 A batch is a function of its step (`make_batch(step)`), so a resumed training sees the batches that it would have seen.
 """
@@ -30,7 +30,9 @@ class LoopConfig:
     Attributes:
         steps: optimiser steps in all; raise it to go on from a finished checkpoint.
         batch_size: samples a step.
-        lr: peak learning rate; linear warm-up over `warmup` steps, linear decay to 2 % over the last `decay` steps.
+        lr: learning rate after a linear warm-up over `warmup` steps; constant from there on, as in the paper.
+        decay: steps at the end over which it falls linearly to 2 %; 0, the default, is none. The recipes of the mini
+            models state theirs.
         ema: decay of the weight average; 0 keeps none.
         precision: "bf16" (autocast) or "no".
         checkpoint_every: seconds between checkpoints.
@@ -41,7 +43,7 @@ class LoopConfig:
     batch_size: int
     lr: float
     warmup: int = 200
-    decay: int = 1000
+    decay: int = 0
     weight_decay: float = 0.01
     beta2: float = 0.99
     clip: float = 1.0
@@ -54,9 +56,9 @@ class LoopConfig:
 
 
 def lr_factor(step: int, config: LoopConfig) -> float:
-    """Warm-up, plateau, linear decay; in (0, 1]."""
+    """Warm-up, then constant, then a linear decay where the config has one; in (0, 1]."""
     up = min(1.0, (step + 1) / max(config.warmup, 1))
-    down = min(1.0, (config.steps - step) / max(config.decay, 1))
+    down = min(1.0, (config.steps - step) / config.decay) if config.decay else 1.0
     return up * max(down, 0.02)
 
 

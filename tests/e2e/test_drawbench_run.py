@@ -22,7 +22,7 @@ def call(*words: str) -> str:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("drawbench")
-    call("generate", "drawbench", "--method", "sprites", "--images-per-sample", "1", "--out", str(root))
+    call("generate", "drawbench", "--method", "sprites", "--images-per-sample", "1", "--runs", str(root))
     (folder,) = root.glob("drawbench/sprites/*")
     return folder
 

@@ -89,7 +89,7 @@ def test_killed_at_every_single_write_it_goes_on_as_if_nothing_had_been(tiny_ben
 
 def _start(benchmark: Path, method: str, out: Path, log: Path) -> subprocess.Popen:
     settings = ["--set", "delay=0.02", "--set", "batch=2", "--set", f"log={log}"]
-    command = [*MAIN, "generate", str(benchmark), "--method", method, *settings, "--out", str(out)]
+    command = [*MAIN, "generate", str(benchmark), "--method", method, *settings, "--runs", str(out)]
     return subprocess.Popen(
         [*command, "--images-per-sample", "4"],
         stdout=subprocess.PIPE,

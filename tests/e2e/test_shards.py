@@ -20,7 +20,7 @@ def _content(run: Path) -> tuple[dict[str, bytes], list[dict]]:
 
 
 def test_shards_at_once_equal_the_unsharded_run(tiny_benchmark, toy_method, tmp_path):
-    command = [*MAIN, "generate", str(tiny_benchmark), "--method", toy_method, "--out", str(tmp_path / "runs")]
+    command = [*MAIN, "generate", str(tiny_benchmark), "--method", toy_method, "--runs", str(tmp_path / "runs")]
     parts = [subprocess.Popen([*command, "--shard", f"{i}/3"], stderr=subprocess.PIPE, text=True) for i in (1, 2, 3)]
     for part in parts:
         _, err = part.communicate(timeout=120)

@@ -116,6 +116,8 @@ def test_a_missing_samples_file_is_a_sentence(tiny_benchmark):
     [
         ({"version": 1}, "'version' must be given as str"),
         ({"images_per_sample": 0}, "at least 1"),
+        ({"images_per_sample": 10**7}, "'images_per_sample' must be at least 1 and at most 10000, not 10000000"),
+        ({"resolution": 2**20}, "'resolution' must be at least 1 and at most 16384"),
         ({"images_per_sample": True}, "'images_per_sample' must be given as int"),
         ({"name": "../up"}, "'name' must be lower-case"),
     ],
@@ -246,3 +248,29 @@ def test_a_run_finds_its_benchmark_again_and_notices_a_change(tiny_benchmark, ma
     make_benchmark([tiny_row(n, 3) for n in range(4)])
     with pytest.raises(MissingData, match="Generate the run anew"):
         benchmark_of(manifest)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("nan", "'metrics.success.iou' must be a fraction from 0 to 1, not nan"),
+        ("inf", "'metrics.success.iou' must be a fraction from 0 to 1, not inf"),
+        ("2e9", "must be a fraction from 0 to 1, not 2000000000.0"),
+        ("-0.1", "must be a fraction from 0 to 1"),
+        ("true", "must be a fraction from 0 to 1, not True"),
+        ('".5"', "must be a fraction from 0 to 1, not '.5'"),
+        ("[0.5]", "must be a fraction from 0 to 1"),
+        ("0.5\nother = nan", "'metrics.success.other' must be a finite number, not nan"),
+        ('0.5\nother = "a\\nb"', "'metrics.success.other' must be one line of 1 to 200 characters"),
+        ('0.5\nother = "\\u001b[2J"', "must be one line of 1 to 200 characters"),
+        ('0.5\nother = ""', "must be one line of 1 to 200 characters"),
+    ],
+)
+def test_a_value_that_no_metric_can_mean_is_refused_when_the_benchmark_is_read(make_benchmark, value, words):
+    folder = make_benchmark()
+    file = folder / "benchmark.toml"
+    text = "\n".join(line for line in file.read_text().splitlines() if not line.startswith("iou"))
+    file.write_text(text.replace("[metrics.success]", f"[metrics.success]\niou = {value}"))
+    with pytest.raises(BadInput) as caught:
+        load_benchmark(folder)
+    assert words in str(caught.value)

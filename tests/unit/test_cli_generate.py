@@ -83,7 +83,7 @@ def test_a_mistake_is_a_sentence_and_code_2(call, arguments, words):
 
 def test_a_place_that_cannot_be_written_is_a_sentence(call, tmp_path):
     (tmp_path / "file").write_text("")
-    code, _, err = call("generate", "coco-mig", "--method", "sprites", "--limit", 1, "--out", tmp_path / "file")
+    code, _, err = call("generate", "coco-mig", "--method", "sprites", "--limit", 1, "--runs", tmp_path / "file")
     assert (code, err.count("\n") <= 2, "Traceback" in err) == (2, True, False)
 
 

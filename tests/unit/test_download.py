@@ -16,7 +16,7 @@ import pytest
 from http_server import Shop, serve
 
 from radl_bench.downloads.download import DownloadFailed, RemoteFile, download, unpack
-from radl_bench.errors import BadInput, UsageError
+from radl_bench.errors import BadInput, DiskFull, UsageError
 
 ROOT = Path(__file__).parents[2]
 BODY = random.Random(5).randbytes(200_000)
@@ -109,6 +109,35 @@ def test_a_part_of_another_version_is_thrown_away_and_the_file_got_from_zero(sho
 def test_a_part_longer_than_the_file_is_thrown_away(shop, tmp_path):
     (tmp_path / ".file.bin.part").write_bytes(BODY + b"tail")
     assert download(_remote(shop), tmp_path, **FAST).read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("manner", "words"),
+    [
+        ("trickle", "bytes came in 0.5 seconds"),
+        ("trickle-head", "the head of the answer does not end"),
+        ("abc", "it states the length 'abc', which is no number of bytes"),
+        ("digits", "it states the length '9999"),
+    ],
+)
+def test_a_server_that_never_ends_or_makes_no_sense_is_given_up(shop, tmp_path, manner, words):
+    shop.manners[:] = [manner] * 20
+    start = time.monotonic()
+    with pytest.raises(DownloadFailed, match=words):
+        download(_remote(shop), tmp_path, **FAST)
+    assert time.monotonic() - start < 15
+    shop.manners.clear()
+    assert download(_remote(shop), tmp_path, **FAST).read_bytes()[-1000:] == BODY[-1000:]
+
+
+def test_a_disk_that_fills_up_on_the_way_is_named_at_once(shop, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("radl_bench.downloads.download._append", full)
+    with pytest.raises(DiskFull, match=r"file.bin.part of 200,000 bytes cannot be written"):
+        download(_remote(shop), tmp_path, **FAST)
+    assert len(shop.asked) == 1
 
 
 @pytest.mark.parametrize(

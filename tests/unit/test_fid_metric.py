@@ -221,6 +221,8 @@ def test_score_writes_fid_with_its_note_and_signature(run, judge, reference, tmp
     assert set(np.load(run.scores_dir / "draws.npz").files) == {"kid@all"}
     with pytest.raises(MissingData, match="data fid-reference"):
         score_each([run.path], **options)
+    with pytest.raises(UsageError, match="--fid-reference is of no use here: the features are none"):
+        score_each([run.path], detector="oracle", encoder="none", fid_reference=tmp_path / "ours.npz")
     (without,) = score_each([run.path], detector="oracle", encoder="none")
     assert json.loads(without.file.read_text("utf-8"))["scores"] == []
 

@@ -179,7 +179,7 @@ def test_a_broken_record_is_a_sentence(bring) -> None:
 
 def test_the_command_says_it_all(folder, tiny_benchmark, tmp_path) -> None:
     Image.new("RGB", (64, 64)).save(folder / "tiny-001.png")
-    words = ["score", "--images", str(folder), "--benchmark", str(tiny_benchmark), "--root", str(tmp_path / "runs")]
+    words = ["score", "--images", str(folder), "--benchmark", str(tiny_benchmark), "--runs", str(tmp_path / "runs")]
     result = CliRunner().invoke(build_app(), [*words, "--detector", "oracle", "--encoder", "none"])
     assert result.exit_code == 0, result.output
     assert result.output.count("Note: 1 file (tiny-001.png) all black") == 1

@@ -8,7 +8,7 @@ from importlib import metadata
 import pytest
 
 from radl_bench.errors import MissingExtra, UsageError
-from radl_bench.registry import KINDS, known, resolve, source_sha256
+from radl_bench.registry import KINDS, known, resolve
 
 
 def test_a_builtin_name_is_loaded():
@@ -80,12 +80,3 @@ def test_an_entry_point_adds_a_name_and_cannot_replace_a_builtin(monkeypatch):
     assert resolve("generators", "mine").__name__ == "OrderedDict"
     with pytest.raises(MissingExtra, match="pip install no_such_package_at_all"):
         resolve("generators", "lacking")
-
-
-def test_an_edited_file_has_another_sum(toy_method):
-    before = source_sha256(toy_method)
-    file = toy_method.removesuffix(":Toy")
-    with open(file, "a") as stream:
-        stream.write("# edited\n")
-    assert before != source_sha256(toy_method)
-    assert source_sha256("radl") is None

@@ -237,7 +237,7 @@ def test_the_command_takes_every_run_or_those_given(three, tmp_path):
     assert part.stdout == (tmp_path / "report.csv").read_text("utf-8")
     assert "radl," not in part.stdout
     with pytest.raises(MissingData, match="There is no run under"):
-        CliRunner().invoke(app, ["--root", str(tmp_path / "reports")], catch_exceptions=False)
+        CliRunner().invoke(app, ["--runs", str(tmp_path / "reports")], catch_exceptions=False)
 
 
 def test_the_report_needs_no_torch(three):

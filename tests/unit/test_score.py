@@ -186,6 +186,12 @@ def test_bad_options_are_sentences(run, options, sentence) -> None:
         score_runs([run.path], **(ORACLE | options))
 
 
+def test_a_reference_for_a_benchmark_without_fid_is_an_error(run) -> None:
+    with pytest.raises(UsageError, match="--fid-reference is of no use here: tiny measures no FID"):
+        score_each([run.path], detector="oracle", fid_reference="photographs.npz")
+    assert not (run.scores_dir / "scores.json").exists()
+
+
 def test_scoring_imports_no_generator(run) -> None:
     import subprocess
 
@@ -281,13 +287,13 @@ def test_a_folder_without_our_pictures_is_a_sentence(tmp_path, benchmark) -> Non
     ],
 )
 def test_command_line_mistakes(tmp_path, words, error, sentence) -> None:
-    result = CliRunner().invoke(build_app(), ["score", "--root", str(tmp_path / "none"), *words])
+    result = CliRunner().invoke(build_app(), ["score", "--runs", str(tmp_path / "none"), *words])
     assert isinstance(result.exception, error)
     assert sentence in str(result.exception)
 
 
 def test_the_command_imports_scores_and_names_what_is_missing(folder, tiny_benchmark, tmp_path) -> None:
-    words = ["score", "--images", str(folder), "--benchmark", str(tiny_benchmark), "--root", str(tmp_path / "runs")]
+    words = ["score", "--images", str(folder), "--benchmark", str(tiny_benchmark), "--runs", str(tmp_path / "runs")]
     result = CliRunner().invoke(build_app(), [*words, "--detector", "oracle", "--encoder", "none", "--name", "theirs"])
     assert isinstance(result.exception, GenerationFailed)
     assert result.exception.exit_code == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import threading
 
 import numpy as np
@@ -276,3 +277,41 @@ def test_a_bad_shard_is_a_sentence(text):
 def test_shards_count_from_one_on_the_command_line_and_from_zero_in_names():
     assert Shard.parse("2/3") == Shard(1, 3)
     assert (Shard(1, 3).name, str(Shard(1, 3))) == ("1of3", "2/3")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("benchmark.images_per_sample", 10**7, "must be at least 1 and at most 10000, not 10000000"),
+        ("benchmark.images_per_sample", 0, "must be at least 1"),
+        ("benchmark.images_per_sample", "3", "'benchmark.images_per_sample' must be given as int, not '3'"),
+        ("benchmark.images_per_sample", True, "must be given as int"),
+        ("benchmark.n_samples", 10**4000, "not a number of hundreds of digits"),
+        ("benchmark.filter", {"levl": 2}, "knows level, levels, limit and ids, not 'levl'"),
+        ("benchmark.filter", {"ids": [1]}, "'benchmark.filter.ids' must be a list of str"),
+        ("benchmark.filter", {"limit": 2.5}, "'benchmark.filter.limit' must be given as int"),
+        ("benchmark.sha256", None, "'benchmark.sha256' must be given as str"),
+        ("generator", [], "'generator' must be given as dict"),
+        ("generator.name", "\ud800", None),
+        ("seeds", None, "'seeds' must be given as dict"),
+        ("status", 3, "'status' must be given as str"),
+    ],
+)
+def test_a_wrong_value_of_a_manifest_is_named(create, key, value, words):
+    run = create()
+    manifest = table = json.loads((run.path / "manifest.json").read_text())
+    *path, last = key.split(".")
+    for part in path:
+        table = table[part]
+    table[last] = value
+    sys.set_int_max_str_digits(0)
+    text = json.dumps(manifest)
+    sys.set_int_max_str_digits(4300)
+    (run.path / "manifest.json").write_text(text)
+    if words is None:
+        assert RunFolder.open(run.path).planned == 9
+        return
+    with pytest.raises(BadInput) as caught:
+        RunFolder.open(run.path)
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 400

@@ -8,7 +8,23 @@ from typing import Any
 
 import torch
 
+from radl_bench.errors import MissingData
 from radl_model.train.loop import Loop, LoopConfig
+
+VAE = ("config.json", "autoencoder", "autoencoder")
+BASE = ("model_index.json", "base model", "base")
+ADAPTER = ("config.json", "adapter", "adapter")
+
+
+def trained(folder: str | Path, file: str, what: str, stage: str) -> Path:
+    """Return the folder of an earlier stage's result, `file` in it; raises `MissingData` with the command for it."""
+    folder = Path(folder)
+    if not (folder / file).is_file():
+        raise MissingData(
+            f"There is no {what} at {folder} (no {file}). Train it first, radl-train {stage} --out {folder.parent}, or "
+            "name another folder in the config."
+        )
+    return folder
 
 
 def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
@@ -18,7 +34,7 @@ def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> N
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig(**settings["loop"])
     vae = (
-        stage.resume_decoder(Path(settings["vae_folder"]))
+        stage.resume_decoder(trained(settings["vae_folder"], *VAE))
         if "vae_folder" in settings
         else stage.build(**settings["model"])
     )
@@ -34,7 +50,7 @@ def cache(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Encode scenes once; leaves `latents-NNN.safetensors` and `.jsonl`. Not bounded by `minutes`: it resumes."""
     from radl_bench.mini.train.cache import write_shards
 
-    write_shards(out, **{**settings, "vae_folder": Path(settings["vae_folder"])})
+    write_shards(out, **{**settings, "vae_folder": trained(settings["vae_folder"], *VAE)})
 
 
 def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
@@ -46,7 +62,7 @@ def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     config = LoopConfig(**settings["loop"])
     module, tokenizer = stage.build(settings["model"])
     if "init_from" in settings:
-        module = stage.load(Path(settings["init_from"]))
+        module = stage.load(trained(settings["init_from"], *BASE))
     lessons = [
         stage.Lesson(
             LatentPool(*map(Path, table.pop("latents"))), tokenizer, **{"batch_size": config.batch_size, **table}
@@ -56,7 +72,7 @@ def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     seed = settings.get("data_seed", 2)
     training = stage.BaseTraining(lessons, tokenizer, seed, **settings.get("loss", {}))
     pool = lessons[-1].pool
-    snapshot = partial(stage.on_sample, out, tokenizer, Path(settings["vae_folder"]), pool)
+    snapshot = partial(stage.on_sample, out, tokenizer, trained(settings["vae_folder"], *VAE), pool)
     loop = Loop(stage.attend_explicitly(module), training.make_batch, training.loss, config, out, snapshot)
     loop.resume()
     loop.run(minutes)
@@ -74,11 +90,11 @@ def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
 
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig(**settings["loop"])
-    base_folder = Path(settings["base"])
+    base_folder = trained(settings["base"], *BASE)
     pipe = StableDiffusionPipeline.from_pretrained(base_folder)
     fusion = FusionAdapter.from_unet(pipe.unet, FusionConfig.from_dict(settings["fusion"]))
     if "init_from" in settings:
-        fusion.load_state_dict(load_adapter(settings["init_from"]).state_dict())
+        fusion.load_state_dict(load_adapter(trained(settings["init_from"], *ADAPTER)).state_dict())
     module = stage.AdaptedUNet(pipe.unet, fusion)
     pool = LatentPool(*map(Path, settings["latents"]))
     seed = settings.get("data_seed", 4)

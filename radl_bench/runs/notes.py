@@ -1,0 +1,61 @@
+"""What is to be said of a run's images: remarks in their rows, and sizes that are not as expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from radl_bench.runs import image_import
+from radl_bench.runs.image_checks import as_scored, few, notes_of_sizes
+from radl_bench.runs.store import RunFolder
+from radl_bench.types import MINI_SIDE, Benchmark
+
+
+def notes_of(path: Path, benchmark: Benchmark) -> list[str]:
+    """Return sentences on the images of a run, made or imported; those of an import are the ones it recorded.
+
+    Raises:
+        MissingData, BadInput: there is no run, or it cannot be read.
+    """
+    if (path / image_import.RECORD).is_file():
+        return image_import.notes_of(path)
+    run = RunFolder.open(path)
+    rows = [row for row in run.rows() if row["status"] == "ok"]
+    sizes = {f"{row['sample_id']}_{row['k']}": size for row in rows if (size := _size(row))}
+    return [*_remarks(rows), *notes_of_sizes(sizes, _as_expected(run, benchmark))]
+
+
+def sizes_of(run: RunFolder, benchmark: Benchmark) -> str:
+    """Return the sizes of a run's images as a signature has them ("256x256"), "" where they are as expected.
+
+    What is expected is the side at which the benchmark is defined, or that of the embedded world's own scenes.
+    """
+    found = {size for row in run.rows() if row["status"] == "ok" and (size := _size(row))}
+    side = _as_expected(run, benchmark).resolution
+    if found <= {(side, side)}:
+        return ""
+    shown = [f"{width}x{height}" for width, height in sorted(found)]
+    return ",".join(shown) if len(shown) <= 3 else f"{len(shown)} sizes"
+
+
+def _as_expected(run: RunFolder, benchmark: Benchmark) -> Benchmark:
+    """Return the benchmark with the name and the side that images of this run are held to."""
+    mini = "mini" in (run.manifest.get("scale"), run.manifest["generator"].get("model"))
+    return replace(benchmark, name="the mini world", resolution=MINI_SIDE) if mini else benchmark
+
+
+def _size(row: Mapping[str, Any]) -> tuple[int, int] | None:
+    width, height = row.get("width"), row.get("height")
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+
+
+def _remarks(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each kind of remark, naming images."""
+    named: dict[str, list[str]] = {}
+    for row in rows:
+        for remark in dict.fromkeys((row.get("note") or "").split("; ")):
+            if remark:
+                named.setdefault(remark, []).append(f"{row['sample_id']}_{row['k']}")
+    return [f"{few(names, 'image')} {as_scored(remark)}." for remark, names in named.items()]
