@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from radl_bench.benchmarks.coco_classes import COCO_CLASSES
 from radl_bench.errors import BadInput, MissingData
 from radl_bench.runs.image_import import SUFFIXES, few, sources_of
 from radl_bench.runs.images import Picture
 from radl_model.boxes import four_numbers
+from radl_model.coco_classes import COCO_CLASSES
 
 PREFIX = "file:"
 """`file:PATH` as the name of a detector or segmenter means a results file."""
