@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,8 +45,16 @@ def score(
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="COCO results with segmentations, instead of --segmenter.")] = None,
     images: Annotated[Path | None, typer.Option(help="A folder of pictures made elsewhere; needs --benchmark.")] = None,
+    box_format: Annotated[
+        str, typer.Option(help="Boxes of --detections and --masks: auto, xywh, xyxy or cxcywh[-fraction][@WxH].")
+    ] = "auto",
     benchmark: Annotated[str | None, typer.Option(help="The benchmark the pictures were made for.")] = None,
     level: Annotated[int | None, typer.Option(help="With --images: only samples with this many instances.")] = None,
+    levels: Annotated[str | None, typer.Option(help="With --images: only these levels, e.g. 2-6 or 2,4.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="With --images: only this many samples, spread evenly over the levels.")
+    ] = None,
+    ids: Annotated[list[str] | None, typer.Option(help="With --images: only these samples, e.g. a,b.")] = None,
     table: Annotated[
         Path | None, typer.Option("--map", help="With --images: a CSV with the columns file,sample_id,k.")
     ] = None,
@@ -56,12 +64,14 @@ def score(
     """Judge images and write rows and scores into each run; what a judge has seen before is not measured again."""
     from radl_bench.scoring.score import score_each
 
-    _check_options(runs, images, benchmark, level, table, name, fid_reference)
+    part = {"level": level, "levels": levels, "limit": limit, "ids": _split(ids)}
+    _check_options(runs, images, benchmark, part, table, name, fid_reference)
     check_device(device)
     scored = score_each(
-        _folders(runs, images, benchmark, level, table, name, root),  # first looked for when all options are right
+        _folders(runs, images, benchmark, part, table, name, root),  # first looked for when all options are right
         detector=detector if detections is None else f"file:{detections}",
         segmenter=segmenter if masks is None else f"file:{masks}",
+        box_format=box_format,
         encoder=encoder,
         features=features,
         protocol=protocol,
@@ -86,15 +96,15 @@ def _check_options(
     runs: list[Path] | None,
     images: Path | None,
     benchmark: str | None,
-    level: int | None,
+    part: dict[str, Any],
     table: Path | None,
     name: str | None,
     fid_reference: Path | None,
 ) -> None:
     if images is not None and (benchmark is None or runs):
         raise UsageError("--images needs --benchmark NAME, and no RUN beside it.")
-    if images is None and any(option is not None for option in (benchmark, level, table, name)):
-        raise UsageError("--benchmark, --level, --map and --name belong to --images DIR.")
+    if images is None and any(option is not None for option in (benchmark, *part.values(), table, name)):
+        raise UsageError("--benchmark, --level, --levels, --limit, --ids, --map and --name belong to --images DIR.")
     if fid_reference is not None and not fid_reference.is_file():
         raise MissingData(
             f"There is no reference {fid_reference}. Build it: radl-bench data fid-reference FOLDER "
@@ -106,7 +116,7 @@ def _folders(
     runs: list[Path] | None,
     images: Path | None,
     benchmark: str | None,
-    level: int | None,
+    part: dict[str, Any],
     table: Path | None,
     name: str | None,
     root: Path,
@@ -115,7 +125,7 @@ def _folders(
     from radl_bench.runs.store import find_runs
 
     if images is not None and benchmark is not None:
-        yield _import(images, benchmark, level, table, name, root)
+        yield _import(images, benchmark, part, table, name, root)
         return
     folders = runs or find_runs(root)
     if not folders:
@@ -123,11 +133,17 @@ def _folders(
     yield from folders
 
 
-def _import(images: Path, benchmark: str, level: int | None, table: Path | None, name: str | None, root: Path) -> Path:
+def _split(ids: list[str] | None) -> list[str] | None:
+    return None if ids is None else [one.strip() for text in ids for one in text.split(",") if one.strip()]
+
+
+def _import(
+    images: Path, benchmark: str, part: dict[str, Any], table: Path | None, name: str | None, root: Path
+) -> Path:
     from radl_bench.benchmarks.loading import load_benchmark, source_of
     from radl_bench.runs.image_import import import_images
 
-    chosen = load_benchmark(benchmark, level=level)
+    chosen = load_benchmark(benchmark, **part)
     done = import_images(images, chosen, name=name, table=table, out=root, source=source_of(benchmark))
     print(f"{done.pictures} pictures of {safe(images)} are the run {done.run}.")
     return done.run

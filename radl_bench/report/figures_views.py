@@ -72,8 +72,9 @@ def seen_by(run: ScoredRun) -> Seen:
     folder = RunFolder.open(run.path)
     rules = resolve_protocol(str(run.data.get("protocol", "")), **run.data.get("thresholds", {}))
     pictures = list(_pictures(folder))
+    segments = RecordedJudge(segmenter, needs_sample=segmenter.startswith("file@"))  # masks by image, not by bytes
     try:
-        evidence = Evidence(folder.evidence_dir, _judge(folder, pictures, detector), RecordedJudge(segmenter))
+        evidence = Evidence(folder.evidence_dir, _judge(folder, pictures, detector), segments)
         needs = frozenset({"detections", "coverage"})
         return Seen(tuple(judge(pictures, evidence, rules, needs)), rules)
     except MissingData as error:
@@ -126,4 +127,4 @@ def _judge(folder: RunFolder, pictures: list[Picture], signature: str) -> Record
     if first is None:
         return plain
     category = first.sample.instances[0].category
-    return by_sample if (f"{first.sha256}:{first.sample.id}", category) in table else plain
+    return by_sample if (first.own_key, category) in table else plain

@@ -115,7 +115,7 @@ class GalleryRun:
         if self._evidence is None:
             return None
         # a judge that reads the sample files what it saw under both
-        for image in (picture.sha256, f"{picture.sha256}:{picture.sample.id}"):
+        for image in (picture.sha256, picture.own_key):
             if (image, category) in self._evidence:
                 boxes, scores = self._evidence[image, category]
                 return Boxes(np.array(boxes, float).reshape(-1, 4), np.array(scores, float))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from radl_bench.runs.image_reading import BLACK, PLAIN, Remark, as_rgb
+from radl_bench.text import safe
 from radl_bench.types import COLORS, Benchmark, Sample
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ _SWAPPABLE = frozenset({"red", "blue", "yellow", "brown"})  # the others look th
 
 
 def few(names: list[str], what: str = "file", many: str | None = None, most: int = 5) -> str:
-    """Return `2 files (a.png, b.png)`, with dots after the fifth."""
-    shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-    return f"{len(names)} {what if len(names) == 1 else many or what + 's'} ({shown})"
+    """Return `2 files (a.png, b.png)`, with dots after the fifth; names are shown as `text.safe` has them."""
+    listed = ", ".join(text if len(text) <= 100 else text[:97] + "..." for text in map(safe, names[:most]))
+    dots = ", ..." if len(names) > most else ""
+    return f"{len(names)} {what if len(names) == 1 else many or what + 's'} ({listed}{dots})"
 
 
 def checked(image: Image) -> tuple[Image, str | None]:

@@ -32,6 +32,11 @@ class Picture:
     problem: str | None = None
     _image: Image | None = field(default=None, repr=False)
 
+    @property
+    def own_key(self) -> str:
+        """What a judge's answer is filed under where equal images of two samples, or of one, may differ in it."""
+        return f"{self.sha256}:{self.sample.id}:{self.k}"
+
     def load(self) -> Image | None:
         """Return the image in RGB; None, with `problem` set, where that is impossible."""
         if self._image is None and self.problem is None:

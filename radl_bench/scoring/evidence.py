@@ -76,7 +76,9 @@ class Evidence:
 
     def measure_detections(self, pictures: Sequence[Picture]) -> None:
         """Ask the detector for the categories of each picture's own layout, where that is not known yet."""
-        todo = [p for p in pictures if not all((self._key(p), c) in self.found for c in _categories(p.sample))]
+        todo = [
+            p for p in pictures if not all((_key(p, self.detector), c) in self.found for c in _categories(p.sample))
+        ]
         for batch in batches((p for p in todo if p.load() is not None), self.batch_size):
             queries = [_categories(p.sample) for p in batch]
             known = {"samples": [p.sample for p in batch], "pictures": batch}
@@ -89,13 +91,13 @@ class Evidence:
                 for category in wanted:
                     kept = [(box, score) for name, box, score in seen if name == category and score >= FLOOR]
                     boxes = [v for box, _ in kept for v in box]
-                    self.found.add((self._key(picture), category), (boxes, [score for _, score in kept]))
+                    self.found.add((_key(picture, self.detector), category), (boxes, [score for _, score in kept]))
 
     def detections(self, picture: Picture) -> dict[str, Boxes]:
         """Return the raw detections of a measured picture, down to score 0.05, by category."""
         out = {}
         for category in _categories(picture.sample):
-            boxes, scores = self.found[self._key(picture), category]
+            boxes, scores = self.found[_key(picture, self.detector), category]
             out[category] = Boxes(np.array(boxes, float).reshape(-1, 4), np.array(scores, float))
         return out
 
@@ -103,7 +105,8 @@ class Evidence:
         """Segment these boxes, where not known yet, and measure the share of each mask in each colour."""
         from radl_bench.judges.color import coverage
 
-        todo = {box_key(b): tuple(b) for b in boxes if (picture.sha256, box_key(b)) not in self.colors}
+        image_key = _key(picture, self.segmenter)
+        todo = {box_key(b): tuple(b) for b in boxes if (image_key, box_key(b)) not in self.colors}
         image = picture.load() if todo else None
         if image is None:
             return
@@ -112,11 +115,11 @@ class Evidence:
             extra = {"picture": picture} if self._segmenter_takes_picture else {}
             shares = coverage(rgb, self.segmenter.masks(rgb, np.array(list(todo.values()), float), **extra))
         for key, share in zip(todo, shares, strict=True):
-            self.colors.add((picture.sha256, key), (share.tolist(),))
+            self.colors.add((image_key, key), (share.tolist(),))
 
     def coverage(self, picture: Picture, box: Sequence[float]) -> np.ndarray:
         """Return float64 [7]: the share of the mask of a measured box in each of `types.COLORS`."""
-        return np.array(self.colors[picture.sha256, box_key(box)][0], float)
+        return np.array(self.colors[_key(picture, self.segmenter), box_key(box)][0], float)
 
     def look(self, rules: Protocol) -> Look:
         """Return how the encoder sees under a protocol; one without `ensembles` reads a phrase as it stands."""
@@ -177,10 +180,10 @@ class Evidence:
             self._texts.update({text: np.mean(vectors, axis=0) for text, vectors in found.items()})
         return np.stack([self._texts[text] for text in texts])
 
-    def _key(self, picture: Picture) -> str:
-        # equal bytes may belong to two samples (two black images): a judge that reads the sample must not mix them up
-        by_sample = getattr(self.detector, "needs_sample", False)
-        return f"{picture.sha256}:{picture.sample.id}" if by_sample else picture.sha256
+
+def _key(picture: Picture, judge: Any) -> str:
+    # equal bytes may belong to two images (both black): a judge that reads the sample must not mix them up
+    return picture.own_key if getattr(judge, "needs_sample", False) else picture.sha256
 
 
 def box_key(box: Sequence[float]) -> str:

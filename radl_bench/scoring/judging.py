@@ -14,6 +14,7 @@ from radl_bench.errors import RadlBenchError, UsageError
 from radl_bench.judges.templates import Look
 from radl_bench.registry import describe_error, is_file_spec, known, resolve
 from radl_bench.runs.images import Picture
+from radl_bench.scoring.box_formats import AUTO, parse_format
 from radl_bench.scoring.evidence import Evidence, batches
 from radl_bench.scoring.metrics import View
 from radl_bench.scoring.protocol import Boxes, Match, Protocol, match_instances, suppress
@@ -47,6 +48,12 @@ class Judges:
         name = self.names["features"]
         return None if name == NO_ENCODER else make_feature_judge(name, self.device)
 
+    def prepare(self, pictures: Sequence[Picture]) -> None:
+        """Show all images of a run to judges that read files, which judge their names and boxes as a whole."""
+        for judge in (self.detector, self.segmenter):
+            if callable(getattr(judge, "prepare", None)):
+                judge.prepare(pictures)
+
     def having(self, requires: frozenset[str]) -> bool:
         """Say whether these judges can give such evidence."""
         lacking = {"cosines": "encoder", "features": "features"}
@@ -54,16 +61,27 @@ class Judges:
 
 
 def make_judges(
-    detector: str, segmenter: str | None, encoder: str, device: str | None = None, features: str | None = None
+    detector: str,
+    segmenter: str | None,
+    encoder: str,
+    device: str | None = None,
+    features: str | None = None,
+    box_format: str = AUTO,
 ) -> Judges:
-    """Return judges by name, ready but not loaded; raises `UsageError` for one that breaks its contract."""
+    """Return judges by name, ready but not loaded; raises `UsageError` for one that breaks its contract.
+
+    `box_format` is how files of results are read, see `box_formats.parse_format`.
+    """
+    parse_format(box_format)
+    if box_format != AUTO and not any(str(name).startswith("file:") for name in (detector, segmenter)):
+        raise UsageError("--box-format belongs to --detections and --masks.")
     segmenter = segmenter or SEGMENTER_OF.get(detector, "grabcut")
     names = {"detector": detector, "segmenter": segmenter, "encoder": encoder}
     methods = {"detector": ("detect",), "segmenter": ("masks",), "encoder": ("encode_images", "encode_texts")}
     made: dict[str, Any] = {"encoder": None}
     for kind, name in names.items():
         if name != NO_ENCODER or kind != "encoder":
-            made[kind] = _make(kind, name, methods[kind], device)
+            made[kind] = _make(kind, name, methods[kind], device, box_format)
     chosen = features or FEATURES_OF.get(encoder, "inception")
     names = {kind: "file" if name.startswith("file:") else name for kind, name in names.items()}
     return Judges(names | {"features": chosen}, **made, device=device)
@@ -74,11 +92,11 @@ def make_feature_judge(name: str, device: str | None = None) -> Any:
     return _make("feature", name, ("features",), device)
 
 
-def _make(kind: str, name: str, methods: tuple[str, ...], device: str | None) -> Any:
+def _make(kind: str, name: str, methods: tuple[str, ...], device: str | None, box_format: str = AUTO) -> Any:
     if name.startswith("file:") and kind in ("detector", "segmenter"):
         from radl_bench.judges.from_file import load_result_judge
 
-        return load_result_judge(kind, name)
+        return load_result_judge(kind, name, box_format)
     head, _, spec = name.partition(":")
     if not spec or is_file_spec(name) or head not in known(f"{kind}s"):
         head, spec = name, ""

@@ -68,6 +68,7 @@ def score_each(
     nms: float | None = None,
     fid_reference: str | Path | None = None,
     device: str | None = None,
+    box_format: str = "auto",
     resamples: int = RESAMPLES,
     batch_size: int = 16,
 ) -> list[Scored]:
@@ -83,6 +84,7 @@ def score_each(
         iou, score_threshold, coverage, nms: thresholds, fractions; the benchmark's or the protocol's when not given.
         fid_reference: statistics of real images, see `metrics.fid`; the benchmark's when not given.
         device: passed to judges that take one.
+        box_format: how the boxes of files of results are read, see `box_formats.parse_format`.
         resamples: draws of the bootstrap; batch_size: pictures a call of a judge.
 
     Raises:
@@ -91,7 +93,7 @@ def score_each(
     """
     thresholds = {"iou": iou, "score": score_threshold, "coverage": coverage, "nms": nms}
     resolve_protocol(protocol, **thresholds)  # a bad threshold must not wait for the judges
-    judges = make_judges(detector, segmenter, encoder, device, features)
+    judges = make_judges(detector, segmenter, encoder, device, features, box_format)
     parameters = {"fid": {"reference": str(fid_reference)}} if fid_reference is not None else {}
     done: list[Scored] = []
     failures: list[RadlBenchError] = []
@@ -123,6 +125,7 @@ def score_run(
     needs = _needs(metrics, rules)
     features = judges.features if "features" in needs else None
     pictures = plan_pictures(run, benchmark)
+    judges.prepare(pictures)
     means = {score: MeanPool(score, resamples) for m in metrics if m.pool is None for score in m.scores}
     context = Context(resamples, benchmark, features=features)
     pools = {m.name: m.pool(_with_parameters(context, m.name, parameters)) for m in metrics if m.pool is not None}
