@@ -204,34 +204,22 @@ def sound_reference() -> bytes:
     return stream.getvalue()
 
 
+MASKS = ([[0, 16, 30, 16, 9, 48]], {"size": [64, 64], "counts": [9, 4087]}, {"size": [64, 64], "counts": "PP4"})
 RESULTS = {
     "images": [{"id": n, "file_name": f"tiny-00{n}_0.png", "width": 64, "height": 64.0} for n in range(2)],
     "categories": [{"id": 3, "name": "car"}, {"id": 18, "name": "dog"}],
     "annotations": [
-        {
-            "image_id": 0,
-            "category_id": 3,
-            "bbox": [0, 16, 30, 32],
-            "score": 0.9,
-            "segmentation": [[0, 16, 30, 16, 9, 48]],
-        },
-        {
-            "image_id": 1,
-            "category": "dog",
-            "bbox": [1, 2, 3, 4],
-            "segmentation": {"size": [64, 64], "counts": [9, 4087]},
-        },
-        {
-            "file": "tiny-001_0.png",
-            "category_id": 18,
-            "bbox": [5, 5, 9, 9],
-            "segmentation": {"size": [64, 64], "counts": "0"},
-        },
+        {"image_id": 0, "category_id": 3, "bbox": [0, 16, 30, 32], "score": 0.9, "segmentation": MASKS[0]},
+        {"image_id": 1, "category": "dog", "bbox": [1, 2, 3, 4], "segmentation": MASKS[1]},
+        {"file": "tiny-001_0.png", "category_id": 18, "bbox": [5, 5, 9, 9], "segmentation": MASKS[2]},
     ],
 }
-ENTRY = {"a red car": [[0.1, 0.2, 0.5, 0.9]], "a blue hot dog": [[0.5, 0.5, 1.0, 0.8], [0, 0, 1, 1]], "coco_id": "17"}
 MIG = {
-    "a photo of a blue hot dog and a red car": ENTRY,
+    "a photo of a hot dog": {
+        "a red car": [[0.1, 0.2, 0.5, 0.9]],
+        "a blue hot dog": [[0.5, 0.5, 1.0, 0.8], [0, 0, 1, 1]],
+        "coco_id": "17",
+    },
     "a photo of a red car": {"a red car": [[0, 0, 1, 1]], "coco_id": 3},
 }
 RECORD = {"sources": {"a_0": "x/1.png"}, "notes": ["1 file (a.png) all black."]}
