@@ -54,7 +54,10 @@ def is_folder(path: Path) -> bool:
 
 def shown(value: Any, most: int = 80) -> str:
     """Return a value as it stands in a message: plain ASCII, cut when it is long."""
-    text = ascii(value) if not isinstance(value, int) or abs(value) < 10**most else "a number of many digits"
+    try:
+        text = ascii(value)
+    except (ValueError, RecursionError):  # whole numbers of more digits than Python prints, nested endlessly
+        return "a value too long to show"
     return text if len(text) <= most else text[: most - 3] + "..."
 
 

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import re
 
+from radl_bench.benchmarks.plurals import singular
+
 _WORD = re.compile(r"\w+(?:['-]\w+)*")
-_IRREGULAR = {
-    "people": "person",
-    "persons": "person",
-    "men": "man",
-    "women": "woman",
-    "children": "child",
-    "mice": "mouse",
-    "geese": "goose",
-    "teeth": "tooth",
-    "feet": "foot",
-    "knives": "knife",
-    "wolves": "wolf",
-    "leaves": "leaf",
-    "scarves": "scarf",
-}
 
 
 def names_category(phrase: str, category: str) -> bool:
@@ -35,18 +22,8 @@ def names_category(phrase: str, category: str) -> bool:
 
 def names_color(phrase: str, color: str) -> bool:
     """Say whether the colour stands in the phrase as a word of its own."""
-    return color in _WORD.findall(phrase.casefold())
+    return color in re.findall(r"[^\W_]+", phrase.casefold())  # "red-colored" names red
 
 
 def _singular_words(text: str) -> list[str]:
-    return [_singular(word) for word in _WORD.findall(text.casefold())]
-
-
-def _singular(word: str) -> str:
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith(("ches", "shes", "sses", "xes", "toes")):
-        return word[:-2]
-    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+    return [singular(word) for word in _WORD.findall(text.casefold())]

@@ -15,6 +15,7 @@ from typing import Any
 
 from radl_bench.benchmarks.samples import parse_samples
 from radl_bench.errors import BadInput, MissingData, UsageError, did_you_mean
+from radl_bench.parsing import shown
 from radl_bench.types import MAX_IMAGES, MAX_SIDE, Benchmark, Sample
 
 if sys.version_info >= (3, 11):
@@ -196,18 +197,18 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise BadInput(f"{file} is not TOML: {error}.") from error
     for key, kind in _FIELDS.items():
         if type(fields.get(key)) is not kind:
-            raise BadInput(f"{file}: '{key}' must be given as {kind.__name__}, not {_show(fields.get(key))}.")
+            raise BadInput(f"{file}: '{key}' must be given as {kind.__name__}, not {shown(fields.get(key))}.")
     if not _NAME.fullmatch(fields["name"]):
         raise BadInput(
-            f"{file}: 'name' must be lower-case letters, digits, dots and dashes, not {_show(fields['name'])}."
+            f"{file}: 'name' must be lower-case letters, digits, dots and dashes, not {shown(fields['name'])}."
         )
     if not re.fullmatch(r"[0-9a-f]{64}", fields["samples_sha256"]):
         raise BadInput(
-            f"{file}: 'samples_sha256' must be 64 hexadecimal digits, not {_show(fields['samples_sha256'])}."
+            f"{file}: 'samples_sha256' must be 64 hexadecimal digits, not {shown(fields['samples_sha256'])}."
         )
     for key, most in (("images_per_sample", MAX_IMAGES), ("resolution", MAX_SIDE)):
         if not 1 <= fields[key] <= most:
-            raise BadInput(f"{file}: '{key}' must be at least 1 and at most {most}, not {_show(fields[key])}.")
+            raise BadInput(f"{file}: '{key}' must be at least 1 and at most {most}, not {shown(fields[key])}.")
     _check_tables(fields, file)
     return fields
 
@@ -233,16 +234,11 @@ def _check_value(where: str, key: str, value: Any) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     is_threshold = any(item.name == key and item.type == "float" for item in dataclass_fields(Protocol))
     if is_threshold and not (is_number and 0 <= value <= 1):
-        raise BadInput(f"{where} must be a fraction from 0 to 1, not {_show(value)}.")
+        raise BadInput(f"{where} must be a fraction from 0 to 1, not {shown(value)}.")
     if isinstance(value, float) and not math.isfinite(value):
-        raise BadInput(f"{where} must be a finite number, not {_show(value)}.")
+        raise BadInput(f"{where} must be a finite number, not {shown(value)}.")
     if isinstance(value, str) and not (value.isprintable() and 0 < len(value) <= 200):
-        raise BadInput(f"{where} must be one line of 1 to 200 characters, not {_show(value)}.")
-
-
-def _show(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+        raise BadInput(f"{where} must be one line of 1 to 200 characters, not {shown(value)}.")
 
 
 def _is_level(level: str, count: Any) -> bool:

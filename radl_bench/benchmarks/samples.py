@@ -9,6 +9,7 @@ from typing import Any
 
 from radl_bench.benchmarks.agreement import names_category, names_color
 from radl_bench.errors import BadInput, did_you_mean
+from radl_bench.parsing import shown
 from radl_bench.types import COLORS, Box, Instance, Relation, Sample
 from radl_model.boxes import four_numbers, fraction_box
 
@@ -85,10 +86,10 @@ def _check_promises(sample: Sample, levels: Collection[int] | None, free_phrases
         raise _Bad(f"it has {sample.level} instances, but benchmark.toml promises the levels {promised}")
     for index, item in enumerate(sample.instances):
         if item.color is not None and not names_color(item.phrase, item.color):
-            raise _Bad(f"instance {index}: the phrase {_show(item.phrase)} does not name its color '{item.color}'")
+            raise _Bad(f"instance {index}: the phrase {shown(item.phrase)} does not name its color '{item.color}'")
         if not free_phrases and not names_category(item.phrase, item.category):
             raise _Bad(
-                f"instance {index}: the phrase {_show(item.phrase)} does not name its category {_show(item.category)} "
+                f"instance {index}: the phrase {shown(item.phrase)} does not name its category {shown(item.category)} "
                 '(if it need not, write phrases = "free" into benchmark.toml)'
             )
 
@@ -129,7 +130,7 @@ def _decode(line: bytes) -> Any:
 def _sample_id(row: dict[str, Any]) -> str:
     value = row.get("id")
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise _Bad(f"'id' must be 1 to 128 of A-Z a-z 0-9 . _ - and start with a letter or digit, not {_show(value)}")
+        raise _Bad(f"'id' must be 1 to 128 of A-Z a-z 0-9 . _ - and start with a letter or digit, not {shown(value)}")
     return value
 
 
@@ -144,10 +145,10 @@ def _instance(item: Any, index: int) -> Instance:
 
 def _box(value: Any, where: str) -> Box:
     if four_numbers(value) is None:
-        raise _Bad(f"{where}: 'box' must be four finite numbers [x0, y0, x1, y1], not {_show(value)}")
+        raise _Bad(f"{where}: 'box' must be four finite numbers [x0, y0, x1, y1], not {shown(value)}")
     box = fraction_box(value)
     if box is None:
-        raise _Bad(f"{where}: 'box' must have 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, not {_show(value)}")
+        raise _Bad(f"{where}: 'box' must have 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, not {shown(value)}")
     return box
 
 
@@ -157,7 +158,7 @@ def _relation(item: Any, count: int) -> Relation:
         ends_ok = _is_index(subject, count) and _is_index(target, count) and subject != target
         if ends_ok and isinstance(predicate, str) and predicate.strip():
             return Relation(subject, _string(predicate, "a predicate"), target)
-    raise _Bad(f"a relation must be [i, 'left of', j] with two different indices below {count}, not {_show(item)}")
+    raise _Bad(f"a relation must be [i, 'left of', j] with two different indices below {count}, not {shown(item)}")
 
 
 def _is_index(value: Any, count: int) -> bool:
@@ -166,7 +167,7 @@ def _is_index(value: Any, count: int) -> bool:
 
 def _known_keys(item: Any, known: tuple[str, ...], where: str) -> None:
     if not isinstance(item, dict):
-        raise _Bad(f"{where} must be a JSON object, not {_show(item)}")
+        raise _Bad(f"{where} must be a JSON object, not {shown(item)}")
     for key in item:
         if key not in known:  # a misspelt "colour" would otherwise silently free the colour
             raise _Bad(f"{where}: " + did_you_mean(_word(key), known, "key").rstrip("."))
@@ -175,7 +176,7 @@ def _known_keys(item: Any, known: tuple[str, ...], where: str) -> None:
 def _list(row: dict[str, Any], key: str, default: Any = None) -> list[Any]:
     value = row.get(key, default)
     if not isinstance(value, list):
-        raise _Bad(f"'{key}' must be a list, not {_show(value)}")
+        raise _Bad(f"'{key}' must be a list, not {shown(value)}")
     return value
 
 
@@ -188,7 +189,7 @@ def _text(row: dict[str, Any], key: str, where: str) -> str:
 
 def _string(value: Any, what: str) -> str:
     if not isinstance(value, str):
-        raise _Bad(f"{what} must be a string, not {_show(value)}")
+        raise _Bad(f"{what} must be a string, not {shown(value)}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -197,9 +198,4 @@ def _string(value: Any, what: str) -> str:
 
 
 def _word(value: Any) -> str:
-    return _show(str(value))[1:-1]
-
-
-def _show(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return shown(str(value))[1:-1]

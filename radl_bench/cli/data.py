@@ -39,22 +39,23 @@ def import_(
             help="For coco-mig: the public mig_bench_anno.yaml. For drawbench: imagen.csv and a YAML of boxes.",
         ),
     ],
+    skip: Annotated[bool, typer.Option("--skip", help="Leave out prompts with a problem, naming them.")] = False,
 ) -> None:
     """Keep public benchmark files in the user's data folder, as the benchmark coco-mig-public or drawbench-public."""
     if name not in IMPORTS:
         raise UsageError(did_you_mean(name, IMPORTS, "benchmark to import"))
     if name == "drawbench":
-        _drawbench(files)
+        _drawbench(files, skip)
     elif len(files) == 1:
-        _coco_mig(files[0])
+        _coco_mig(files[0], skip)
     else:
         raise UsageError("COCO-MIG is imported from one file: radl-bench data import coco-mig mig_bench_anno.yaml")
 
 
-def _drawbench(files: list[Path]) -> None:
+def _drawbench(files: list[Path], skip: bool) -> None:
     from radl_bench.benchmarks.importers.drawbench import import_drawbench
 
-    done = import_drawbench(files)
+    done = import_drawbench(files, skip=skip)
     boxes = sum(sample.level for sample in done.samples)
     typer.echo(f"Imported {len(done.samples)} prompts with {boxes} boxes into {done.folder}.")
     for note in done.notes:
@@ -62,10 +63,13 @@ def _drawbench(files: list[Path]) -> None:
     typer.echo("Use it: radl-bench generate drawbench-public")
 
 
-def _coco_mig(file: Path) -> None:
+def _coco_mig(file: Path, skip: bool) -> None:
     from radl_bench.benchmarks.importers.coco_mig import import_coco_mig, is_public_file
 
-    folder, samples = import_coco_mig(file)
+    skipped: list[str] = []
+    folder, samples = import_coco_mig(file, skipped=skipped if skip else None)
+    for problem in skipped:
+        typer.echo(f"Note: left out: {problem}", err=True)
     instances = sum(sample.level for sample in samples)
     kind = "the public file, byte by byte" if is_public_file(file) else "not the public file: a set of its own"
     typer.echo(f"Imported {len(samples)} samples with {instances:,} instances ({kind}) into {folder}.")

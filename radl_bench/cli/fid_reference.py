@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from radl_bench.errors import BadInput, MissingData
+from radl_bench.errors import BadInput
 
 
 def fid_reference(
@@ -20,14 +20,17 @@ def fid_reference(
     device: Annotated[str | None, typer.Option(help="Device of the judge, e.g. cuda.")] = None,
 ) -> None:
     """Measure a folder of real images once, for `score --fid-reference`; ids and sums of the images are recorded."""
+    from radl_bench.runs.image_folder import read_folder
     from radl_bench.scoring.fid_reference import build_reference, folder_images, write_reference
     from radl_bench.scoring.judging import make_feature_judge
+    from radl_bench.scoring.metrics.fid import few_images
 
-    if not folder.is_dir():
-        raise MissingData(f"There is no folder {folder}.")
+    found = read_folder(folder)
     judge = make_feature_judge(features, device)
     reference = build_reference(out.stem, folder_images(folder, _read_ids(ids)), judge)
     write_reference(reference, out)
+    for note in filter(None, (*found.notes(), few_images(reference))):
+        typer.echo(f"Note: {note}", err=True)
     typer.echo(f"{reference.moments.n} images of {folder} are the reference {out} ({reference.setting}).")
     typer.echo(f"Use it: radl-bench score --features {features} --fid-reference {out}")
 

@@ -18,6 +18,8 @@ import numpy as np
 
 from radl_bench.errors import BadInput, MissingWeights, UsageError, did_you_mean
 from radl_bench.files import file_sha256
+from radl_bench.judges.contexts import notes_of_texts
+from radl_bench.runs.images import Picture
 from radl_model.home import data_home
 
 if TYPE_CHECKING:
@@ -74,21 +76,34 @@ class OpenClip:
         self._load = {"model_name": model, "pretrained": weights}
 
     @cached_property
-    def _parts(self) -> tuple[Any, Any, Any]:
+    def _parts(self) -> tuple[Any, Any]:
         import open_clip
 
         try:
             model, _, preprocess = open_clip.create_model_and_transforms(**self._load, device=self.device)
-            tokenizer = open_clip.get_tokenizer(self._load["model_name"])
         except Exception as error:  # open_clip raises whatever its parts raise
             raise BadInput(f"open_clip cannot load {self.signature} ({error}). {_HOWTO}") from error
-        return model.eval(), preprocess, tokenizer
+        return model.eval(), preprocess
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        import open_clip
+
+        try:
+            return open_clip.get_tokenizer(self._load["model_name"])
+        except Exception as error:  # open_clip raises whatever its parts raise
+            raise BadInput(f"open_clip cannot load {self.signature} ({error}). {_HOWTO}") from error
+
+    def notes(self, pictures: Sequence[Picture]) -> list[str]:
+        """Return sentences about prompts and phrases that are longer than the context."""
+        length = getattr(self._tokenizer, "context_length", None)
+        return notes_of_texts(self._tokenizer, length, pictures) if length else []
 
     def encode_images(self, images: Sequence[Image]) -> np.ndarray:
         """Return float32 [N, D], rows of length 1, after the model's own preprocessing."""
         import torch
 
-        model, preprocess, _ = self._parts
+        model, preprocess = self._parts
         parts = []
         for start in range(0, len(images), _BATCH):
             batch = torch.stack([preprocess(image.convert("RGB")) for image in images[start : start + _BATCH]])
@@ -100,7 +115,7 @@ class OpenClip:
         """Return float32 [N, D], rows of length 1; a text longer than the context keeps its end-of-text token."""
         import torch
 
-        model, _, tokenizer = self._parts
+        model, tokenizer = self._parts[0], self._tokenizer
         parts = []
         for start in range(0, len(texts), _BATCH):
             tokens = tokenizer(list(texts[start : start + _BATCH])).to(self.device)

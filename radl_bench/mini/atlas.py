@@ -35,7 +35,7 @@ _SHADES = {
 
 @lru_cache(maxsize=1)
 def _tiles() -> dict[str, NDArray[np.uint8]]:
-    sheet = np.asarray(Image.open(_FOLDER / "atlas.webp").convert("RGBA"))
+    sheet = np.asarray(Image.open(_FOLDER / "atlas.webp", formats=["WEBP"]).convert("RGBA"))
     side, columns = _INDEX["side"], _INDEX["columns"]
     tiles = {}
     for index, name in enumerate(CATEGORIES):

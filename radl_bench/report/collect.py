@@ -79,6 +79,11 @@ class ScoredRun:
         return "outdated" if self.complete and self.planned > self.images else str(self.data.get("status"))
 
     @property
+    def notes(self) -> list[str]:
+        """What was odd about the images of the run and about how they were judged, as sentences."""
+        return [note for note in self.data.get("notes") or [] if isinstance(note, str)]
+
+    @property
     def images(self) -> int:
         """Number of images that the scores speak of, failed ones included."""
         return int(self.data.get("images", {}).get("n", 0))

@@ -189,6 +189,8 @@ def _notes(group: Group) -> Iterator[str]:
     if group.mini:
         yield "mini: made by the embedded small models or measured by the embedded judges; not comparable with papers."
     yield from filter(None, map(_progress, group.runs, group.labels()))
+    for run, label in zip(group.runs, group.labels(), strict=True):
+        yield from (f"{label} ({run.model}): {note}" for note in run.notes)
     if group.seeds_differ:
         yield "Seeds differ, as the labels say: these methods did not start from the same noise."
     limits = [run.data["benchmark"].get("filter", {}).get("limit") for run in group.runs]

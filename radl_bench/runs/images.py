@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from radl_bench.runs.image_reading import BadImage, as_rgb, open_image
 from radl_bench.types import Sample
 
 if TYPE_CHECKING:
@@ -48,18 +48,18 @@ class Picture:
         self._image = None
 
     def _open(self) -> None:
-        from PIL import Image, UnidentifiedImageError
-
         assert self.path is not None
         try:
             data = self.path.read_bytes()
             if hashlib.sha256(data).hexdigest() != self.sha256:
                 self.problem = f"the file {self.path.name} is not the one that was generated"
                 return
-            with Image.open(io.BytesIO(data)) as image:
-                self._image = image.convert("RGB")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            self._image = as_rgb(open_image(data))[0]
+        except OSError as error:
             self.problem = f"the file {self.path.name} cannot be read ({type(error).__name__})"
+        except BadImage as error:
+            why = str(error) if error.__cause__ is None else type(error.__cause__).__name__
+            self.problem = f"the file {self.path.name} cannot be read ({why})"
 
 
 def crop_square(image: Image, box: Sequence[float]) -> Image:

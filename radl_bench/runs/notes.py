@@ -58,4 +58,16 @@ def _remarks(rows: Iterable[Mapping[str, Any]]) -> list[str]:
         for remark in dict.fromkeys((row.get("note") or "").split("; ")):
             if remark:
                 named.setdefault(remark, []).append(f"{row['sample_id']}_{row['k']}")
-    return [f"{few(names, 'image')} {as_scored(remark)}." for remark, names in named.items()]
+    alike: dict[str, list[str]] = {}
+    for remark in named:
+        alike.setdefault(remark.partition(":")[0], []).append(remark)
+    return [_sentence(head, [(remark, named[remark]) for remark in remarks]) for head, remarks in alike.items()]
+
+
+def _sentence(head: str, remarks: list[tuple[str, list[str]]]) -> str:
+    """Return one sentence for remarks that begin alike, such as those that quote what was cut off."""
+    names = [name for _, of in remarks for name in of]
+    text = (
+        as_scored(remarks[0][0]) if len(remarks) == 1 else f"{head}: {few([r for r, _ in remarks], 'remark', most=1)}"
+    )
+    return f"{few(names, 'image')} {text.rstrip('.')}."

@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import math
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,9 @@ import numpy as np
 from radl_bench import __version__
 from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.files import file_sha256, replace_file
+from radl_bench.parsing import is_file, is_folder, shown
+from radl_bench.runs.image_folder import ImageFolder, read_folder, stem_of
+from radl_bench.runs.image_reading import BadImage, read_image
 from radl_bench.scoring.evidence import batches
 from radl_bench.scoring.metrics.frechet import Moments, moments_of
 from radl_bench.types import Benchmark
@@ -34,7 +36,9 @@ RENDERED = 2048
 """Least number of scenes of a rendered reference."""
 
 VECTORS = 2048
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+MOST = 10**10
+"""Most images that a reference can say it has."""
+
 _BATCH = 64
 
 
@@ -93,26 +97,66 @@ def find_reference(benchmark: Benchmark, wanted: str | None, judge: Any) -> Refe
 def reference_file(wanted: str) -> Path:
     """Return the file of a path, or of a name in `fid/` of the user's data folder."""
     path = Path(wanted).expanduser()
-    return path if path.suffix == ".npz" or path.exists() else data_home() / "fid" / f"{wanted}.npz"
+    return path if path.suffix == ".npz" or is_file(path) else data_home() / "fid" / f"{wanted}.npz"
 
 
 def read_reference(file: Path) -> Reference:
     """Read a reference; raises `MissingData` or `BadInput`."""
-    if not file.is_file():
+    if not is_file(file):
         raise MissingData(f"There is no reference {file}. Build it: radl-bench data fid-reference FOLDER --out {file}")
     try:
         with np.load(file, allow_pickle=False) as data:
-            found = {key: data[key] for key in data.files}
-        moments = Moments(int(found.get("n", 0)), found["mu"].astype(float), found["sigma"].astype(float))
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            found = {key: np.asarray(data[key]) for key in data.files}
+        moments = _moments(found)
+    except Exception as error:  # numpy raises whatever its parts raise for a file that is empty, torn or something else
         raise BadInput(f"{file} is no reference with mu and sigma ({error}).") from error
-    size = len(moments.mean) if moments.mean.ndim == 1 else -1
-    if moments.cov.shape != (size, size) or not (np.isfinite(moments.mean).all() and np.isfinite(moments.cov).all()):
-        raise BadInput(f"{file} is no reference: mu {moments.mean.shape} and sigma {moments.cov.shape} do not fit.")
     text = {key: str(found[key]) for key in ("name", "judge", "images_sha256") if key in found}
+    ids, vectors = tuple(map(str, found.get("ids", ()))), found.get("vectors")
+    problem = _problem(moments, text, ids, vectors)
+    if problem:
+        raise BadInput(f"{file} is no reference: {problem}.")
     sha = text.get("images_sha256") or file_sha256(file)
-    ids = tuple(map(str, found.get("ids", ())))
-    return Reference(text.get("name", file.stem), moments, text.get("judge") or None, ids, sha, found.get("vectors"))
+    return Reference(text.get("name", file.stem), moments, text.get("judge") or None, ids, sha, vectors)
+
+
+def _moments(found: dict[str, np.ndarray]) -> Moments:
+    """Return n, mu and sigma as they are in a file; raises `ValueError` and `KeyError` for what is no number."""
+    n, mean, cov = found.get("n", np.array(0)), found["mu"], found["sigma"]
+    if any(part.dtype.kind not in "fiu" for part in (n, mean, cov)) or n.ndim or float(n) != int(n):
+        raise ValueError("n must be a whole number, mu and sigma real ones")
+    return Moments(int(n), mean.astype(float), cov.astype(float))
+
+
+def _problem(moments: Moments, text: dict[str, str], ids: Sequence[str], vectors: np.ndarray | None) -> str | None:
+    """Return what is wrong with the parts of a reference, as half a sentence, or None."""
+    n, mean, cov = moments.n, moments.mean, moments.cov
+    size = len(mean) if mean.ndim == 1 else 0
+    if not size or cov.shape != (size, size) or not (np.isfinite(mean).all() and np.isfinite(cov).all()):
+        return f"mu {mean.shape} and sigma {cov.shape} do not fit"
+    if n != 0 and not 2 <= n <= MOST:  # 0 is "not stated"
+        return f"n must be a number of images from 2 on, not {n}"
+    if ids and n and len(ids) != n:
+        return f"n is {n}, but it has {len(ids)} ids"
+    if not _is_covariance(cov):
+        return "sigma is no covariance: it must be symmetric and without negative variances in any direction"
+    if vectors is not None:
+        rows = vectors if vectors.ndim == 2 and vectors.dtype.kind == "f" else np.zeros((0, 0))
+        if rows.shape[0] < 2 or rows.shape[1] != size or not np.isfinite(rows).all():
+            return f"its vectors {vectors.shape} are no finite ones of {size} numbers"
+    odd = [key for key, value in text.items() if not value.isprintable() or "|" in value or len(value) > 500]
+    return f"its {odd[0]} is no line that a signature can have" if odd else None
+
+
+def _is_covariance(cov: np.ndarray) -> bool:
+    """Say whether a matrix is symmetric and positive semidefinite, but for what rounding of float32 leaves."""
+    scale = max(float(np.abs(cov).max()), 1e-30)
+    if float(np.abs(cov - cov.T).max()) > 1e-4 * scale:
+        return False
+    try:
+        np.linalg.cholesky((cov + cov.T) / 2 + 1e-5 * scale * np.eye(len(cov)))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def write_reference(reference: Reference, file: Path) -> None:
@@ -183,24 +227,35 @@ def _scenes(benchmark: Benchmark, times: int) -> Iterator[tuple[str, str, Image]
 
 
 def folder_images(folder: Path, ids: Sequence[str] | None = None) -> Iterator[tuple[str, str, Image]]:
-    """Yield (id, sha256 of the file, picture) of the pictures in a folder by name, or of these ids (stems) alone.
+    """Yield (id, sha256 of the file, image) of the images in a folder and its subfolders, or of these ids alone.
+
+    An id is a path without the ending, or the name alone where only one file has it.
 
     Raises:
-        MissingData: no folder, no picture, or one of the ids has none.
-        BadInput: a picture cannot be read.
+        MissingData: no folder, no image, or one of the ids has none.
+        BadInput: an image cannot be read, two files are one image, or an id may be several.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    files = {file.stem: file for file in sorted(folder.glob("*")) if file.suffix.lower() in SUFFIXES}
-    if not files:
+    found = read_folder(folder) if is_folder(folder) else ImageFolder(folder)
+    if not found.files:
         raise MissingData(f"There are no pictures in {folder}.")
-    for identity in files if ids is None else ids:
-        if identity not in files:
-            raise MissingData(f"There is no picture '{identity}' in {folder}.")
+    for identity, file in _chosen(found, ids):
+        data = (folder / file).read_bytes()
         try:
-            data = files[identity].read_bytes()
-            with Image.open(io.BytesIO(data)) as image:
-                picture = image.convert("RGB")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise BadInput(f"{files[identity]} cannot be read ({type(error).__name__}).") from error
-        yield identity, hashlib.sha256(data).hexdigest(), picture
+            yield identity, hashlib.sha256(data).hexdigest(), read_image(data)[0]
+        except BadImage as error:
+            raise BadInput(f"{folder / file} cannot be read: {error}.") from error
+
+
+def _chosen(found: ImageFolder, ids: Sequence[str] | None) -> Iterator[tuple[str, Path]]:
+    by_stem: dict[str, list[Path]] = {}
+    for file in found.files:
+        for name in dict.fromkeys((stem_of(file), file.as_posix(), *([file.stem] if ids is not None else []))):
+            by_stem.setdefault(name, []).append(file)
+    for identity in dict.fromkeys(map(stem_of, found.files)) if ids is None else ids:
+        files = by_stem.get(identity, [])
+        if not files:
+            raise MissingData(f"There is no picture {shown(identity)} in {found.folder}.")
+        if len(files) > 1:
+            pair = " = ".join(map(str, files[:2]))
+            raise BadInput(f"1 image has several files in {found.folder} ({pair}). Leave one of each.")
+        yield identity, files[0]

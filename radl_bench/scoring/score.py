@@ -143,6 +143,7 @@ def score_run(
     conditions = _conditions(run, benchmark, rules, judges, evidence)
     scores, draws = scores_of(metrics, means, pools, conditions)
     content = _summary(run, benchmark, judges, rules, pictures, features) | {"scores": scores}
+    content["notes"] += _notes_of_judges(judges, pictures, needs)
     write_draws(run.scores_dir / "draws.npz", draws)
     file = run.scores_dir / "scores.json"
     replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
@@ -245,11 +246,11 @@ def _summary(
             kind: {"name": judges.names[kind], "signature": getattr(item, "signature", None)}
             for kind, item in objects.items()
         },
-        "notes": [*notes_of(run.path, benchmark), *_notes_of_judges(judges, pictures)],
+        "notes": notes_of(run.path, benchmark),
     }
 
 
-def _notes_of_judges(judges: Judges, pictures: Sequence[Picture]) -> list[str]:
-    """Return what judges that read files have to say of these pictures."""
-    objects = [judge for judge in (judges.detector, judges.segmenter) if hasattr(judge, "notes")]
-    return [note for judge in objects for note in judge.notes(pictures)]
+def _notes_of_judges(judges: Judges, pictures: Sequence[Picture], needs: frozenset[str]) -> list[str]:
+    """Return what the judges have to say of these images and their texts: names, boxes, prompts that are too long."""
+    objects = [judges.detector, judges.segmenter, *([judges.encoder] if "cosines" in needs else [])]
+    return [note for judge in objects if callable(getattr(judge, "notes", None)) for note in judge.notes(pictures)]

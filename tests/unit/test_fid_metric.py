@@ -215,7 +215,7 @@ def test_score_writes_fid_with_its_note_and_signature(run, judge, reference, tmp
     assert (fid["metric"], fid["level"], fid["n"]) == ("fid", None, 9)
     assert f"features:colours@1|{reference.setting}|form:float64-eigh" in fid["signature"]
     assert "biased upwards" in fid["note"]
-    assert scored.notes == (f"fid: {fid['note']}",)
+    assert scored.notes[-1] == f"fid: {fid['note']}"
     assert kid["ci_low"] < kid["value"] < kid["ci_high"]
     assert content["judges"]["features"]["signature"] == "colours@1"
     assert set(np.load(run.scores_dir / "draws.npz").files) == {"kid@all"}

@@ -9,6 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from radl_bench.benchmarks.samples import parse_samples
+from radl_bench.errors import BadInput
 from radl_bench.files import replace_file
 from radl_bench.types import Sample
 
@@ -53,10 +55,18 @@ def benchmark_toml(
 def write_benchmark(
     folder: Path, samples: Iterable[Sample], fields: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Write `samples.jsonl` and then `benchmark.toml` into `folder`, each under a temporary name first."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `samples.jsonl` and then `benchmark.toml` into `folder`, each under a temporary name first.
+
+    Raises `BadInput`: the samples are not such that they can be loaded again; nothing is written then.
+    """
     samples = tuple(samples)
-    data = samples_bytes(samples)
+    try:
+        data = samples_bytes(samples)
+    except UnicodeEncodeError as error:
+        raise BadInput("A prompt or phrase holds half a surrogate pair, which is no text.") from error
+    # What cannot be loaded must not be written.
+    parse_samples(data, str(folder / "samples.jsonl"), free_phrases=fields.get("phrases") == "free")
+    folder.mkdir(parents=True, exist_ok=True)
     toml = benchmark_toml(fields, metrics, data, Counter(sample.level for sample in samples))
     for name, content in (("samples.jsonl", data), ("benchmark.toml", toml.encode())):
         replace_file(folder / name, content)

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.benchmarks.importers import write_benchmark
-from radl_bench.errors import BadInput, MissingData
+from radl_bench.benchmarks.importers.public_files import leave_out, load_yaml, quoted, read_box
+from radl_bench.errors import BadInput
 from radl_bench.files import file_sha256
-from radl_bench.types import COLORS, Box, Instance, Sample
-from radl_model.boxes import fraction_box
+from radl_bench.parsing import shown
+from radl_bench.types import COLORS, Instance, Sample
 from radl_model.home import data_home
 
 PUBLIC_SHA256 = "25165519b657f7d0a8dedea5b05b6aaf8afdb043d9e9b30e3d4f57c60b467b76"
@@ -43,21 +44,24 @@ FIELDS = {
 }
 
 
-def import_coco_mig(file: Path, home: Path | None = None) -> tuple[Path, tuple[Sample, ...]]:
+def import_coco_mig(
+    file: Path, home: Path | None = None, skipped: list[str] | None = None
+) -> tuple[Path, tuple[Sample, ...]]:
     """Keep a COCO-MIG annotation file as the benchmark `coco-mig-public` in the user's data folder.
 
     Args:
         file: the annotation file.
         home: the data folder, `data_home()` when not given.
+        skipped: takes the problems of prompts, which are then left out; None to import none where there is a problem.
 
     Returns:
         The benchmark's folder and its samples, ordered by `coco_id`; instances keep the order of the file.
 
     Raises:
         MissingData: there is no such file.
-        BadInput: the file is not a COCO-MIG annotation file; the sentence names the line or the prompt.
+        BadInput: the file is not a COCO-MIG annotation file; the message names the line, or every prompt at fault.
     """
-    samples = tuple(read_annotations(file))
+    samples = tuple(read_annotations(file, skipped))
     fields = FIELDS | {"description": f"Imported from {file.name} (sha256 {file_sha256(file)})"}
     folder = (home or data_home()) / "benchmarks" / "coco_mig_public"
     write_benchmark(folder, samples, fields, METRICS)
@@ -69,66 +73,58 @@ def is_public_file(file: Path) -> bool:
     return file_sha256(file) == PUBLIC_SHA256
 
 
-def read_annotations(file: Path) -> list[Sample]:
+def read_annotations(file: Path, skipped: list[str] | None = None) -> list[Sample]:
     """Read a COCO-MIG annotation file; samples are ordered by their index in the set.
 
-    Boxes are xyxy fractions of the un-squared COCO image, as in the file. Raises as `import_coco_mig`.
+    Boxes are xyxy fractions of the un-squared COCO image, as in the file. Arguments and errors as in `import_coco_mig`.
     """
     entries = load_yaml(file)
     if not isinstance(entries, dict) or not entries:
         raise BadInput(f"{file} is not a COCO-MIG annotation file: it should map prompts to phrases with boxes.")
-    samples = {}
+    samples: dict[int, Sample] = {}
+    problems = []
     for prompt, entry in entries.items():
-        index, sample = _read_entry(prompt, entry, file)
-        if index in samples:
-            raise BadInput(f"{file}: coco_id {index} is given twice, the second time at the prompt '{prompt}'.")
-        samples[index] = sample
+        try:
+            index, sample = _read_entry(prompt, entry, file)
+            if index in samples:
+                raise BadInput(f"{file}: coco_id {index} is given twice, the second time at the prompt '{prompt}'.")
+            samples[index] = sample
+        except BadInput as error:
+            problems.append(str(error))
+    leave_out(problems, skipped, len(samples))
     return [samples[index] for index in sorted(samples)]
 
 
-def load_yaml(file: Path) -> Any:
-    """Return what a YAML file holds; raises `MissingData` or `BadInput` with the line."""
-    import yaml
-
-    if not file.is_file():
-        raise MissingData(f"There is no file {file}. Give the path of a mig_bench_anno.yaml.")
-    try:
-        # `safe_load`, by libyaml where it is there: the file has 20,000 lines.
-        return yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it holds bytes or values that YAML does not allow"
-        raise BadInput(f"{file}{where}: this is not YAML: {problem}.") from None
-
-
 def _read_entry(prompt: Any, entry: Any, file: Path) -> tuple[int, Sample]:
-    where = f"{file}, prompt '{prompt}'"
-    if not isinstance(prompt, str) or not isinstance(entry, dict):
+    where = f"{file}, prompt {quoted(prompt)}"
+    if not isinstance(prompt, str) or not prompt.strip() or not isinstance(entry, dict):
         raise BadInput(f"{where}: an entry should be a prompt with a table of phrases.")
-    index = str(entry.get("coco_id", ""))
-    if not (index.isascii() and index.isdigit()):
-        raise BadInput(f"{where}: 'coco_id' should be the index of the entry, a whole number, not '{index}'.")
+    index = _index(entry.get("coco_id"))
+    if index is None:
+        raise BadInput(
+            f"{where}: 'coco_id' should be the index of the entry, a whole number of at most nine digits, not "
+            f"{shown(entry.get('coco_id'))}."
+        )
     phrases = {phrase: boxes for phrase, boxes in entry.items() if phrase != "coco_id"}
     instances = tuple(i for phrase, boxes in phrases.items() for i in _read_phrase(phrase, boxes, where))
     if not instances:
         raise BadInput(f"{where}: it has no phrase with a box.")
-    return int(index), Sample(f"public-{int(index):06d}", prompt, instances)
+    return index, Sample(f"public-{index:06d}", prompt, instances)
+
+
+def _index(value: Any) -> int | None:
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdigit() and len(value) <= 9 else None
+    return value if type(value) is int and 0 <= value < 10**9 else None
 
 
 def _read_phrase(phrase: Any, boxes: Any, where: str) -> Iterator[Instance]:
     words = phrase.split() if isinstance(phrase, str) else []
     if len(words) < 3 or words[1] not in COLORS:
-        raise BadInput(f"{where}: the phrase '{phrase}' should read 'a COLOUR CLASS', with one of {', '.join(COLORS)}.")
+        raise BadInput(
+            f"{where}: the phrase {quoted(phrase)} should read 'a COLOUR CLASS', with one of {', '.join(COLORS)}."
+        )
     if not isinstance(boxes, list):
-        raise BadInput(f"{where}: the phrase '{phrase}' should have a list of boxes.")
+        raise BadInput(f"{where}: the phrase {quoted(phrase)} should have a list of boxes.")
     for box in boxes:
         yield Instance(phrase, " ".join(words[2:]), words[1], read_box(box, phrase, where))
-
-
-def read_box(box: Any, phrase: str, where: str) -> Box:
-    """Return an xyxy box in fractions; raises `BadInput`, which starts with `where`."""
-    found = fraction_box(box)
-    if found is None:
-        raise BadInput(f"{where}: the box {box} of '{phrase}' should be x0 < x1, y0 < y1, four fractions from 0 to 1.")
-    return found

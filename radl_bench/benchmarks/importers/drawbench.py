@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.benchmarks.importers import write_benchmark
-from radl_bench.benchmarks.importers.coco_mig import load_yaml, read_box
+from radl_bench.benchmarks.importers.public_files import leave_out, load_yaml, quoted, read_box
+from radl_bench.benchmarks.plurals import singular
 from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.files import file_sha256
+from radl_bench.parsing import is_file, shown
 from radl_bench.types import COLORS, Instance, Relation, Sample
 from radl_model.home import data_home
 
@@ -49,7 +51,19 @@ KINDS = {"Colors": "attribute", "Counting": "quantity", "Positional": "relation"
 """Categories of the CSV that are read, and the kind of clause they state."""
 
 _NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
-_OTHER_COLORS = ("pink", "orange", "purple", "grey", "gray")
+_OTHER_COLORS = (
+    *("pink", "orange", "purple", "grey", "gray", "silver", "gold", "turquoise", "cyan", "magenta", "beige", "maroon"),
+    *("teal", "violet", "tan"),
+)
+_COLOR_WORDS = frozenset((*COLORS, *_OTHER_COLORS))
+_OF_ORANGES = "slices?|juice|peel|trees?|wedges?|segments?|hal(?:f|ves)|zest|blossoms?|groves?|soda"
+_COLOR = (
+    rf"(?:(?:dark|light|bright|pale|deep) )?(?:orange(?! (?:{_OF_ORANGES})\b)|"
+    rf"(?:{'|'.join(sorted(_COLOR_WORDS - {'orange'}))})\b)(?: colou?red\b)?"
+)
+_COLORS_OF_NAME = re.compile(rf"{_COLOR}(?:(?: and)? {_COLOR})* (?=\S)")
+"""The colours that a name begins with, and never all of it: an orange is a thing."""
+
 _MISSPELT = {"toliet": "toilet"}
 _ARTICLE = re.compile(r"^(?:a|an|the)\s+", re.I)
 _POSITIONAL = re.compile(
@@ -66,50 +80,57 @@ class ImportedDrawBench:
     notes: tuple[str, ...]
 
 
-def import_drawbench(files: Sequence[Path], home: Path | None = None) -> ImportedDrawBench:
+def import_drawbench(files: Sequence[Path], home: Path | None = None, skip: bool = False) -> ImportedDrawBench:
     """Keep the public DrawBench as the benchmark `drawbench-public` in the user's data folder.
 
     Args:
         files: the CSV of prompts and the YAML of boxes, in any order.
         home: the data folder, `data_home()` when not given.
+        skip: leave out prompts with a problem; import none where there is one when not given.
 
     Ids are a prompt's category and place in the CSV, `colors_001` to `positional_134`, as pictures of it are named.
 
     Raises:
         UsageError: not one CSV and one YAML.
         MissingData: there is no such file.
-        BadInput: a file is not what it should be, or none of its prompts has boxes; the sentence names the place.
+        BadInput: a file is not what it should be, or none of its prompts has boxes; the message names every place.
     """
     table, layouts = _by_suffix(files)
-    samples, notes = read_drawbench(table, layouts)
+    samples, notes = read_drawbench(table, layouts, skip)
     sums = ", ".join(f"{file.name} sha256 {file_sha256(file)}" for file in (table, layouts))
     folder = (home or data_home()) / "benchmarks" / "drawbench_public"
     write_benchmark(folder, samples, FIELDS | {"description": f"Imported from {sums}"}, METRICS)
     return ImportedDrawBench(folder, samples, notes)
 
 
-def read_drawbench(table: Path, layouts: Path) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
+def read_drawbench(table: Path, layouts: Path, skip: bool = False) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
     """Return the samples of the three kinds that have boxes, in the order of the CSV, and notes on the others."""
-    boxes = _read_layouts(layouts)
+    boxes, problems = _read_layouts(layouts)
     samples, bare, unscored = [], [], []
     for sample_id, prompt, kind in _read_prompts(table):
         named = boxes.get(_key(prompt))
         if named is None:
-            bare.append(f"'{prompt}'")
+            bare += [f"'{prompt}'"] if _key(prompt) not in boxes else []
             continue
-        sample = _sample(sample_id, prompt, kind, named, f"{layouts}, prompt '{prompt}'")
+        try:
+            sample = _sample(sample_id, prompt, kind, named, f"{layouts}, prompt {quoted(prompt)}")
+        except BadInput as error:
+            problems.append(str(error))
+            continue
         samples.append(sample)
         if kind == "attribute" and any(i.color is None for i in sample.instances):
             unscored.append(f"'{prompt}'")
+    skipped: list[str] | None = [] if skip else None
+    leave_out(problems, skipped, len(samples))
     if not samples:
         raise BadInput(f"No prompt of {table} under {', '.join(KINDS)} has boxes in {layouts}. Are they a pair?")
-    notes = []
+    notes = [f"{len(skipped)} prompts are left out: {' '.join(skipped)}"] if skipped else []
     if bare:
         notes.append(f"{len(bare)} prompts have no boxes in {layouts.name} and are left out: {', '.join(bare)}.")
     if unscored:
         notes.append(
-            f"{len(unscored)} prompts ask for a colour that is none of {', '.join(COLORS)}; it is not checked: "
-            f"{', '.join(unscored)}."
+            f"{len(unscored)} prompts ask for a colour that is none of {', '.join(COLORS)}, or for several; it is not "
+            f"checked: {', '.join(unscored)}."
         )
     return tuple(samples), tuple(notes)
 
@@ -117,26 +138,25 @@ def read_drawbench(table: Path, layouts: Path) -> tuple[tuple[Sample, ...], tupl
 def read_name(name: str) -> tuple[str | None, str]:
     """Return colour and class of a name as the files have it: "Black Banana", "pink colored giraffe", "two cars".
 
-    The colour is one of `COLORS`, or None for another colour or none; the class is lower-case and singular.
+    The colour is one of `COLORS`, or None for another colour, several ("black and white cow") or none; the class is
+    lower-case and singular.
     """
     words = _ARTICLE.sub("", " ".join(name.split())).lower().rstrip(".").split()
     if words and words[0] in _NUMBERS:
         words = words[1:]
-    color = words[0] if len(words) > 1 and words[0] in (*COLORS, *_OTHER_COLORS) else None
-    words = words[1:] if color else words
-    words = words[1:] if len(words) > 1 and words[0] in ("colored", "coloured") else words
-    words = [_MISSPELT.get(word, word) for word in words]
-    return (color if color in COLORS else None), " ".join([*words[:-1], *map(_singular, words[-1:])])
+    text = " ".join(part for word in words for part in _parts(word))
+    match = _COLORS_OF_NAME.match(text)
+    colors = {color for color in match[0].split() if color in _COLOR_WORDS} if match else set()
+    words = [_MISSPELT.get(word, word) for word in text[match.end() if match else 0 :].split()]
+    color = next(iter(colors)) if len(colors) == 1 and colors <= set(COLORS) else None
+    return color, " ".join([*words[:-1], *map(singular, words[-1:])])
 
 
-def _singular(word: str) -> str:
-    """Return the singular of a class name's last word; words that only look like a plural stay."""
-    if word in ("bus", "scissors", "skis", "glass") or not word.endswith("s"):
-        return {"mice": "mouse", "people": "person"}.get(word, word)
-    for ending, single in (("ves", "fe"), ("ies", "y"), ("sses", "ss"), ("uses", "us"), ("ches", "ch"), ("xes", "x")):
-        if word.endswith(ending) and word not in ("ties", "gloves"):
-            return word.removesuffix(ending) + single
-    return word.removesuffix("s")
+def _parts(word: str) -> list[str]:
+    """Return a word, taken apart where it is made of colours: "red-colored", "black-and-white", "red/blue,"."""
+    parts = [part for part in re.split(r"[-/,&]", word) if part]
+    plain = {*_COLOR_WORDS, "and", "colored", "coloured"}
+    return parts if parts and all(part in plain for part in parts) else [word]
 
 
 def _by_suffix(files: Sequence[Path]) -> tuple[Path, Path]:
@@ -144,7 +164,7 @@ def _by_suffix(files: Sequence[Path]) -> tuple[Path, Path]:
     layouts = [f for f in files if f.suffix.lower() in (".yaml", ".yml")]
     if len(files) != 2 or len(tables) != 1 or len(layouts) != 1:
         raise UsageError("DrawBench is imported from two files: radl-bench data import drawbench imagen.csv boxes.yaml")
-    absent = [str(f) for f in files if not f.is_file()]
+    absent = [str(f) for f in files if not is_file(f)]
     if absent:
         raise MissingData(f"There is no file {absent[0]}.")
     return tables[0], layouts[0]
@@ -159,7 +179,7 @@ def _read_prompts(table: Path) -> Iterator[tuple[str, str, str]]:
     try:
         with open(table, newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise BadInput(f"{table} is no CSV in UTF-8 ({error}).") from error
     if not rows or not {"Prompt", "Category"} <= rows[0].keys():
         raise BadInput(f"{table} needs a first line with the columns Prompt,Category, and prompts below it.")
@@ -169,14 +189,23 @@ def _read_prompts(table: Path) -> Iterator[tuple[str, str, str]]:
             yield f"{category.lower()}_{number:03d}", prompt, KINDS[category]
 
 
-def _read_layouts(file: Path) -> dict[str, Mapping[Any, Any]]:
+def _read_layouts(file: Path) -> tuple[dict[str, Mapping[Any, Any] | None], list[str]]:
+    """Return the boxes by name of each prompt, None where there is a problem, and the problems."""
     entries = load_yaml(file)
     if not isinstance(entries, dict) or not entries:
         raise BadInput(f"{file} is no layout file: it should map prompts to names with boxes.")
+    found: dict[str, Mapping[Any, Any] | None] = {}
+    problems = []
     for prompt, named in entries.items():
-        if not isinstance(prompt, str) or not isinstance(named, dict) or not named:
-            raise BadInput(f"{file}, prompt '{prompt}': an entry should be a prompt with a table of names.")
-    return {_key(prompt): named for prompt, named in entries.items()}
+        key = _key(prompt) if isinstance(prompt, str) else shown(prompt)
+        where = f"{file}, prompt {quoted(prompt)}"
+        if key in found:
+            problems.append(f"{where}: the prompt is given twice.")
+        elif not isinstance(prompt, str) or not isinstance(named, dict) or not named:
+            problems.append(f"{where}: an entry should be a prompt with a table of names.")
+            named = None
+        found[key] = None if key in found else named
+    return found, problems
 
 
 def _sample(sample_id: str, prompt: str, kind: str, named: Mapping[Any, Any], where: str) -> Sample:
@@ -193,9 +222,9 @@ def _sample(sample_id: str, prompt: str, kind: str, named: Mapping[Any, Any], wh
 def _instances(name: Any, boxes: Any, where: str) -> Iterator[Instance]:
     color, category = read_name(name) if isinstance(name, str) else (None, "")
     if not category:
-        raise BadInput(f"{where}: '{name}' names no class.")
+        raise BadInput(f"{where}: {quoted(name)} names no class.")
     if not isinstance(boxes, list) or not boxes:
-        raise BadInput(f"{where}: '{name}' should have a list of boxes.")
+        raise BadInput(f"{where}: {quoted(name)} should have a list of boxes.")
     for box in boxes:
         yield Instance(name, category, color, read_box(box, name, where))
 
@@ -233,6 +262,6 @@ def _stated(words: Sequence[str], category: str) -> int | None:
     size = len(category.split())
     for at, word in enumerate(words):
         named = words[at + 1 : at + 1 + size]
-        if word in _NUMBERS and named and " ".join([*named[:-1], _singular(named[-1])]) == category:
+        if word in _NUMBERS and named and " ".join([*named[:-1], singular(named[-1])]) == category:
             return _NUMBERS[word]
     return None

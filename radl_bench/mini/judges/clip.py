@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radl_bench.errors import MissingWeights
+from radl_bench.judges.contexts import notes_of_texts
 from radl_bench.mini.judges.common import MiniJudge, square
+from radl_bench.runs.images import Picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,6 +69,10 @@ class MiniClip(MiniJudge):
     def tokenizer(self) -> Any:
         """Texts -> token ids [N, context_length]; longer texts are cut."""
         return tokenizer(self.folder / "bpe.txt.gz", self.config["text_cfg"]["context_length"])
+
+    def notes(self, pictures: Sequence[Picture]) -> list[str]:
+        """Return sentences about prompts and phrases that are longer than the context."""
+        return notes_of_texts(self.tokenizer, self.config["text_cfg"]["context_length"], pictures)
 
     def features(self, images: Sequence[Image]) -> np.ndarray:
         """Return the projected image embeddings before normalisation, float32 [N, D]: those of FID and KID.

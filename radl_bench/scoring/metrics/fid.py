@@ -72,7 +72,8 @@ class FeaturePool:
         if n < 2:
             return self._estimate(_NAN, None, "none", "A Frechet distance needs two images at least.")
         frechet = Frechet(moments_of(self._blocks(), self._blocks()), self.reference.moments)
-        note = f"FID of {n} images, fewer than {ENOUGH:,}, is biased upwards; look at KID." if n < ENOUGH else None
+        few = f"FID of {n} images, fewer than {ENOUGH:,}, is biased upwards; look at KID." if n < ENOUGH else None
+        note = " ".join(filter(None, (few, few_images(self.reference)))) or None
         if n < 2 * self._dimension:
             return self._estimate(frechet.value, None, "none", note)
         sums = self._sums(frechet.influence(self._blocks()))
@@ -105,6 +106,14 @@ class FeaturePool:
     def _estimate(self, value: float, draws: np.ndarray | None, ci: str, note: str | None) -> Estimate:
         low, high = (_NAN, _NAN) if draws is None else percentile_interval(draws)
         return Estimate(value, low, high, len(self._sample_of) + self.n_missing, self.n_missing, ci, note, draws)
+
+
+def few_images(reference: Reference) -> str | None:
+    """Return a sentence where a reference says that it has fewer than `ENOUGH` images."""
+    n = reference.moments.n
+    if n >= ENOUGH:
+        return None
+    return f"The reference {reference.name} has {n} images, fewer than {ENOUGH:,}." if n else None
 
 
 def make_pool(context: Context) -> FeaturePool:
