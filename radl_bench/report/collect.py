@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import BadInput, MissingData
 from radl_bench.report.labels import told_apart
+from radl_bench.scoring.metrics.known import known_spec
+from radl_bench.scoring.metrics.spec import ScoreSpec, read_spec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,6 +109,13 @@ class ScoredRun:
         return {(score["metric"], score["level"]): score for score in self.data["scores"]}
 
     @cached_property
+    def specs(self) -> dict[str, ScoreSpec]:
+        """The facts of each score, as its metric declared them when it was scored; older scores carry none."""
+        facts = self.data.get("facts", {})
+        names = dict.fromkeys(metric for metric, _ in self.cells)
+        return {name: read_spec(name, facts[name]) if name in facts else known_spec(name) for name in names}
+
+    @cached_property
     def rows(self) -> pd.DataFrame | None:
         """`rows.parquet` (one row an instance or image), or None when the file is not there."""
         file = self.path / "scores" / "rows.parquet"
@@ -141,6 +150,7 @@ class Group:
     identity: tuple
     runs: list[ScoredRun] = field(default_factory=list)
     signatures: dict[tuple[str, int | None], str] = field(default_factory=dict)
+    specs: dict[str, ScoreSpec] = field(default_factory=dict)
 
     @property
     def mini(self) -> bool:
@@ -149,6 +159,16 @@ class Group:
     @property
     def benchmark(self) -> dict[str, Any]:
         return self.runs[0].data["benchmark"]
+
+    @property
+    def table(self) -> object:
+        """The `[table]` of the benchmark, as the scores carry it; None where none of them does."""
+        return next((run.data["table"] for run in self.runs if run.data.get("table")), None)
+
+    def takes(self, run: ScoredRun, signatures: dict[tuple[str, int | None], str]) -> bool:
+        """Say whether all scores that the group and the run share were measured alike and mean the same."""
+        alike = all(self.signatures[key] == signatures[key] for key in self.signatures.keys() & signatures.keys())
+        return alike and all(self.specs[n].same_rules(run.specs[n]) for n in self.specs.keys() & run.specs.keys())
 
     def labels(self) -> list[str]:
         """Return a name for each run; runs of one method and model are told apart by settings, or else by folder."""
@@ -194,22 +214,19 @@ def group_runs(runs: Sequence[ScoredRun]) -> list[Group]:
     groups: list[Group] = []
     for run in sorted(runs, key=_order):
         signatures = {key: comparable(str(score.get("signature", ""))) for key, score in run.cells.items()}
-        home = next((g for g in groups if g.identity == _identity(run) and _agree(g.signatures, signatures)), None)
+        home = next((g for g in groups if g.identity == _identity(run) and g.takes(run, signatures)), None)
         if home is None:
             home = Group(_identity(run))
             groups.append(home)
         home.runs.append(run)
         home.signatures = {**signatures, **home.signatures}
+        home.specs = {**run.specs, **home.specs}
     return groups
 
 
 def comparable(signature: str) -> str:
     """Return what has to be equal for two numbers to share a column: a signature without size and seeds."""
     return "|".join(part for part in signature.split("|") if not part.startswith(("n:", "seed:")))
-
-
-def _agree(one: dict, other: dict) -> bool:
-    return all(one[key] == other[key] for key in one.keys() & other.keys())
 
 
 def _identity(run: ScoredRun) -> tuple:
@@ -257,4 +274,11 @@ def _problem(data: dict[str, Any]) -> str | None:
     keys_of_score = {"metric", "level", "value", "ci_low", "ci_high", "n", "n_missing"}
     if not isinstance(scores, list) or not all(isinstance(s, dict) and keys_of_score <= s.keys() for s in scores):
         return "has no list of scores with metric, level, value, interval, n and n_missing"
+    facts = data.get("facts", {})
+    if not isinstance(facts, dict) or not all(isinstance(table, dict) for table in facts.values()):
+        return "has 'facts' that are no table by score"
+    try:
+        _ = [read_spec(name, table) for name, table in facts.items()]
+    except ValueError as error:
+        return f"has facts that are not understood ({error})"
     return None

@@ -20,7 +20,8 @@ from report_runs import METHODS, bare_run, make_run
 
 from radl_bench.report import build_report, report_runs, show
 from radl_bench.report.latex import escaped
-from radl_bench.report.layouts import family, layout_of
+from radl_bench.report.layouts import family, layout_of, packaged
+from radl_bench.scoring.metrics.known import known_spec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 POSITION = {
@@ -114,10 +115,22 @@ def test_less_is_better_for_fid_and_kid(sections):
 
 
 def test_variants_take_the_layout_of_their_benchmark_and_others_the_common_form():
-    assert layout_of("coco-mig-public") == layout_of("coco-mig")
-    assert family("drawbench-public") == "drawbench"
-    assert family("drawbenchmark") == "drawbenchmark"
-    assert (layout_of("mine").name, layout_of("mine").by_level) == ("", True)
+    assert layout_of("coco-mig-public", None, ()) == layout_of("coco-mig", None, ())
+    assert layout_of("drawbench-public", None, ()).name == "Table III"
+    assert family("drawbench-public", packaged()) == "drawbench"
+    assert family("drawbenchmark", packaged()) == "drawbenchmark"
+    specs = [known_spec(name) for name in ("clip", "miou", "success_inst", "fid", "success_img")]
+    common = layout_of("mine", None, specs)
+    assert (common.name, common.by_level) == ("", True)
+    assert common.columns == ("success_inst", "success_img", "miou")
+
+
+def test_a_benchmark_lays_out_its_own_table():
+    table = {"name": "Table IX", "what": "mine", "columns": ["miou", "clip"], "by_level": False, "differences": []}
+    own = layout_of("coco-mig", table, ())
+    assert (own.name, own.columns, own.by_level) == ("Table IX", ("miou", "clip"), False)
+    # scores of a version that knows more keys still have a report
+    assert layout_of("coco-mig", table | {"colour": "red"}, ()).name == ""
 
 
 def _gap(tmp_path, name, shift, **changes):
