@@ -196,6 +196,7 @@ def test_what_a_table_says_wrongly_is_named_with_file_and_remedy(tiny_benchmark,
     ("text", "words"),
     [
         ("versoin = 1", "Unknown key 'versoin'. Did you mean 'version'"),
+        (f'"{"x" * 5000}" = 1', "Unknown key 'x{77}\\.\\.\\.'"),
         ("[table]\ncolumn = []", r"\[table\]: Unknown key 'column'. Did you mean 'columns'"),
         ("[table]\ncolumns = [1]", "'columns' must be a list of scores"),
         ("[table]\nname = 2", "'name' must be given as str"),
@@ -270,7 +271,7 @@ def test_a_metric_that_breaks_its_contract_is_named(tiny_benchmark, code, words)
 def test_two_metrics_with_one_score_are_refused(tiny_benchmark) -> None:
     (tiny_benchmark / "mine.py").write_text("from radl_bench.scoring.metrics.iou import METRIC\n", "utf-8")
     benchmark = with_tables(tiny_benchmark, '[metrics.iou]\n[metrics."mine.py:METRIC"]\n')
-    with pytest.raises(UsageError, match="'iou' and 'mine.py:METRIC' both give the score 'miou'"):
+    with pytest.raises(UsageError, match=r"'iou' and 'mine\.py:METRIC' both give the score 'miou'"):
         choose(benchmark)
 
 
