@@ -19,11 +19,12 @@ from radl_bench.scoring.conditions import SHARED
 from radl_bench.scoring.metrics import EVIDENCE, Context, Metric, Pool, Row, View
 from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import THRESHOLDS, Protocol, resolve_protocol
-from radl_bench.types import Benchmark
+from radl_bench.types import Benchmark, Sample
 
 USUAL = ("success", "iou", "average_precision", "clip_score")
 """Metrics of a benchmark that names none: those that any layout has and that need no reference."""
 
+_LOST = "give a row that is NaN for each of its units, and ScoreSpec.missing says what it counts as"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
 
@@ -34,6 +35,7 @@ class Chosen:
     Attributes:
         name: what the benchmark calls it, e.g. "success" or "mine.py:METRIC".
         thresholds: of the protocol, for this metric alone; own: the metric's own; options: texts for its pool.
+        told: the scores that have rows for images without evidence; None where nobody looked.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Chosen:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     own: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
+    told: frozenset[str] | None = None
 
     @cached_property
     def specs(self) -> dict[str, ScoreSpec]:
@@ -79,9 +82,26 @@ class Chosen:
             return f"it gave a row of '{row.metric}', but its scores are {', '.join(self.specs)}"
         if spec.is_rate and not (row.value in (0.0, 100.0) or math.isnan(row.value)):
             return f"a row of '{spec.name}' is {row.value:g}, but rows of a rate are 0, 100 or NaN"
+        if self.told is not None and spec.name not in self.told:
+            return f"it gives no row of '{spec.name}' for an image without evidence; {_LOST}"
         if math.isinf(row.value):
             return f"a row of '{spec.name}' is infinite; a value that is not known is NaN"
         return None
+
+    def told_by(self, samples: Iterable[Sample]) -> Chosen:
+        """Return it with `told`, from the rows of samples without an image, which have to be NaN."""
+        if self.metric.rows is None:
+            return self
+        rules, told = self.rules("strict", {}), set[str]()
+        for sample in samples:
+            for row in self.rows(View(sample, 0, problem="not made yet"), rules):
+                if not math.isnan(row.value):
+                    what = f"a row of '{row.metric}' is {row.value:g} for an image without evidence; {_LOST}"
+                    raise UsageError(f"The metric '{self.name}' breaks its contract: {what}.")
+                told.add(row.metric)
+            if told == set(self.specs):
+                break
+        return replace(self, told=frozenset(told))
 
     def pool(self, context: Context, options: Mapping[str, str]) -> Pool | None:
         """Return the pool of a metric that is no mean of rows; `options` given by hand win over those of its table."""
@@ -104,7 +124,11 @@ def choose(benchmark: Benchmark) -> list[Chosen]:
     """
     where = benchmark.name if benchmark.folder is None else str(benchmark.folder / "benchmark.toml")
     tables: Mapping[str, Mapping[str, object]] = benchmark.metrics or {name: {} for name in USUAL}
-    chosen = [_chosen(name, table, benchmark.folder, where) for name, table in tables.items()]
+    found = [_chosen(name, table, benchmark.folder, where) for name, table in tables.items()]
+    try:
+        chosen = [one.told_by(benchmark.samples) for one in found]
+    except RadlBenchError as error:
+        raise UsageError(f"{where}: {error}") from error
     owners: dict[str, str] = {}
     for one in chosen:
         for score in one.specs:

@@ -29,7 +29,7 @@ NAN = float("nan")
 def with_tables(folder, text: str):
     """Return the tiny benchmark with these metric tables instead of its own."""
     file = folder / "benchmark.toml"
-    file.write_text(file.read_text("utf-8").partition("[metrics.success]")[0] + text, "utf-8")
+    file.write_text(file.read_text("utf-8").partition("[metrics.")[0] + text, "utf-8")
     return load_benchmark(folder)
 
 
@@ -266,6 +266,29 @@ def test_a_metric_that_breaks_its_contract_is_named(tiny_benchmark, code, words)
     assert "benchmark.toml" in str(caught.value)
     assert "mine.py" in str(caught.value)
     assert "method" not in str(caught.value)
+
+
+LOSING = MINE.replace(
+    "METRIC = {}", "METRIC = Metric('m', (GOOD,), frozenset(), rows=lambda view, rules: {} if view.problem else [{}])"
+)
+
+
+def test_a_metric_that_forgets_images_without_evidence_is_refused(tiny_benchmark) -> None:
+    row = "Row(-1, 'mine', 7.0, '')"
+    (tiny_benchmark / "zero.py").write_text(LOSING.format(f"[{row}]", row), "utf-8")
+    with pytest.raises(
+        UsageError, match=r"benchmark\.toml: .* is 7 for an image without evidence; give a row that is NaN"
+    ):
+        choose(with_tables(tiny_benchmark, '[metrics."zero.py:METRIC"]\n'))
+    (tiny_benchmark / "none.py").write_text(LOSING.format("[]", row), "utf-8")
+    (one,) = choose(with_tables(tiny_benchmark, '[metrics."none.py:METRIC"]\n'))
+    with pytest.raises(RadlBenchError, match="gives no row of 'mine' for an image without evidence"):
+        one.rows(View(Sample("s", "p", ()), 0), resolve_protocol("strict"))
+
+
+def test_a_metric_that_no_sample_concerns_stays_silent(tiny_benchmark) -> None:
+    (one,) = choose(with_tables(tiny_benchmark, "[metrics.quantity]\n"))
+    assert one.told == frozenset()
 
 
 def test_two_metrics_with_one_score_are_refused(tiny_benchmark) -> None:
