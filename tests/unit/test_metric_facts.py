@@ -13,7 +13,7 @@ from radl_bench.errors import BadInput, RadlBenchError, UsageError
 from radl_bench.registry import METRICS, resolve
 from radl_bench.scoring.aggregate import MeanPool
 from radl_bench.scoring.chosen import Chosen, by_rules, choose
-from radl_bench.scoring.conditions import SHARED
+from radl_bench.scoring.conditions import SHARED, Conditions
 from radl_bench.scoring.kinds import TREATMENTS
 from radl_bench.scoring.metrics import EVIDENCE, Metric, Row, View
 from radl_bench.scoring.metrics.known import known_spec
@@ -153,6 +153,36 @@ def test_samples_more_alike_than_chance_count_no_more_than_their_units() -> None
     assert wilson_clustered(alike) == pytest.approx(wilson(20, 40))
     nearly = SampleSums(alike.ids, np.array([1.0] * 18 + [0.0, 2.0]), alike.den)
     assert wilson_clustered(nearly) == pytest.approx(wilson(20, 40))  # a design effect of .2 counts as 1
+
+
+# signatures ----------------------------------------------------------------------------------------------------------
+
+MATCHED = "det:d|score:.25|nms:.8|iou:.5|match:one-to-one"
+SIGNED = {
+    "success_inst": f"{MATCHED}|color:hsv-mig@.2|mask:m@det",
+    "success_img": f"{MATCHED}|color:hsv-mig@.2|mask:m@det",
+    "miou": MATCHED,
+    "ap": "det:d|score:.05|nms:.8|queries:layout",
+    "clip": "enc:e:rgb",
+    "local_clip": "enc:e:rgb|crop:box-square|phrase:plain",
+    "fid": "features:f|ref:coco",
+    "drawbench_attribute": "det:d|score:.25|nms:.8|color:hsv-mig@.2|mask:m@det|pick:strongest",
+    "drawbench_quantity": "det:d|count:.35|nms:.8",
+    "drawbench_relation": "det:d|score:.25|nms:.8|margin:.05|gap:.2|pick:strongest",
+}
+"""What signatures of reports/mini.md and of earlier runs say between the protocol and the seed."""
+
+
+@pytest.mark.parametrize("name", SIGNED)
+def test_signatures_say_what_they_always_said(name) -> None:
+    bench = {"name": "coco-mig", "version": "1", "sha256": "71c57684" * 8}
+    pool = {"ref": "ref:coco"} if name == "fid" else {}
+    under = Conditions(
+        bench, (2, 3), 1, {"policy": "hashed", "base": 3}, resolve_protocol("strict"), "d", "m", "e", "f", pool=pool
+    )
+    (spec,) = (s for m in built_in().values() for s in m.scores if s.name == name)
+    start, end = f"{name}|bench:coco-mig@1:71c57684|level:2-3|n:7|img:1|protocol:strict", "seed:hashed+3|ci:x|v:0.1.0"
+    assert under.signature(spec, None, 7, "x") == f"{start}|{SIGNED[name]}|{end}"
 
 
 # thresholds and tables -----------------------------------------------------------------------------------------------
