@@ -12,7 +12,7 @@ from radl_bench.errors import RadlBenchError
 from radl_bench.scoring.chosen import Chosen
 from radl_bench.scoring.conditions import Conditions
 from radl_bench.scoring.kinds import TREATMENTS
-from radl_bench.scoring.metrics import Estimate, Pool, Row, View
+from radl_bench.scoring.metrics import Context, Estimate, Pool, Row, View
 from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import Protocol
 from radl_bench.scoring.statistics import RESAMPLES, SampleSums
@@ -46,6 +46,14 @@ class MeanPool:
         asked, missing = int(table[:, 3].sum()), int(table[:, 4].sum())
         low, high, how = TREATMENTS[self.spec.kind].interval(sums, self.resamples)
         return Estimate(sums.value, low, high, asked, missing, how)
+
+
+def pools_of(
+    chosen: Sequence[tuple[Chosen, Protocol]], context: Context, options: Mapping[str, Mapping[str, str]]
+) -> dict[str, Pool]:
+    """Return the pools of the metrics that are no means of rows, by name; `options` given by hand, by metric."""
+    made = {one.name: one.pool(context, options.get(one.name, {})) for one, _ in chosen}
+    return {name: pool for name, pool in made.items() if pool is not None}
 
 
 def gather(

@@ -20,7 +20,7 @@ from radl_bench.progress import stage
 from radl_bench.runs.image_import import notes_of
 from radl_bench.runs.images import Picture
 from radl_bench.runs.store import RunFolder
-from radl_bench.scoring.aggregate import MeanPool, facts_of, gather, scores_of
+from radl_bench.scoring.aggregate import MeanPool, facts_of, gather, pools_of, scores_of
 from radl_bench.scoring.chosen import Chosen, by_rules, choose
 from radl_bench.scoring.conditions import Conditions
 from radl_bench.scoring.evidence import Evidence
@@ -121,8 +121,7 @@ def score_run(
     pictures = plan_pictures(run, benchmark)
     means = {n: MeanPool(spec, resamples) for c, _ in chosen if c.metric.rows for n, spec in c.specs.items()}
     context = Context(resamples, benchmark, features=features)
-    made = {c.name: c.pool(context, (parameters or {}).get(c.name, {})) for c, _ in chosen}
-    pools = {name: pool for name, pool in made.items() if pool is not None}
+    pools = pools_of(chosen, context, parameters or {})
     evidence = Evidence(run.evidence_dir, judges.detector, judges.segmenter, judges.encoder, batch_size, features)
     run.scores_dir.mkdir(exist_ok=True)
     with RowWriter(run.scores_dir / "rows.parquet") as writer, stage("score", len(pictures)) as bar:
