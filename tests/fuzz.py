@@ -11,7 +11,18 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-RAW = ["1e309", "-1e309", "9" * 6000, "-" + "9" * 400, "NaN", "Infinity", "[" * 3000 + "]" * 3000, "1e-320", "-0", "1e18"]
+RAW = [
+    "1e309",
+    "-1e309",
+    "9" * 6000,
+    "-" + "9" * 400,
+    "NaN",
+    "Infinity",
+    "[" * 3000 + "]" * 3000,
+    "1e-320",
+    "-0",
+    "1e18",
+]
 """Spellings that no Python value has; they are put in as text."""
 
 VALUES: list[Any] = [
@@ -23,8 +34,34 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 VALUES += [f"@raw{n}@" for n in range(len(RAW))]
 
-BYTES = [b"", b"\x00", b"\xff", b"\n", b"\r\n", b"\xef\xbb\xbf", b'"', b"[", b"}", b",", b":", b"-", b"9" * 6000, b"1e309", b"=", b"#"]
-BYTES += [b"\xed\xa0\x80", b"&a [*a, *a]\n", b"!!python/object:x.y {}\n", b"? ", b"\t", b"[metrics.x]\n", b"nan", b"x" * 70_000]
+BYTES = [
+    b"",
+    b"\x00",
+    b"\xff",
+    b"\n",
+    b"\r\n",
+    b"\xef\xbb\xbf",
+    b'"',
+    b"[",
+    b"}",
+    b",",
+    b":",
+    b"-",
+    b"9" * 6000,
+    b"1e309",
+    b"=",
+    b"#",
+]
+BYTES += [
+    b"\xed\xa0\x80",
+    b"&a [*a, *a]\n",
+    b"!!python/object:x.y {}\n",
+    b"? ",
+    b"\t",
+    b"[metrics.x]\n",
+    b"nan",
+    b"x" * 70_000,
+]
 
 
 def mutate_json(value: Any, choices: list[tuple[int, int, int]]) -> bytes:
