@@ -20,10 +20,10 @@ from benchmarks.statistics.coverage import (
 )
 
 
-def check(tally: Tally) -> None:
+def check(tally: Tally, spare: float = 0.015) -> None:
+    """Hold a share against 95 %, `spare` and three standard errors."""
     assert tally.printed > 0
-    slack = 3.0 * (0.95 * 0.05 / tally.printed) ** 0.5
-    assert abs(tally.share - 0.95) <= slack + 0.015, tally
+    assert abs(tally.share - 0.95) <= 3.0 * (0.95 * 0.05 / tally.printed) ** 0.5 + spare, tally
 
 
 @pytest.mark.parametrize(("n", "images", "strength"), [(40, 1, -3.0), (40, 4, 1.0), (160, 1, -2.0), (160, 1, 2.0)])
@@ -51,7 +51,7 @@ def test_intervals_of_rates_near_95_hold_the_truth(n: int, images: int, alike: f
 
 @pytest.mark.parametrize(("n", "images", "shift"), [(40, 1, 0.0), (40, 4, 0.3)])
 def test_intervals_of_kid_hold_the_truth(n: int, images: int, shift: float) -> None:
-    check(kid_coverage(n, images, shift, 250, 600))
+    check(kid_coverage(n, images, shift, 300, 600), spare=0.0)
 
 
 @pytest.mark.parametrize(("score", "n"), [("mIoU", 40), ("R_inst", 20)])
