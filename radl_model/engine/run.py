@@ -183,14 +183,17 @@ class Step:
         )
         return stepped[0]
 
-    def maps(self, latents: Tensor, store: AttentionStore) -> dict[str, Tensor]:
+    def maps(self, seen: Tensor, store: AttentionStore) -> dict[str, Tensor]:
         """Run the conditional rows up to the last layer of `store` and return its maps, [B, heads, cells, T] a layer.
 
-        With latents that require a gradient, and inside `torch.enable_grad`, the maps hang in the graph. Parameters do
-        not: they are frozen meanwhile.
+        With an input that requires a gradient, and inside `torch.enable_grad`, the maps hang in the graph. Parameters
+        do not: they are frozen meanwhile.
+
+        Args:
+            seen: [B, C, H, W], what the UNet sees: `step.scale(latents)`.
         """
         run = self.run
-        call = UNetCall(self.scale(latents), self.timestep, run.prompt_states, run.unet_extra)
+        call = UNetCall(seen, self.timestep, run.prompt_states, run.unet_extra)
         # What stops the forward half-way is an exception, which a compiled UNet would not let through.
         return store.record(bare(run.unet), lambda unet: _forward(unet, call))
 

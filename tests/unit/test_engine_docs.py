@@ -69,7 +69,7 @@ def test_attention_moves_into_the_box(method, base):
         def watched(step, latents):
             moved = guide(step, latents)
             for z in (latents, moved):
-                lost.append(float(session.outside(run, 0, step.maps(z, session.store))))
+                lost.append(float(session.outside(run, 0, step.maps(step.scale(z), session.store))))
             return moved
 
         session.before_unet = watched
