@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -35,6 +36,10 @@ def layer_names(unet: nn.Module, placement: str = "mid_up") -> list[str]:
     return {"mid_up": low, "mid": mid, "all": text_attentions(unet)}[placement]
 
 
+SIZES = {"channels", "heads", "text_dim"}
+"""What is known about the attention that a layer sits on."""
+
+
 class FusionAdapter(ModelMixin, ConfigMixin):
     """Layers by the name of the cross-attention they sit on; `save_pretrained` and `from_pretrained` as in diffusers.
 
@@ -46,6 +51,7 @@ class FusionAdapter(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, sizes: dict[str, dict[str, int]], fusion: dict[str, Any]) -> None:
         super().__init__()
+        _check_config(sizes, fusion)
         self.fusion_config = FusionConfig.from_dict(dict(fusion))
         self.layers = nn.ModuleDict(
             {
@@ -131,6 +137,21 @@ class FusionAdapter(ModelMixin, ConfigMixin):
     def parameter_count(self) -> int:
         """Number of learned scalars."""
         return sum(p.numel() for p in self.parameters())
+
+
+def _check_config(sizes: object, fusion: object) -> None:
+    """Raise `UsageError` unless both are the tables that `FusionAdapter` describes; they may come from a file."""
+    if not isinstance(fusion, Mapping):
+        raise UsageError(f"The adapter's fusion must be a table of layer settings, not {fusion!r:.80}.")
+    if not isinstance(sizes, Mapping) or not sizes:
+        raise UsageError(f"The adapter's sizes must be a table of layers, not {sizes!r:.80}.")
+    for name, size in sizes.items():
+        good = isinstance(size, Mapping) and set(size) == SIZES and all(type(v) is int and v > 0 for v in size.values())
+        if not good or size["channels"] % size["heads"]:
+            raise UsageError(
+                f"The adapter's size of {name} is {size!r:.80}; it must state channels (a multiple of heads), heads "
+                "and text_dim as whole numbers."
+            )
 
 
 def _sizes(attn: Any) -> dict[str, int]:

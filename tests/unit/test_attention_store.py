@@ -220,7 +220,8 @@ class Guided(Session):
     def before_unet(self, step, latents):
         with torch.enable_grad():
             z = latents.detach().requires_grad_()
-            shares = torch.cat([m[..., 2].mean(1) for m in step.maps(step.scale(z), self.store).values() if m.shape[2] == 256], 1)
+            maps = step.maps(step.scale(z), self.store).values()
+            shares = torch.cat([m[..., 2].mean(1) for m in maps if m.shape[2] == 256], 1)
             left = shares.unflatten(1, (-1, 16, 16))[..., :8].sum((1, 2, 3)) / shares.sum(1)
             (gradient,) = torch.autograd.grad(left.sum(), z)
         self.mass.append(left.detach())
