@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -68,8 +68,8 @@ class FromScene(RadlGenerator):
         latents = self.engine.denoise(
             self._layouts([sample]), settings, self.adapter, Inputs(latents=self._start(sample, seed))
         )
-        image: Image = self.engine.decode(latents)[0][0]
-        return image
+        images = cast("list[Image]", self.engine.decode(latents)[0])
+        return images[0]
 
     @torch.no_grad()
     def _start(self, sample: Sample, seed: int) -> torch.Tensor:

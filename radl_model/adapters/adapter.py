@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.attention_processor import Attention as FrozenAttention
 from torch import nn
 
 from radl_model.adapters.processor import FusionProcessor, LayoutProcessor
@@ -49,7 +49,7 @@ class FusionAdapter(ModelMixin, ConfigMixin):
     """
 
     @register_to_config
-    def __init__(self, sizes: dict[str, dict[str, int]], fusion: dict[str, Any]) -> None:
+    def __init__(self, sizes: dict[str, dict[str, int]], fusion: Mapping[str, object]) -> None:
         super().__init__()
         _check_config(sizes, fusion)
         self.fusion_config = FusionConfig.from_dict(dict(fusion))
@@ -154,5 +154,5 @@ def _check_config(sizes: object, fusion: object) -> None:
             )
 
 
-def _sizes(attn: Any) -> dict[str, int]:
+def _sizes(attn: FrozenAttention) -> dict[str, int]:
     return {"channels": attn.query_dim, "heads": attn.heads, "text_dim": attn.cross_attention_dim}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.public import convert_public
@@ -26,7 +26,7 @@ def save_adapter(adapter: FusionAdapter, folder: str | Path, *, half: bool = Tru
     stored.save_pretrained(str(folder))
 
 
-def load_adapter(folder: str | Path, unet: Any = None) -> FusionAdapter:
+def load_adapter(folder: str | Path, unet: nn.Module | None = None) -> FusionAdapter:
     """Read an adapter in float32, and attach it to `unet` if there is one.
 
     `folder` may be the file of a public checkpoint of MIGC, MIGC++ or RaDL, which is converted first.

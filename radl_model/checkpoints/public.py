@@ -76,8 +76,8 @@ def read_public(
     wanted = {f"{layer}.transformer_blocks.0.attn2" for layer in layers}
     problems = [f"There is no module for the layer {name}." for name in sorted(wanted - set(modules))]
     problems += [f"The layer {name} is none that this base has." for name in sorted(set(modules) - wanted)]
-    for name, module in modules.items():
-        problems += tensor_problems({f"{key} of {name}": tensor for key, tensor in module.items()})
+    for name, weights in modules.items():
+        problems += tensor_problems({f"{key} of {name}": tensor for key, tensor in weights.items()})
     if unknown and not allow_unknown:
         problems += [f"The key {key} is unknown." for key in unknown]
     elif unknown:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from diffusers.models.attention_processor import Attention as FrozenAttention
 from torch import Tensor, nn
 
 from radl_model.engine.roles import bare, text_attentions
@@ -78,12 +79,12 @@ class AttentionStore:
 class MapProcessor:
     """Attention processor that hands the map of its layer to a store while that records, and is `base` otherwise."""
 
-    def __init__(self, base: Any, store: AttentionStore, name: str) -> None:
+    def __init__(self, base: Callable[..., Tensor], store: AttentionStore, name: str) -> None:
         self.base, self.store, self.name = base, store, name
 
     def __call__(
         self,
-        attn: Any,
+        attn: FrozenAttention,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -96,7 +97,7 @@ class MapProcessor:
         return out
 
 
-def attention_map(attn: Any, cells: Tensor, texts: Tensor, mask: Tensor | None = None) -> Tensor:
+def attention_map(attn: FrozenAttention, cells: Tensor, texts: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return softmax(q k^T / sqrt d) of a cross-attention, [R, heads, cells, T], in float32 at least.
 
     Args:

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -20,7 +20,11 @@ from radl_model.engine.settings import Settings
 from radl_model.engine.texts import Texts
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
+
+    Images: TypeAlias = list[Image] | NDArray[np.float32] | Tensor
 
 
 @dataclass
@@ -103,7 +107,7 @@ class Engine:
     ) -> list[Image]:
         notes: list[str] = []
         latents = self.denoise(layouts, settings, adapter, Inputs(generator=rngs), notes)
-        images: list[Image] = self.decode(latents, rngs)[0]
+        images = cast("list[Image]", self.decode(latents, rngs)[0])
         self.pipe.maybe_free_model_hooks()
         for image, layout, note in zip(images, layouts, notes, strict=True):
             texts = [layout.prompt, *(layout.phrases if adapter is not None else ())]
@@ -150,7 +154,7 @@ class Engine:
     @torch.no_grad()
     def decode(
         self, latents: Tensor, generator: Generators = None, output_type: str = "pil"
-    ) -> tuple[Any, list[bool] | None]:
+    ) -> tuple[Images, list[bool] | None]:
         """Return images as the base makes them of latents, and what its safety checker says (None without one)."""
         pipe = self.pipe
         flagged = None

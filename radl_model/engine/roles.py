@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from diffusers import UNet2DConditionModel
 from torch import nn
 
 from radl_model.errors import UsageError
@@ -15,7 +15,7 @@ Grid = tuple[int, int]
 _NO_V1 = "This UNet is not shaped like Stable Diffusion v1: "
 
 
-def bare(unet: Any) -> Any:
+def bare(unet: nn.Module) -> UNet2DConditionModel:
     """Return the UNet inside the wrapper that `torch.compile` puts around it."""
     return getattr(unet, "_orig_mod", unet)
 

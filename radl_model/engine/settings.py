@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+
+import diffusers
+from diffusers import SchedulerMixin
 
 from radl_model.errors import UsageError, did_you_mean
 
@@ -30,14 +32,12 @@ NO_ZERO_SNR = ("lms", "pndm")
 """Schedulers that know no betas without a signal at the end; built from such a base they would be another model's."""
 
 
-def make_scheduler(name: str, current: Any) -> Any:
+def make_scheduler(name: str, current: SchedulerMixin) -> SchedulerMixin:
     """Return a scheduler with the betas and the kind of prediction of `current`, or `current` itself for "base".
 
     Raises:
         UsageError: unknown name, or a scheduler that cannot run on this base's betas.
     """
-    import diffusers
-
     if name == "base":
         return current
     if name not in SCHEDULERS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from diffusers import StableDiffusionPipeline
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
@@ -15,6 +15,9 @@ from radl_model.engine.layouts import Layout
 from radl_model.engine.protocol import LayoutAdapter
 from radl_model.engine.run import Generators, Step
 from radl_model.engine.settings import Settings
+
+if TYPE_CHECKING:
+    from radl_model.engine.engine import Images
 
 StepEnd: TypeAlias = Callable[..., dict[str, Any]] | PipelineCallback | MultiPipelineCallbacks
 """What diffusers takes as `callback_on_step_end`."""
@@ -59,7 +62,7 @@ class LayoutCall:
 
     def run(
         self, pipe: StableDiffusionPipeline, engine: Engine, adapter: LayoutAdapter, layouts: Sequence[Layout]
-    ) -> tuple[Any, list[bool] | None]:
+    ) -> tuple[Images, list[bool] | None]:
         """Return the images, one a layout and copy, and what the safety checker says of them."""
         height, width = engine.size(self.height, self.width)
         self._check(pipe, layouts, height, width)

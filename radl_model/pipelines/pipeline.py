@@ -129,7 +129,7 @@ class RaDLPipeline(StableDiffusionPipeline):
         guidance_scale: float = 7.5,
         active_fraction: float | None = None,
         **kwargs: Any,
-    ) -> StableDiffusionPipelineOutput | tuple[Any, list[bool] | None]:
+    ) -> StableDiffusionPipelineOutput:
         """Generate one image a prompt (times `num_images_per_prompt`).
 
         Args:
@@ -162,7 +162,7 @@ class RaDLPipeline(StableDiffusionPipeline):
         made = _layout_call(active_fraction=active_fraction, **call)
         images, flagged = made.run(self, self.engine, adapter, layouts)
         if not made.return_dict:
-            return images, flagged
+            return images, flagged  # as the parent's
         return StableDiffusionPipelineOutput(images=images, nsfw_content_detected=flagged)
 
     @staticmethod
