@@ -6,50 +6,11 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from engine_hooks import FAST, LAYOUTS, PROMPTS, Hooks, noise, ours, parent
 from tiny import tiny_parts, tiny_pipeline, tiny_unet
 
-from radl_model.engine import Engine, Inputs, Layout, LayoutAdapter, Session, Settings, make_scheduler
+from radl_model.engine import Engine, LayoutAdapter, Session, Settings
 from radl_model.errors import UsageError
-
-PROMPTS = ["a photo of a red car and a blue dog", "a photo of a green cup"]
-LAYOUTS = [
-    Layout(PROMPTS[0], ("a red car", "a blue dog"), ((0.1, 0.2, 0.5, 0.9), (0.4, 0.1, 0.9, 0.6))),
-    Layout(PROMPTS[1], ("a green cup",), ((0.3, 0.3, 0.8, 0.9),)),
-]
-FAST = Settings(steps=4, guidance_scale=4.0)
-
-
-class Hooks:
-    """An adapter whose sessions are given."""
-
-    max_instances = None
-
-    def __init__(self, session):
-        self.session, self.attached = session, 0
-
-    def attach(self, unet):
-        self.attached += 1
-
-    def start(self, run):
-        self.run = run
-        return self.session
-
-    def detach(self, unet):
-        self.attached = 0
-
-
-def noise(*seeds):
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-def parent(pipe, prompts=PROMPTS, seeds=(1, 2), **changes):
-    call = {"num_inference_steps": 4, "guidance_scale": 4.0, "output_type": "latent", **changes}
-    return pipe(list(prompts), generator=noise(*seeds), **call).images
-
-
-def ours(pipe, settings=FAST, adapter=None, layouts=LAYOUTS, seeds=(1, 2), **inputs):
-    return Engine(pipe).denoise(layouts, settings, adapter, Inputs(generator=noise(*seeds), **inputs))
-
 
 SCHEDULERS = {
     "DDIMScheduler": {"clip_sample": False},
@@ -269,69 +230,3 @@ def test_derived_randomness_is_the_images_own():
     assert not torch.equal(draws[0], draws[2])
     ours(tiny_pipeline(), Settings(steps=1), adapter, layouts=LAYOUTS[:1], seeds=(6,))
     assert torch.equal(torch.rand(3, generator=adapter.run.rng(0, "a")), draws[2])
-
-
-class Schedule(Session):
-    def __init__(self):
-        self.rows = []
-
-    def before_unet(self, step, latents):
-        seen = step.scale(latents)
-        assert torch.allclose(step.unscale(seen), latents, atol=1e-4)
-        self.rows.append((step.alpha_bar, step.sigma, float(latents.std()), float(seen.std())))
-        return latents
-
-
-@pytest.mark.parametrize("name", ["ddim", "euler", "lms", "pndm", "dpm"])
-def test_signal_and_noise_of_a_step(name):
-    pipe, session = tiny_pipeline(), Schedule()
-    pipe.scheduler = make_scheduler(name, pipe.scheduler)
-    ours(pipe, Settings(steps=5), Hooks(session))
-    shares = [row[0] for row in session.rows]
-    assert shares == sorted(shares)
-    for i, (share, sigma, _, _) in enumerate(session.rows):
-        assert np.isclose(share, 1 / (1 + sigma**2))
-        if name in ("euler", "lms"):
-            assert np.isclose(sigma, float(pipe.scheduler.sigmas[i]), rtol=1e-5)
-        else:
-            assert np.isclose(share, float(pipe.scheduler.alphas_cumprod[int(pipe.scheduler.timesteps[i])]))
-    assert np.isclose(session.rows[0][3], 1, atol=0.1)  # the UNet sees unit variance, whatever the scheduler's space
-
-
-def test_official_sigmas_of_layout_guidance():
-    """51 steps of LMS on Stable Diffusion's betas: sigma_0.. = 14.615, 12.968, 11.545 (dossier, section 1.2)."""
-    pipe, session = tiny_pipeline(), Schedule()
-    pipe.scheduler = diffusers.LMSDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-    ours(pipe, Settings(steps=51), Hooks(session))
-    assert [round(row[1], 3) for row in session.rows[:4]] == [14.615, 12.968, 11.545, 10.313]
-
-
-BAD = [
-    ({"steps": 0}, "at least 1, not 0"),
-    ({"steps": 2.5}, "whole number"),
-    ({"steps": True}, "whole number"),
-    ({"active_fraction": float("nan")}, r"active_fraction=nan must lie in \[0, 1\]"),
-    ({"active_fraction": 1.5}, r"must lie in \[0, 1\]"),
-    ({"guidance_scale": float("inf")}, "not a finite number"),
-    ({"eta": -1.0}, r"eta=-1.0 must lie"),
-    ({"max_rows": 0}, "max_rows must be at least 1"),
-]
-
-
-@pytest.mark.parametrize(("changes", "words"), BAD)
-def test_settings_are_checked(changes, words):
-    with pytest.raises(UsageError, match=words):
-        Settings(**changes)
-
-
-def test_schedulers_by_name():
-    base = tiny_pipeline().scheduler
-    assert make_scheduler("base", base) is base
-    base.register_to_config(clip_sample=True)
-    assert make_scheduler("ddim", base).config.clip_sample is False
-    assert make_scheduler("euler", base).config.timestep_spacing == "linspace"
-    with pytest.raises(UsageError, match="Did you mean 'euler'"):
-        make_scheduler("eular", base)
-    base.register_to_config(rescale_betas_zero_snr=True)
-    with pytest.raises(UsageError, match="ends without any signal"):
-        make_scheduler("lms", base)
