@@ -10,29 +10,18 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-<<<<<<< HEAD:radl_bench/scoring/metrics/average_precision.py
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 
 from radl_bench.scoring.conditions import Conditions, short
 from radl_bench.scoring.metrics import Estimate, Metric, View
-from radl_bench.scoring.metrics.matching import THRESHOLDS, right_bits
-from radl_bench.scoring.metrics.spec import ScoreSpec
-from radl_bench.scoring.statistics import percentile_interval, resample_counts
-=======
-from collections.abc import Iterator
-
-import numpy as np
-
-from radl_bench.scoring.metrics import Estimate, Metric, View
 from radl_bench.scoring.metrics.ap_curve import ClassTable, weighted_ap
-from radl_bench.scoring.metrics.ap_parts import NAMES, ApParts, ap_intervals, class_tables, image_order
+from radl_bench.scoring.metrics.ap_parts import ApParts, ap_intervals, class_tables, image_order
 from radl_bench.scoring.metrics.matching import right_bits
+from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.statistics import resample_counts
->>>>>>> stats:radl_bench/scoring/metrics/average_precision.py
 
 _MOST = 100
 
@@ -130,51 +119,6 @@ def _by_category(view: View) -> dict[str, list[tuple[float, ...]]]:
     return wanted
 
 
-<<<<<<< HEAD:radl_bench/scoring/metrics/average_precision.py
-def weighted_ap(tables: list[ClassTable], counts: np.ndarray) -> np.ndarray:
-    """Return float [R, 3] in 0..1: AP, AP50, AP75 when sample s counts `counts[r, s]` times; NaN without boxes."""
-    total = np.zeros((len(counts), len(THRESHOLDS)))
-    classes = np.zeros(len(counts))
-    by_sample = np.ascontiguousarray(counts.T, np.int32)
-    for table in tables:
-        wanted = counts @ table.wanted
-        present = wanted > 0
-        classes += present
-        step = max(1, _CHUNK // max(1, len(table.sample)))
-        for start in range(0, len(counts), step):
-            rows = slice(start, start + step)
-            weight = by_sample[table.sample, rows]
-            total[rows] += present[rows, None] * _interpolated(weight, table.right, np.maximum(wanted[rows], 1.0))
-    mean = np.divide(total, classes[:, None], out=np.full_like(total, np.nan), where=classes[:, None] > 0)
-    return np.stack([mean.mean(axis=1), mean[:, 0], mean[:, 5]], axis=1)
-
-
-def _interpolated(weight: np.ndarray, right: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return float [R, 10]: precision interpolated at 101 recalls, for weights int32 [D, R] and `right` [10, D]."""
-    out = np.zeros((weight.shape[1], len(right)))
-    seen = np.maximum(np.cumsum(weight, axis=0, dtype=np.int32), 1)
-    for column, row in enumerate(right):
-        if column and np.array_equal(row, right[column - 1]):
-            out[:, column] = out[:, column - 1]
-            continue
-        at = np.flatnonzero(row)  # recall grows and the envelope turns at right detections only
-        if len(at) == 0:
-            continue
-        hits = np.cumsum(weight[at], axis=0, dtype=np.int32)
-        envelope = np.maximum.accumulate((hits / seen[at])[::-1], axis=0)[::-1]
-        reached = _reached(hits / wanted)
-        envelope[1:] *= reached[1:] - reached[:-1]
-        envelope[0] *= reached[0]
-        out[:, column] = envelope.sum(axis=0) / len(_RECALLS)
-    return out
-
-
-def _reached(recall: np.ndarray) -> np.ndarray:
-    """Return how many of the 101 recalls are at most `recall`, comparing the floats as COCOeval does."""
-    below = (recall * 100.0 + 1e-9).astype(np.intp)
-    return below + (_RECALLS[below] <= recall)
-
-
 def floor(_: Conditions) -> str:
     """The least score of a detection that is kept at all: AP takes them all."""
     from radl_bench.scoring.evidence import FLOOR
@@ -195,11 +139,6 @@ def _score(name: str, heading: str, place: int) -> ScoreSpec:
 METRIC = Metric(
     name="average_precision",
     scores=(_score("ap", "AP", 30), _score("ap50", "AP50", 31), _score("ap75", "AP75", 32)),
-=======
-METRIC = Metric(
-    name="average_precision",
-    scores=NAMES,
->>>>>>> stats:radl_bench/scoring/metrics/average_precision.py
     requires=frozenset({"detections"}),
     pool=lambda context: PrecisionPool(context.resamples),
     thresholds=("nms",),
