@@ -114,7 +114,7 @@ def _record(file: Path, age: int) -> tuple[dict[str, str], list[str]]:
     try:
         data = json.loads(file.read_text("utf-8"))
         return dict(data["sources"]), list(data["notes"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"{file} cannot be read ({error}). Import the pictures again with --images.") from error
 
 
