@@ -110,7 +110,7 @@ def benchmark_folder(name_or_path: str | Path) -> Path:
     if is_file(path / "benchmark.toml"):
         return path
     if is_folder(path) or "/" in text or "\\" in text:
-        raise MissingData(f"There is no benchmark.toml in {path}. Give the folder of a benchmark, or a name.")
+        raise MissingData(f"There is no benchmark.toml in {shown(text)}. Give the folder of a benchmark, or a name.")
     raise UsageError(did_you_mean(text, known, "benchmark"))
 
 

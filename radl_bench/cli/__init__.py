@@ -14,6 +14,9 @@ from radl_bench.errors import RadlBenchError
 from radl_bench.text import safe
 
 COMMANDS = ("generate", "score", "report", "compare", "demo", "ls", "doctor", "data", "fetch")
+_LONGEST = 2000
+"""Characters of a line, and lines of a message, that are shown: what is wrong may be a file of one long line."""
+
 EPILOG = (
     "Exit codes: 0 done, 1 some images failed, 2 a mistake in the call, 3 something is missing, 130 stopped by hand."
 )
@@ -54,7 +57,7 @@ def main() -> None:
         if os.environ.get("RADL_BENCH_TRACEBACK"):
             traceback.print_exc()
         lines = f"{type(error).__name__}: {error}".split("\n")
-        print("\n".join(map(safe, lines)), file=sys.stderr)
+        print("\n".join(safe(line)[:_LONGEST] for line in lines[:_LONGEST]), file=sys.stderr)
         raise SystemExit(getattr(error, "exit_code", 2)) from None
 
 

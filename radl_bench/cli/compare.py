@@ -10,6 +10,7 @@ import typer
 
 from radl_bench.cli.runs_folder import DEFAULT, Runs, run_at
 from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.text import safe
 
 if TYPE_CHECKING:
     from radl_bench.scoring.compare import Comparison, Line
@@ -41,8 +42,9 @@ def compare(
 def markdown(found: Comparison) -> str:
     """Return the comparison as a Markdown table with its notes below."""
     rows = [HEAD, ("---",) * len(HEAD), *(cells(line) for line in found.lines)]
-    table = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
-    return "\n".join([*_titles(found), "", *table, "", *(f"- {note}" for note in found.notes)])
+    table = [f"| {' | '.join(safe(cell, 'markdown').replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    titles, notes = ([safe(line, "markdown") for line in lines] for lines in (_titles(found), found.notes))
+    return "\n".join([*(f"{title}  " for title in titles[:-1]), titles[-1], "", *table, "", *(f"- {n}" for n in notes)])
 
 
 def cells(line: Line) -> tuple[str, ...]:
@@ -65,7 +67,7 @@ def _titles(found: Comparison) -> list[str]:
     runs = [
         f"{name}: {what['method']} ({what['model']}), {what['run']}" for name, what in (("A", found.a), ("B", found.b))
     ]
-    return [f"{found.benchmark['name']}@{found.benchmark['version']}  ", f"{runs[0]}  ", runs[1]]
+    return [f"{found.benchmark['name']}@{found.benchmark['version']}", *runs]
 
 
 def _show(found: Comparison) -> None:
@@ -78,10 +80,10 @@ def _show(found: Comparison) -> None:
     for name in HEAD:
         table.add_column(name, justify="left" if name in ("score", "better") else "right")
     for line in found.lines:
-        table.add_row(*map(Text, cells(line)))
+        table.add_row(*(Text(safe(cell)) for cell in cells(line)))
     out = console if console.is_terminal else Console(width=110)
     for title in _titles(found):
-        out.print(Text(title))
+        out.print(Text(safe(title)))
     out.print(table)
     for note in found.notes:
-        out.print(Text(f"Note: {note}"))
+        out.print(Text(f"Note: {safe(note)}"))

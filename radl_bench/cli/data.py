@@ -11,6 +11,7 @@ from radl_bench.cli.data_build import build
 from radl_bench.cli.data_verify import verify
 from radl_bench.cli.fid_reference import fid_reference
 from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.text import safe
 
 data = typer.Typer(help="Build, import and check benchmarks.", no_args_is_help=True)
 IMPORTS = ("coco-mig", "drawbench")
@@ -58,7 +59,7 @@ def _drawbench(files: list[Path], skip: bool) -> None:
     boxes = sum(sample.level for sample in done.samples)
     typer.echo(f"Imported {len(done.samples)} prompts with {boxes} boxes into {done.folder}.")
     for note in done.notes:
-        typer.echo(f"Note: {note}", err=True)
+        typer.echo(f"Note: {safe(note)}", err=True)
     typer.echo("Use it: radl-bench generate drawbench-public")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from radl_bench.errors import BadInput
+from radl_bench.text import safe
 
 
 def verify(
@@ -20,7 +21,7 @@ def verify(
     rows = [(c.name, "differs" if c.problems else "ok", c.detail, c.folder) for c in checked]
     show("Checked", ("name", "state", "what", "where"), rows)
     for problem in (problem for c in checked for problem in c.problems):
-        typer.echo(problem)
+        typer.echo(safe(problem))
     bad = [c.name for c in checked if c.problems]
     if bad:
         raise BadInput(f"Not as recorded: {', '.join(bad)}. The lines above say what differs.")

@@ -11,6 +11,7 @@ import typer
 
 from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
+from radl_bench.text import safe
 
 
 def ls(
@@ -41,7 +42,7 @@ def show(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(safe(cell)) for cell in row))
     Console(width=None if console.is_terminal else 200).print(table)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs
 from radl_bench.errors import MissingData
+from radl_bench.text import safe
 
 
 def report(
@@ -61,4 +62,4 @@ def _draw(built, folder: Path, baseline: str | None) -> None:
     for figure in drawn.figures:
         typer.echo(f"Figure: {figure.svg}", err=True)
     for note in drawn.notes:
-        typer.echo(note, err=True)
+        typer.echo(safe(note), err=True)

@@ -146,7 +146,7 @@ def _import(
 
     chosen = load_benchmark(benchmark, **part)
     done = import_images(images, chosen, name=name, table=table, out=root, source=source_of(benchmark))
-    print(f"{done.pictures} pictures of {images} are the run {done.run}.")
+    print(f"{done.pictures} pictures of {safe(images)} are the run {done.run}.")
     return done.run
 
 

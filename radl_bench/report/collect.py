@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import BadInput, MissingData
+from radl_bench.parsing import read_json
 from radl_bench.report.labels import told_apart
+from radl_bench.report.scores_schema import problem_of_scores
+from radl_bench.text import safe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,12 +56,12 @@ class ScoredRun:
 
     @property
     def method(self) -> str:
-        return str(self.data["generator"]["name"])
+        return safe(self.data["generator"]["name"])
 
     @property
     def model(self) -> str:
         """Name of the model: "mini", "sd14", the last part of a path, or "-" where the method has none."""
-        return Path(str(self.data["generator"].get("model") or "-")).name
+        return safe(Path(str(self.data["generator"].get("model") or "-")).name)
 
     @property
     def reference(self) -> bool:
@@ -242,24 +245,12 @@ def _read(path: Path) -> ScoredRun:
     file = path / "scores" / "scores.json"
     again = f"Run `radl-bench score {path}` again."
     try:
-        data = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = read_json(file.read_bytes())
+    except (OSError, ValueError) as error:
         raise BadInput(f"{file} is not JSON ({error}). {again}") from None
     if not isinstance(data, dict) or data.get("schema_version") != 1:
         raise BadInput(f"{file} is not of schema version 1. {again}")
-    problem = _problem(data)
+    problem = problem_of_scores(data)
     if problem:
-        raise BadInput(f"{file} {problem}. {again}")
+        raise BadInput(f"{file} cannot be used: {problem}. {again}")
     return ScoredRun(path, data)
-
-
-def _problem(data: dict[str, Any]) -> str | None:
-    for table, keys in {"benchmark": ("name", "version", "sha256"), "generator": ("name",)}.items():
-        missing = [key for key in keys if key not in (data.get(table) or {})]
-        if missing:
-            return f"has no {table}.{missing[0]}"
-    scores = data.get("scores")
-    keys_of_score = {"metric", "level", "value", "ci_low", "ci_high", "n", "n_missing"}
-    if not isinstance(scores, list) or not all(isinstance(s, dict) and keys_of_score <= s.keys() for s in scores):
-        return "has no list of scores with metric, level, value, interval, n and n_missing"
-    return None

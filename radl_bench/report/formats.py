@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from radl_bench.report.reported import REPORTED, ReportedTable
 from radl_bench.report.tables import NOTHING, Cell, Table
+from radl_bench.text import safe
 
 if TYPE_CHECKING:
     from radl_bench.report import Report
@@ -54,7 +55,8 @@ def as_json(report: Report) -> str:
             {"title": t.title, "source": t.source, "notes": list(t.notes), "scores": list(_reported_records(t))}
             for t in report.reported
         ]
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair is no UTF-8, its escape is
 
 
 def as_csv(report: Report) -> str:
@@ -67,7 +69,9 @@ def as_csv(report: Report) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(record | {"filter": json.dumps(record["filter"], sort_keys=True)} for record in records)
+    for record in records:
+        record = record | {"filter": json.dumps(record["filter"], sort_keys=True)}
+        writer.writerow({key: safe(cell, "csv") if isinstance(cell, str) else cell for key, cell in record.items()})
     return text.getvalue()
 
 
@@ -153,5 +157,4 @@ def _markdown_cell(cell: Cell | None) -> str:
 
 
 def _escaped(text: str) -> str:
-    # Names and models come from files of others: no line may end early and no HTML may start.
-    return " ".join(text.split()).replace("<", "&lt;")
+    return " ".join(safe(text, "markdown").split())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from radl_bench.report.formats import REPORTED_TITLE
 from radl_bench.report.reported import ReportedTable
 from radl_bench.report.tables import Cell, Section
+from radl_bench.text import safe
 
 if TYPE_CHECKING:
     from radl_bench.report import Report
@@ -60,8 +61,8 @@ def latex(report: Report) -> str:
 
 def escaped(text: str) -> str:
     """Return text as LaTeX that prints it; what pdflatex's fonts lack becomes a question mark."""
-    safe = "".join(c if c in _SPECIAL or 32 <= ord(c) < 127 or 160 < ord(c) < 256 else "?" for c in _one_line(text))
-    return _LIGATURE.sub(r"\1{}", "".join(_SPECIAL.get(c, c) for c in safe))
+    known = "".join(c if c in _SPECIAL or 32 <= ord(c) < 127 or 160 < ord(c) < 256 else "?" for c in _one_line(text))
+    return _LIGATURE.sub(r"\1{}", "".join(_SPECIAL.get(c, c) for c in known))
 
 
 def _section(section: Section, number: int) -> Iterator[str]:
@@ -128,4 +129,4 @@ def _signature(line: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(safe(text).split())

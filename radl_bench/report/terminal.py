@@ -12,6 +12,7 @@ from rich.text import Text
 from radl_bench.report.formats import REPORTED_TITLE
 from radl_bench.report.reported import ReportedTable
 from radl_bench.report.tables import NOTHING, Cell, Table
+from radl_bench.text import safe
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,17 +26,17 @@ _HINT = "Second line: 95 % interval. Bold: better than every other method; = : i
 def terminal(report: Report) -> Iterator[RenderableType]:
     """Yield what rich shows: the tables, their notes and the sizes behind them."""
     for section in report.sections:
-        yield Text(f"\n{section.title}", style="bold underline")
-        yield from (Text(note, style="italic") for note in section.notes)
+        yield Text(f"\n{safe(section.title)}", style="bold underline")
+        yield from (Text(safe(note), style="italic") for note in section.notes)
         for table in section.tables:
             yield from _tables(table)
         yield Text(_HINT, style="dim")
-        yield Text(" | ".join(line.split("; `")[0] for line in section.signatures), style="dim")
+        yield Text(safe(" | ".join(line.split("; `")[0] for line in section.signatures)), style="dim")
     if report.reported:
         yield Text(f"\n{REPORTED_TITLE}", style="bold underline")
         for published in report.reported:
             yield from _reported(published)
-    yield from (Text(note, style="yellow") for note in report.notes)
+    yield from (Text(safe(note), style="yellow") for note in report.notes)
 
 
 def _tables(table: Table) -> Iterator[RenderableType]:
@@ -43,7 +44,7 @@ def _tables(table: Table) -> Iterator[RenderableType]:
         part = slice(start, start + _COLUMNS_AT_A_TIME)
         shown = _empty(table.title, "method\nmodel", table.heads[part])
         for line in table.lines:
-            label = Text(line.label).append(f"\n{line.model}", "dim")
+            label = Text(safe(line.label)).append(f"\n{safe(line.model)}", "dim")
             shown.add_row(label, *map(_cell, line.cells[part]), end_section=line.reference)
         yield shown
 
@@ -53,16 +54,16 @@ def _reported(table: ReportedTable) -> Iterator[RenderableType]:
         part = slice(start, start + _COLUMNS_AT_A_TIME)
         shown = _empty(table.title, "method", [column.head for column in table.columns[part]])
         for line in table.lines:
-            shown.add_row(Text(line.label), *(Text(table.text(value)) for value in line.values[part]))
+            shown.add_row(Text(safe(line.label)), *(Text(table.text(value)) for value in line.values[part]))
         yield shown
-    yield from (Text(f"- {note}", style="dim") for note in (f"Source: {table.source}.", *table.notes))
+    yield from (Text(f"- {safe(note)}", style="dim") for note in (f"Source: {table.source}.", *table.notes))
 
 
 def _empty(title: str, first: str, heads: tuple[str, ...] | list[str]) -> RichTable:
-    shown = RichTable(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = RichTable(title=Text(safe(title)), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     shown.add_column(first, max_width=28)
     for head in heads:
-        shown.add_column(Text(head), justify="right", no_wrap=len(head) <= 12)
+        shown.add_column(Text(safe(head)), justify="right", no_wrap=len(head) <= 12)
     return shown
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from radl_bench.errors import BadInput, MissingData
+from radl_bench.parsing import read_json, shown
+from radl_bench.schema import NONE, Kinds, problem_of
 from radl_bench.types import MAX_IMAGES
 
 SCHEMA_VERSION = 1
 
-_NONE = type(None)
-_KINDS: dict[str, tuple[type, ...]] = {
+_NEEDED: Kinds = {
     "status": (str,),
     "benchmark": (dict,),
     "benchmark.name": (str,),
@@ -25,22 +25,25 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "generator.name": (str,),
     "seeds": (dict,),
 }
-_OPTIONAL: dict[str, tuple[type, ...]] = {
+_OPTIONAL: Kinds = {
     "created": (str,),
-    "scale": (str, _NONE),
-    "benchmark.source": (str, _NONE),
+    "scale": (str, NONE),
+    "benchmark.source": (str, NONE),
     "benchmark.filter.level": (int,),
     "benchmark.filter.levels": (list, str),
     "benchmark.filter.limit": (int,),
     "benchmark.filter.ids": (list,),
-    "generator.revision": (str, _NONE),
-    "generator.model": (str, _NONE),
-    "generator.params": (dict, _NONE),
-    "generator.weights_sha256": (str, _NONE),
+    "generator.revision": (str, NONE),
+    "generator.model": (str, NONE),
+    "generator.params": (dict, NONE),
+    "generator.weights_sha256": (str, NONE),
+    "seeds.policy": (str,),
+    "seeds.base": (int, NONE),
     "environment": (dict,),
     "git": (dict,),
     "argv": (list,),
     "resumed_with": (list,),
+    "resumed_with[].environment": (dict,),
 }
 _MOST_SAMPLES = 10_000_000
 
@@ -48,50 +51,36 @@ _MOST_SAMPLES = 10_000_000
 def read_manifest(file: Path) -> dict[str, Any]:
     """Return the content of a manifest; raises `MissingData` where there is none, `BadInput` naming the key."""
     try:
-        manifest = json.loads(file.read_text("utf-8"))
+        manifest = read_json(file.read_bytes())
     except OSError as error:
         raise MissingData(f"{file.parent} is no run: manifest.json is not there. See `radl-bench ls runs`.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BadInput(f"{file} is not JSON: {error}.") from error
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if type(version) is int and version > SCHEMA_VERSION:
-        raise BadInput(
-            f"{file} was written by a newer radl-bench (schema {version}). Upgrade: pip install -U radl-bench."
-        )
+        raise BadInput(f"{file} was written by a newer radl-bench (schema {shown(version)}). Upgrade radl-bench.")
     if version != SCHEMA_VERSION:
         raise BadInput(f"{file} is no manifest of a run.")
-    for key, kinds in (_KINDS | _OPTIONAL).items():
-        _check(manifest, key, kinds, file)
-    _check_filter(manifest["benchmark"]["filter"], file)
-    _check_size(manifest["benchmark"], file)
-    return manifest
+    argv = manifest.pop("argv", [])  # as it was typed, which need not be Unicode
+    problem = problem_of(manifest, _NEEDED, _OPTIONAL) or _filter(manifest["benchmark"]["filter"])
+    problem = problem or _size(manifest["benchmark"])
+    if problem:
+        raise BadInput(f"{file} is no manifest of a run: {problem}.")
+    return {**manifest, "argv": argv}
 
 
-def _check(manifest: dict[str, Any], key: str, kinds: tuple[type, ...], file: Path) -> None:
-    table: Any = manifest
-    *path, last = key.split(".")
-    for part in path:
-        table = table[part]
-    if last not in table:
-        if key in _KINDS:
-            raise BadInput(f"{file} is no manifest of a run: it has no '{key}'.")
-        return
-    if type(table[last]) not in kinds:
-        names = " or ".join(kind.__name__ for kind in kinds if kind is not _NONE)
-        raise BadInput(f"{file}: '{key}' must be given as {names}, not {ascii(table[last])[:60]}.")
-
-
-def _check_filter(chosen: dict[str, Any], file: Path) -> None:
+def _filter(chosen: dict[str, Any]) -> str | None:
     for key in chosen:
         if f"benchmark.filter.{key}" not in _OPTIONAL:
-            raise BadInput(f"{file}: 'benchmark.filter' knows level, levels, limit and ids, not {ascii(key)[:60]}.")
+            return f"'benchmark.filter' knows level, levels, limit and ids, not {shown(key, 60)}"
     for key, kind in (("levels", int), ("ids", str)):
         if isinstance(chosen.get(key), list) and any(type(item) is not kind for item in chosen[key]):
-            raise BadInput(f"{file}: 'benchmark.filter.{key}' must be a list of {kind.__name__}.")
+            return f"'benchmark.filter.{key}' must be a list of {kind.__name__}"
+    return None
 
 
-def _check_size(recorded: dict[str, Any], file: Path) -> None:
+def _size(recorded: dict[str, Any]) -> str | None:
     for key, most in (("images_per_sample", MAX_IMAGES), ("n_samples", _MOST_SAMPLES)):
         if not 1 <= recorded[key] <= most:
-            shown = str(recorded[key])[:60] if abs(recorded[key]) < 10**100 else "a number of hundreds of digits"
-            raise BadInput(f"{file}: 'benchmark.{key}' must be at least 1 and at most {most}, not {shown}.")
+            return f"'benchmark.{key}' must be at least 1 and at most {most}, not {shown(recorded[key], 60)}"
+    return None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import BadInput, DiskFull, UsageError
 from radl_bench.files import NO_ROOM, no_room, replace_file, temporary_name
+from radl_bench.parsing import read_json
 from radl_bench.text import safe
 from radl_bench.types import MAX_IMAGES
 
@@ -155,8 +156,8 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = read_json(line)
+    except ValueError:
         return None
     if not isinstance(row, dict) or any(type(row.get(key)) not in kinds for key, kinds in _KINDS.items()):
         return None
@@ -166,8 +167,8 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if row["status"] == "error":
         return row
     # The name must be that of a file in images/: a row is data, and must not lead a reader anywhere else.
-    file_ok = isinstance(row["file"], str) and re.fullmatch(r"images/[A-Za-z0-9._-]+", row["file"])
-    return row if file_ok and isinstance(row["sha256"], str) else None
+    file_ok = isinstance(row.get("file"), str) and re.fullmatch(r"images/[A-Za-z0-9_-][A-Za-z0-9._-]*", row["file"])
+    return row if file_ok and isinstance(row.get("sha256"), str) else None
 
 
 def _cut_torn_end(file: Path) -> None:

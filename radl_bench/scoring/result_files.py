@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from radl_bench.benchmarks.coco_classes import COCO_CLASSES
 from radl_bench.errors import BadInput, MissingData
 from radl_bench.parsing import is_number, read_json, shown, whole
 from radl_bench.runs.image_reading import MAX_PIXELS
@@ -26,6 +25,7 @@ from radl_bench.runs.images import Picture
 from radl_bench.scoring.box_formats import LIMIT
 from radl_bench.scoring.result_links import Name, clean, is_decimal, own_name, source_of, split_path
 from radl_model.boxes import four_numbers
+from radl_model.coco_classes import COCO_CLASSES
 
 PREFIX = "file:"
 """`file:PATH` as the name of a detector or segmenter means a results file."""

@@ -10,6 +10,7 @@ import torch
 
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.public import convert_public
+from radl_model.checkpoints.tensors import first_line
 from radl_model.errors import BadInput, MissingWeights
 
 
@@ -43,7 +44,7 @@ def load_adapter(folder: str | Path, unet: Any = None) -> FusionAdapter:
     try:
         adapter, report = FusionAdapter.from_pretrained(str(folder), output_loading_info=True, use_safetensors=True)
     except (OSError, TypeError, KeyError, ValueError, RuntimeError) as error:
-        raise BadInput(f"The adapter at {folder} cannot be read: {_first_line(error)}") from error
+        raise BadInput(f"The adapter at {folder} cannot be read: {first_line(error)}") from error
     for problem, keys in (("lacks", report["missing_keys"]), ("has the unknown", report["unexpected_keys"])):
         if keys:
             raise BadInput(f"The adapter at {folder} {problem} weight {sorted(keys)[0]} ({len(keys)} in all).")
@@ -51,7 +52,3 @@ def load_adapter(folder: str | Path, unet: Any = None) -> FusionAdapter:
     if unet is not None:
         adapter.attach(unet)
     return adapter
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

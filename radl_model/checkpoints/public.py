@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import pickle
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.public_keys import IGNORED, PublicModule, infer, our_key, split_key
+from radl_model.checkpoints.tensors import read_tensors
 from radl_model.errors import BadInput, MissingWeights, UsageError
 from radl_model.files import file_sha256
 
@@ -72,7 +72,7 @@ def read_public(
         UsageError: `context` does not fit the shapes.
     """
     file = Path(file).expanduser()
-    modules, unknown, notes = _sort_keys(_tensors(file), file)
+    modules, unknown, notes = _sort_keys(read_tensors(file), file)
     wanted = {f"{layer}.transformer_blocks.0.attn2" for layer in layers}
     problems = [f"There is no module for the layer {name}." for name in sorted(wanted - set(modules))]
     problems += [f"The layer {name} is none that this base has." for name in sorted(set(modules) - wanted)]
@@ -140,31 +140,6 @@ def _write(folder: Path, made: Conversion, source: dict[str, Any]) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _tensors(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise MissingWeights(f"There is no checkpoint at {file}.")
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            loaded: Any = load_file(file)
-        else:
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise BadInput(
-            f"The checkpoint {file} holds more than tensors, or is no checkpoint. It was not loaded: that could run "
-            f"code: {_first_line(error)}"
-        ) from error
-    except Exception as error:
-        # A damaged archive fails in many ways: RuntimeError, EOFError, KeyError, SafetensorError, ...
-        raise BadInput(f"The checkpoint {file} cannot be read; it may be cut short: {_first_line(error)}") from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict) or not loaded or not all(isinstance(k, str) for k in loaded):
-        raise BadInput(f"The checkpoint {file} is not a table of named tensors.")
-    return {key: value for key, value in loaded.items() if isinstance(value, Tensor)}
-
-
 def _sort_keys(tensors: dict[str, Tensor], file: Path) -> tuple[dict[str, dict[str, Tensor]], list[str], list[str]]:
     """Split the table into modules by layer name, unknown keys, and notes on what is known and not needed."""
     modules: dict[str, dict[str, Tensor]] = {}
@@ -220,7 +195,3 @@ def _refuse(file: Path, problems: list[str]) -> None:
     if problems:
         more = f" And {len(problems) - SHOWN} more." if len(problems) > SHOWN else ""
         raise BadInput(f"The checkpoint {file} does not fit. {' '.join(problems[:SHOWN])}{more}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0][:200]

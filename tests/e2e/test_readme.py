@@ -93,6 +93,40 @@ def test_the_method_of_the_readme_works_as_it_stands(tmp_path):
     assert len(list(tmp_path.glob("runs/coco-mig/boxes/*/images/*.png"))) == 2
 
 
+def test_the_method_of_the_readme_has_every_colour_right(tmp_path):
+    """Seven colours in boxes apart, seen by the oracle: what the judge's table of colours says of the example."""
+    import json
+    from hashlib import sha256
+
+    from radl_bench.types import COLORS
+
+    _prepare(tmp_path)
+    lines = []
+    for turn in range(7):
+        colors = [*COLORS[turn:], *COLORS[:turn]]
+        boxes = [[n / 7, 0.2, (n + 1) / 7, 0.2 + 0.1 * (n + 1)] for n in range(7)]
+        things = [
+            {"phrase": f"a {color} cup", "category": "cup", "color": color, "box": box}
+            for color, box in zip(colors, boxes, strict=True)
+        ]
+        lines.append(json.dumps({"id": f"s{turn}", "prompt": "cups", "instances": things}) + "\n")
+    data = "".join(lines).encode()
+    (tmp_path / "cups").mkdir()
+    (tmp_path / "cups" / "samples.jsonl").write_bytes(data)
+    fields = {"name": "cups", "version": "1", "license": "none", "citation": "none", "images_per_sample": 1}
+    fields |= {"resolution": 512, "samples_sha256": sha256(data).hexdigest()}
+    toml = [f"{key} = {json.dumps(value)}" for key, value in fields.items()]
+    (tmp_path / "cups" / "benchmark.toml").write_text("\n".join([*toml, "[metrics.success]"]))
+    made = _run("radl-bench generate ./cups --method my_method.py:Boxes", tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "Note" not in made.stderr
+    scored = _run("radl-bench score --detector oracle --encoder none", tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    (file,) = tmp_path.glob("runs/cups/boxes/*/scores/**/scores.json")
+    values = {entry["metric"]: entry["value"] for entry in json.loads(file.read_text())["scores"]}
+    assert values["success_inst"] == values["success_img"] == 100.0
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(bool(ABSENT), reason=f"the embedded weights are not there: {', '.join(ABSENT)}")
 def test_all_commands_run_in_order(tmp_path):

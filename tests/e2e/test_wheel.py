@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -65,7 +66,7 @@ def test_the_wheel_carries_everything_that_is_tracked_in_the_packages(wheel):
     listed = subprocess.run(
         ["git", "ls-files", "radl_bench", "radl_model", "benchmarks"], cwd=ROOT, capture_output=True, text=True
     )
-    tracked = {name.replace("benchmarks/", "radl_bench/_benchmarks/", 1) for name in listed.stdout.split()}
+    tracked = {re.sub("^benchmarks/", "radl_bench/_benchmarks/", name) for name in listed.stdout.split()}
     if listed.returncode or not tracked:
         pytest.skip("this is no git checkout: nothing says what the wheel should hold")
     missing = {

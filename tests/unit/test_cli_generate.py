@@ -71,6 +71,14 @@ def test_failed_images_end_with_code_1_and_their_number(call, tiny_benchmark, to
         (["generate", "coco-mig", "--level", "six"], "Invalid value for '--level'"),
         (["generate", "coco-mig", "--levle", "6"], "No such option"),
         (["ls", "method"], "Did you mean 'methods'?"),
+        (["generate", "coco-mig", "--device", "cuda"], "UsageError: There is no cuda device on this machine. Leave"),
+        (["generate", "coco-mig", "--device", "cuda:1"], "There is no cuda device on this machine"),
+        (["generate", "coco-mig", "--device", "gpu"], "'gpu' is no device. Give cpu, cuda, cuda:1, ... or mps."),
+        (["score", "--device", "cuda"], "There is no cuda device on this machine"),
+        (["score", "--detector", "orcale"], "Did you mean 'oracle'?"),
+        (["score", "--protocol", "strikt"], "Did you mean 'strict'?"),
+        (["score", "--iou", "50"], "between 0 and 1"),
+        (["generate", "coco-mig", "--images-per-sample", "10000000"], "at least 1 and at most 10000, not 10000000"),
     ],
 )
 def test_a_mistake_is_a_sentence_and_code_2(call, arguments, words):
@@ -160,3 +168,54 @@ def test_help_loads_no_heavy_package_and_is_quick():
     loaded, seconds = done.stderr.strip().rsplit(" ", 1)
     assert loaded == "[]"
     assert float(seconds) < 0.5
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch):
+    """These tests speak of a machine without an accelerator, wherever they run."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize("method", ["radl", "migc", "stable-diffusion"])
+def test_a_model_that_is_not_there_is_named_and_not_its_adapter(call, method):
+    code, _, err = call("generate", "coco-mig", "--method", method, "--model", "/nope")
+    assert code == 3
+    assert "MissingWeights: There is no model at /nope." in err
+    assert "adapter" not in err
+
+
+def test_the_options_of_score_are_checked_before_runs_are_looked_for(call, tmp_path):
+    code, _, err = call("score", "--fid-reference", tmp_path / "none.npz")
+    assert (code, "There is no reference" in err) == (3, True)
+    code, _, err = call("score")
+    assert (code, "There is no run under runs/." in err) == (3, True)
+
+
+def test_what_is_suggested_next_keeps_the_folder_of_the_runs(call, tiny_benchmark, toy_method, tmp_path):
+    made = call("generate", tiny_benchmark, "--method", toy_method, "--limit", 1, "--runs", "my work")
+    (run,) = (tmp_path / "my work").glob("*/*/*")
+    path = run.relative_to(tmp_path)
+    assert f"Next: radl-bench score '{path}' --runs 'my work'" in made[1]
+    scored = call("score", "--runs", "my work", "--detector", "oracle", "--encoder", "none")
+    assert "Next: radl-bench report --runs 'my work'" in scored[1]
+    assert call("ls", "runs", "--runs", "my work")[0] == 0
+    assert call("report", "--runs", "my work")[0] == 0
+    inside = path.relative_to("my work")
+    assert call("compare", inside, inside, "--runs", "my work")[0] in (0, 2)
+    assert "generate coco-mig --level 6 --runs elsewhere" in call("report", "--runs", "elsewhere")[2]
+    assert "generate coco-mig --level 6 --runs elsewhere" in call("ls", "runs", "--runs", "elsewhere")[1]
+
+
+def test_a_method_that_moves_away_while_it_is_set_up_writes_where_it_was_asked_to(call, tiny_benchmark, tmp_path):
+    (tmp_path / "there").mkdir()
+    body = "import os\nfrom PIL import Image\nclass M:\n    name, revision, max_batch = 'm', '1', 1\n"
+    body += "    def __init__(self):\n        os.chdir('there')\n"
+    body += "    def generate(self, samples, seeds):\n        return [Image.radial_gradient('L') for s in samples]\n"
+    (tmp_path / "mover.py").write_text(body)
+    code, out, _ = call("generate", tiny_benchmark, "--method", tmp_path / "mover.py:M", "--limit", 1)
+    os.chdir(tmp_path)
+    assert code == 0
+    assert len(list(tmp_path.glob("runs/tiny/m/*/images/*.png"))) == 1
+    assert "Next: radl-bench score runs/tiny/m/" in out

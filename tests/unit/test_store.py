@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import sys
 import threading
 
 import numpy as np
@@ -286,13 +285,14 @@ def test_shards_count_from_one_on_the_command_line_and_from_zero_in_names():
         ("benchmark.images_per_sample", 0, "must be at least 1"),
         ("benchmark.images_per_sample", "3", "'benchmark.images_per_sample' must be given as int, not '3'"),
         ("benchmark.images_per_sample", True, "must be given as int"),
-        ("benchmark.n_samples", 10**4000, "not a number of hundreds of digits"),
+        ("benchmark.n_samples", 10**400, "'benchmark.n_samples' must be given as int, not inf"),
         ("benchmark.filter", {"levl": 2}, "knows level, levels, limit and ids, not 'levl'"),
         ("benchmark.filter", {"ids": [1]}, "'benchmark.filter.ids' must be a list of str"),
         ("benchmark.filter", {"limit": 2.5}, "'benchmark.filter.limit' must be given as int"),
         ("benchmark.sha256", None, "'benchmark.sha256' must be given as str"),
         ("generator", [], "'generator' must be given as dict"),
-        ("generator.name", "\ud800", None),
+        ("generator.name", "\ud800", r"the text '\ud800' holds half a surrogate pair"),
+        ("argv", ["\udcff"], None),
         ("seeds", None, "'seeds' must be given as dict"),
         ("status", 3, "'status' must be given as str"),
     ],
@@ -304,10 +304,7 @@ def test_a_wrong_value_of_a_manifest_is_named(create, key, value, words):
     for part in path:
         table = table[part]
     table[last] = value
-    sys.set_int_max_str_digits(0)
-    text = json.dumps(manifest)
-    sys.set_int_max_str_digits(4300)
-    (run.path / "manifest.json").write_text(text)
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
     if words is None:
         assert RunFolder.open(run.path).planned == 9
         return

@@ -66,6 +66,38 @@ def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
         loop.run()
 
 
+def test_learning_rate_is_constant_after_warm_up_unless_a_decay_is_stated():
+    config = LoopConfig(steps=100, batch_size=1, lr=1.0, warmup=10)
+    assert [lr_factor(step, config) for step in range(10, 100)] == [1.0] * 90
+
+
+def test_every_shipped_recipe_states_its_decay():
+    from radl_bench.mini.train.cli import CONFIGS, load_config
+
+    recipes = {file.name: load_config(file) for file in CONFIGS.glob("*.toml")}
+    stated = {name: "decay" in recipe["loop"] for name, recipe in recipes.items() if "loop" in recipe}
+    assert len(stated) >= 13
+    assert all(stated.values())
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "words"),
+    [
+        ("adapter", {"base": "nowhere/base"}, "There is no base model at nowhere/base"),
+        ("adapter", {"base": "nowhere/base"}, "radl-train base --out nowhere"),
+        ("cache", {"vae_folder": "nowhere/vae"}, "There is no autoencoder at nowhere/vae"),
+        ("autoencoder", {"vae_folder": "nowhere/vae"}, "radl-train autoencoder --out nowhere"),
+    ],
+)
+def test_a_stage_without_the_one_before_it_says_what_to_train(tmp_path, monkeypatch, capsys, stage, settings, words):
+    from radl_bench.mini.train import cli
+
+    monkeypatch.chdir(tmp_path)
+    config = {**cli.load_config(cli.CONFIGS / f"{stage}.toml"), **settings}
+    with pytest.raises(MissingData, match=words):
+        getattr(__import__("radl_bench.mini.train.stages", fromlist=["x"]), stage)(config, tmp_path / "out", None)
+
+
 def test_learning_rate_warms_up_stays_and_decays():
     config = LoopConfig(steps=100, batch_size=1, lr=1.0, warmup=10, decay=20)
     factors = [lr_factor(step, config) for step in range(100)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from radl_bench.errors import MissingExtra, UsageError
-from radl_model.pipelines import verbs_spacy
+from radl_model.verbs import spacy_reader
 from radl_model.verbs.extract import extract_verbs
 
 # 120 prompts of our own, 40 like DrawBench's and 80 like COCO's captions, annotated by hand: verbs that say what things
@@ -78,7 +78,7 @@ def quality(extractor, mode):
 
 def with_spacy():
     try:
-        verbs_spacy.tagger()
+        spacy_reader.tagger()
     except MissingExtra as error:
         pytest.skip(str(error))
 
@@ -120,7 +120,7 @@ def test_spacy_reads_the_same_modes():
 
 
 def test_without_spacy_or_its_model_there_is_a_sentence(monkeypatch):
-    verbs_spacy.tagger.cache_clear()
+    spacy_reader.tagger.cache_clear()
     monkeypatch.setitem(sys.modules, "spacy", None)
     with pytest.raises(MissingExtra, match="pip install 'radl-bench\\[verbs\\]'"):
         extract_verbs("a cat", extractor="spacy")

@@ -1,7 +1,8 @@
 """COCO-Position at full size: 800 images of COCO val2014, their boxes and captions, eight pictures a layout.
 
 The papers (MIGC, RaDL) say "800 images of COCO's validation set", a caption as prompt and class labels as phrases; ids,
-filters and code of theirs are lost. The filters here are ours, stated and counted.
+filters and code of theirs are not public (ConsistCompose published a re-sampled set with a scorer in 2026). The filters
+here are ours, stated and counted.
 """
 
 from __future__ import annotations

@@ -1,0 +1,116 @@
+"""LayoutDiffusion: boxes and classes to pixels, by a network of its own; it reads no text and no colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from radl_bench.errors import MissingWeights, UsageError
+from radl_bench.types import Sample
+from radl_model.home import data_home
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+NAMES = {"sd14": "coco-256", "coco-256": "coco-256", "coco-128": "coco-128"}
+"""`--model sd14` means the scale of the papers, where the published model draws 256 pixels."""
+
+SOURCE = "the links of github.com/ZGCTroy/LayoutDiffusion (MIT)"
+
+
+class LayoutDiffusionGenerator:
+    """Layout to image with LayoutDiffusion (Zheng et al., CVPR 2023).
+
+    A category that is no class of COCO or COCO-Stuff, and instances beyond the eight largest, are left out of the
+    layout; the image's row says so. Prompt, phrases and colours are not read.
+
+    Args:
+        model: "mini", "coco-256" (also "sd14"), "coco-128", or a folder or state dict of your own.
+        device: "cpu", "cuda", ...; the CPU when None.
+        steps: calls of DPM-Solver-fast; each runs the network twice.
+        guidance: s in e_c + s (e_c - e_u), as published; 1 is 2 in the usual notation.
+        size: side of the images in pixels, resized bicubically; twice the network's own when None.
+        max_batch: images a call.
+
+    Raises:
+        MissingWeights, BadInput: see `radl_model.layout_diffusion.pipeline.load`.
+        UsageError: a setting that makes no sense.
+    """
+
+    name = "layout-diffusion"
+
+    def __init__(
+        self,
+        model: str = "mini",
+        device: str | None = None,
+        steps: int = 25,
+        guidance: float = 1.0,
+        size: int | None = None,
+        max_batch: int = 4,
+    ) -> None:
+        from radl_model.checkpoints.places import weights_sha256
+        from radl_model.layout_diffusion.pipeline import load
+
+        if steps < 1 or max_batch < 1 or not 0 <= guidance < 100:
+            raise UsageError("layout-diffusion wants steps and max_batch of at least 1, and guidance from 0 to 100.")
+        place = find(model)
+        self.network = load(place).to(device or "cpu")
+        self.device, self.max_batch = device or "cpu", max_batch
+        native = self.network.config.image_size
+        self.params = {"steps": steps, "guidance": float(guidance), "native": native, "size": size or 2 * native}
+        self.weights_sha256 = weights_sha256(place)
+        self.revision = self.weights_sha256[:12]
+
+    def generate(self, samples: Sequence[Sample], seeds: Sequence[int]) -> list[Image]:
+        """Return one image a (sample, seed). On a CPU each is made by itself, so no byte depends on the batch."""
+        if self.device != "cpu":
+            return self._batch(samples, seeds)
+        return [self._batch([sample], [seed])[0] for sample, seed in zip(samples, seeds, strict=True)]
+
+    def _batch(self, samples: Sequence[Sample], seeds: Sequence[int]) -> list[Image]:
+        import torch
+
+        from radl_model.layout_diffusion.labels import encode
+        from radl_model.layout_diffusion.pipeline import sample as draw
+
+        config, p = self.network.config, self.params
+        layouts = [encode([i.category for i in s.instances], [i.box for i in s.instances], config) for s in samples]
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        made = draw(self.network, layouts, generators, int(p["steps"]), p["guidance"])
+        images = [_image(pixels, int(p["size"])) for pixels in ((made + 1) * 127.5).round().byte().cpu()]
+        for image, layout in zip(images, layouts, strict=True):
+            if layout.note:
+                image.info["note"] = layout.note
+        return images
+
+
+def find(model: str) -> Path:
+    """Return the folder or file of a model. Raises `MissingWeights`."""
+    from radl_model.checkpoints.places import PACKAGED
+
+    if model == "mini":
+        place = PACKAGED / "mini" / "layout-diffusion"
+        if not (place / "config.json").is_file():
+            raise MissingWeights("The mini LayoutDiffusion is not in this installation.")
+        return place
+    if model not in NAMES:
+        return Path(model).expanduser()
+    folder = data_home() / "weights" / "layout-diffusion"
+    found = sorted(f for f in folder.glob("*") if NAMES[model].partition("-")[2] in f.name) if folder.is_dir() else []
+    if not found:
+        side = NAMES[model].partition("-")[2]
+        raise MissingWeights(
+            f"No LayoutDiffusion weights for {side} pixels in {folder}. Get COCO-stuff_{side}x{side}_LayoutDiffusion_"
+            f"large_ema_*.pt by {SOURCE} and put it there, or give its path with --model PATH."
+        )
+    return found[0]
+
+
+def _image(pixels: object, size: int) -> Image:
+    """Turn uint8 [3, S, S] into an image with this side."""
+    import numpy as np
+    from PIL import Image
+
+    image = Image.fromarray(np.asarray(pixels).transpose(1, 2, 0))
+    return image if image.width == size else image.resize((size, size), Image.Resampling.BICUBIC)

@@ -1,0 +1,48 @@
+"""Checkpoints as tables of named tensors; nothing in a file can run code (`weights_only`)."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from radl_model.errors import BadInput, MissingWeights
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a `.safetensors`, `.ckpt`, `.pt` or `.bin` file, at its top level or under "state_dict".
+
+    Raises:
+        MissingWeights: there is no such file.
+        BadInput: it holds more than tensors, is cut short, or is no table of names.
+    """
+    if not file.is_file():
+        raise MissingWeights(f"There is no checkpoint at {file}.")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            loaded: Any = load_file(file)
+        else:
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise BadInput(
+            f"The checkpoint {file} holds more than tensors, or is no checkpoint. It was not loaded: that could run "
+            f"code: {first_line(error)}"
+        ) from error
+    except Exception as error:
+        # A damaged archive fails in many ways: RuntimeError, EOFError, KeyError, SafetensorError, ...
+        raise BadInput(f"The checkpoint {file} cannot be read; it may be cut short: {first_line(error)}") from error
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not loaded or not all(isinstance(k, str) for k in loaded):
+        raise BadInput(f"The checkpoint {file} is not a table of named tensors.")
+    return {key: value for key, value in loaded.items() if isinstance(value, Tensor)}
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, its type when it says nothing."""
+    return (str(error).strip() or type(error).__name__).split("\n")[0][:200]
