@@ -11,57 +11,34 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-RAW = [
-    "1e309",
-    "-1e309",
-    "9" * 6000,
-    "-" + "9" * 400,
-    "NaN",
-    "Infinity",
-    "[" * 3000 + "]" * 3000,
-    "1e-320",
-    "-0",
-    "1e18",
-]
+RAW = ["1e309", "-1e309", "9" * 6000, "-" + "9" * 400, "NaN", "Infinity", "[" * 3000 + "]" * 3000, "1e-320", "1e18"]
 """Spellings that no Python value has; they are put in as text."""
 
-VALUES: list[Any] = [
-    None, True, False, 0, -1, 1, 2, 7, 10**7, 2**31, 2**63, 10**18, 0.5, 1.5, -0.5, 1e18, 1e-9,
-    "", " ", "a", "0", "nan", "x" * 300, "a\nb", "a\x00b", "\x1b[2J", "\ud800", "\u202e", "=1+1", "../up", "/", "é" * 200, "猫",
-    [], {}, [[]], [None], [1], [0, 0, 0, 0], [1e18] * 6, [[0, 0, 1, 1]], {"": 1}, {"a": {"a": []}}, list(range(50)),
-    {"size": [100_000, 100_000], "counts": [10_000_000_000]},
-    {"size": [100_000, 100_000], "counts": "`" * 50},
-]  # fmt: skip
-VALUES += [f"@raw{n}@" for n in range(len(RAW))]
+NUMBERS: list[Any] = [0, -1, 1, 2, 7, 10**7, 2**31, 2**63, 10**18, 0.5, 1.5, -0.5, 1e18, 1e-9]
+TEXTS: list[Any] = [
+    "",
+    " ",
+    "a",
+    "0",
+    "nan",
+    "x" * 300,
+    "a\nb",
+    "a\x00b",
+    "\x1b[2J",
+    "\ud800",
+    "\u202e",
+    "=1+1",
+    "../up",
+]
+TEXTS += ["/", "é" * 200, "猫"]
+LISTS: list[Any] = [[], {}, [[]], [None], [1], [0, 0, 0, 0], [1e18] * 6, [[0, 0, 1, 1]], {"": 1}, {"a": {"a": []}}]
+LISTS += [list(range(50)), {"size": [100_000, 100_000], "counts": [10_000_000_000]}]
+LISTS += [{"size": [100_000, 100_000], "counts": "`" * 50}]
+VALUES = [None, True, False, *NUMBERS, *TEXTS, *LISTS, *(f"@raw{n}@" for n in range(len(RAW)))]
 
-BYTES = [
-    b"",
-    b"\x00",
-    b"\xff",
-    b"\n",
-    b"\r\n",
-    b"\xef\xbb\xbf",
-    b'"',
-    b"[",
-    b"}",
-    b",",
-    b":",
-    b"-",
-    b"9" * 6000,
-    b"1e309",
-    b"=",
-    b"#",
-]
-BYTES += [
-    b"\xed\xa0\x80",
-    b"&a [*a, *a]\n",
-    b"!!python/object:x.y {}\n",
-    b"? ",
-    b"\t",
-    b"[metrics.x]\n",
-    b"nan",
-    b"x" * 70_000,
-]
+BYTES = [b"", b"\x00", b"\xff", b"\n", b"\r\n", b"\xef\xbb\xbf", b'"', b"[", b"}", b",", b":", b"-", b"=", b"#", b"? "]
+BYTES += [b"9" * 6000, b"1e309", b"nan", b"\xed\xa0\x80", b"&a [*a, *a]\n", b"!!python/object:x.y {}\n", b"\t"]
+BYTES += [b"[metrics.x]\n", b"x" * 70_000]
 
 
 def mutate_json(value: Any, choices: list[tuple[int, int, int]]) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 from radl_bench.benchmarks.samples import parse_samples
 from radl_bench.benchmarks.toml import FIELDS, promises_of, read_file, read_table, read_toml
 from radl_bench.errors import BadInput, MissingData, UsageError, did_you_mean
+from radl_bench.parsing import at_home, is_file, is_folder
 from radl_bench.types import Benchmark, Sample
 
 
@@ -85,13 +86,13 @@ def benchmark_folder(name_or_path: str | Path) -> Path:
     known = benchmark_folders()
     if not isinstance(name_or_path, Path) and text.replace("_", "-") in known:
         return known[text.replace("_", "-")]
-    path = Path(name_or_path).expanduser()
+    path = at_home(name_or_path)
     if path.name == "benchmark.toml":
         path = path.parent
-    if (path / "benchmark.toml").is_file():
+    if is_file(path / "benchmark.toml"):
         return path
-    if path.is_dir() or "/" in text or "\\" in text:
-        raise MissingData(f"There is no benchmark.toml in {path}. Give the folder of a benchmark, or a name.")
+    if is_folder(path) or "/" in text or "\\" in text:
+        raise MissingData(f"There is no benchmark.toml in {shown(text)}. Give the folder of a benchmark, or a name.")
     raise UsageError(did_you_mean(text, known, "benchmark"))
 
 

@@ -13,11 +13,13 @@ from typing import Any
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.files import file_sha256, replace_file
+from radl_bench.parsing import read_json
 from radl_bench.runs.image_checks import PictureChecks, few
 from radl_bench.runs.image_folder import read_folder
 from radl_bench.runs.image_names import by_name, by_table
 from radl_bench.runs.image_reading import BadImage, read_image
 from radl_bench.runs.store import ImageKey, RunFolder
+from radl_bench.schema import problem_of
 from radl_bench.types import Benchmark
 
 RECORD = "import.json"
@@ -112,9 +114,12 @@ def _record(file: Path, age: int) -> tuple[dict[str, str], list[str]]:
     if not age:
         return {}, []
     try:
-        data = json.loads(file.read_text("utf-8"))
-        return dict(data["sources"]), list(data["notes"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        data = read_json(file.read_bytes())
+        problem = problem_of(data, {"sources": (dict,), "notes": (list,)})
+        if problem or any(type(text) is not str for text in (*data["sources"].values(), *data["notes"])):
+            raise ValueError(problem or "its sources and notes must be texts")
+        return data["sources"], data["notes"]
+    except (OSError, ValueError) as error:
         raise BadInput(f"{file} cannot be read ({error}). Import the pictures again with --images.") from error
 
 
