@@ -13,7 +13,7 @@ from typing import Any
 from radl_bench.benchmarks.samples import parse_samples
 from radl_bench.benchmarks.toml import FIELDS, promises_of, read_file, read_table, read_toml
 from radl_bench.errors import BadInput, MissingData, UsageError, did_you_mean
-from radl_bench.parsing import at_home, is_file, is_folder
+from radl_bench.parsing import at_home, is_file, is_folder, shown
 from radl_bench.types import Benchmark, Sample
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from radl_model.adapters.adapter import FusionAdapter
+from radl_model.checkpoints.adapter_config import check_adapter_config
 from radl_model.checkpoints.public import convert_public
 from radl_model.checkpoints.tensors import first_line, tensor_problems
 from radl_model.errors import BadInput, MissingWeights, UsageError
@@ -43,6 +44,7 @@ def load_adapter(folder: str | Path, unet: nn.Module | None = None) -> FusionAda
         raise MissingWeights(f"There is no adapter at {folder}: config.json is missing.")
     if not any(folder.glob("*.safetensors")):
         raise MissingWeights(f"There is no adapter at {folder}: its safetensors file is missing.")
+    check_adapter_config(folder)
     _check_weights(folder)
     try:
         adapter, report = FusionAdapter.from_pretrained(str(folder), output_loading_info=True, use_safetensors=True)
