@@ -36,6 +36,14 @@ def whole(value: Any) -> int | None:
     return int(value) if is_number(value) and math.isfinite(value) and value == int(value) else None
 
 
+def at_home(path: str | Path) -> Path:
+    """Return a path with `~` in its place; one whose user is not known stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def is_file(path: Path) -> bool:
     """Say whether there is such a file; a name that no file system takes (NUL, too long) names none."""
     try:

@@ -9,7 +9,8 @@ where the denoiser loses the scene: near 1 its details, near 0 what there is to 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from radl_bench.errors import UsageError
 from radl_bench.generators.radl import RadlGenerator
 from radl_bench.mini.scenes import render
 from radl_bench.types import Sample
+from radl_model.engine.engine import Inputs, single_thread
 
 
 class LateScheduler(DDIMScheduler):
@@ -56,22 +58,18 @@ class FromScene(RadlGenerator):
         # The pipeline counts its steps from where it starts.
         self.active = max(0.0, self.params["active_fraction"] - self.pipe.scheduler.skip / steps)
 
-    def _batch(self, samples: Sequence[Sample], seeds: Sequence[int]) -> list[Image]:
-        """One image a (sample, seed); scene and noise are of that seed."""
-        return [self._one(sample, seed) for sample, seed in zip(samples, seeds, strict=True)]
+    def generate(self, samples: Sequence[Sample], seeds: Sequence[int]) -> list[Image]:
+        """Return one image a (sample, seed); scene and noise are of that seed."""
+        with single_thread():
+            return [self._one(sample, seed) for sample, seed in zip(samples, seeds, strict=True)]
 
     def _one(self, sample: Sample, seed: int) -> Image:
-        layout = {**self._layouts([sample]), "active_fraction": self.active}
-        image: Image = self.pipe(
-            self._prompts([sample]),
-            num_inference_steps=self.params["num_inference_steps"],
-            guidance_scale=self.params["guidance_scale"],
-            negative_prompt=[self.params["negative_prompt"]],
-            latents=self._start(sample, seed),
-            generator=[torch.Generator("cpu").manual_seed(seed)],
-            **layout,
-        ).images[0]
-        return image
+        settings = replace(self._run_settings(), active_fraction=self.active)
+        latents = self.engine.denoise(
+            self._layouts([sample]), settings, self.adapter, Inputs(latents=self._start(sample, seed))
+        )
+        images = cast("list[Image]", self.engine.decode(latents)[0])
+        return images[0]
 
     @torch.no_grad()
     def _start(self, sample: Sample, seed: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 from radl_bench.benchmarks.samples import parse_samples
 from radl_bench.benchmarks.toml import FIELDS, promises_of, read_file, read_table, read_toml
 from radl_bench.errors import BadInput, MissingData, UsageError, did_you_mean
-from radl_bench.parsing import is_file, is_folder, shown
+from radl_bench.parsing import at_home, is_file, is_folder, shown
 from radl_bench.types import Benchmark, Sample
 
 
@@ -86,7 +86,7 @@ def benchmark_folder(name_or_path: str | Path) -> Path:
     known = benchmark_folders()
     if not isinstance(name_or_path, Path) and text.replace("_", "-") in known:
         return known[text.replace("_", "-")]
-    path = Path(name_or_path).expanduser()
+    path = at_home(name_or_path)
     if path.name == "benchmark.toml":
         path = path.parent
     if is_file(path / "benchmark.toml"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from radl_bench.benchmarks.agreement import names_category, names_color
 from radl_bench.errors import BadInput, did_you_mean
-from radl_bench.parsing import shown
+from radl_bench.parsing import read_json, shown
 from radl_bench.types import COLORS, Box, Instance, Relation, Sample
 from radl_model.boxes import four_numbers, fraction_box
 
@@ -120,7 +120,7 @@ def _read_line(line: bytes, origin: str, number: int) -> Sample:
 
 def _decode(line: bytes) -> Any:
     try:
-        return json.loads(line.decode("utf-8"))
+        return read_json(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise _Bad(f"byte {error.start + 1} is not UTF-8") from error
     except json.JSONDecodeError as error:

@@ -13,6 +13,7 @@ import typer
 from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs, runs_option
 from radl_bench.devices import check_device
 from radl_bench.errors import GenerationFailed, MissingData, UsageError
+from radl_bench.parsing import is_file
 from radl_bench.text import safe
 
 
@@ -105,7 +106,7 @@ def _check_options(
         raise UsageError("--images needs --benchmark NAME, and no RUN beside it.")
     if images is None and any(option is not None for option in (benchmark, *part.values(), table, name)):
         raise UsageError("--benchmark, --level, --levels, --limit, --ids, --map and --name belong to --images DIR.")
-    if fid_reference is not None and not fid_reference.is_file():
+    if fid_reference is not None and not is_file(fid_reference):
         raise MissingData(
             f"There is no reference {fid_reference}. Build it: radl-bench data fid-reference FOLDER "
             f"--out {fid_reference}"

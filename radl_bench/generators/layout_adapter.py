@@ -1,21 +1,23 @@
-"""What RaDL and MIGC share: Stable Diffusion with an adapter that reads the layout."""
+"""What RaDL and MIGC share: Stable Diffusion with fusion layers that read the layout."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import UsageError
-from radl_bench.generators.stable_diffusion import StableDiffusionGenerator
+from radl_bench.generators.engine import EngineGenerator, flag
 from radl_bench.types import Sample
 
+if TYPE_CHECKING:
+    from radl_model.adapters.adapter import FusionAdapter
 
-class LayoutAdapterGenerator(StableDiffusionGenerator):
+
+class LayoutAdapterGenerator(EngineGenerator):
     """Layout to image: the same base, noise, scheduler and guidance as the text-only baseline, plus an adapter.
 
     Args:
-        model: as for `StableDiffusionGenerator`.
+        model: as for `EngineGenerator`.
         adapter: folder of the adapter, the file of a public checkpoint, or the name of another adapter of the model
             ("radl-no-relation"); the one of this method that belongs to the model when None.
         active_fraction: share of the steps with layout control; the adapter's own when None.
@@ -23,7 +25,7 @@ class LayoutAdapterGenerator(StableDiffusionGenerator):
             the method's own habit when None.
         release_prompt: replace the global prompt by one made of the phrases, as RaDL's released code does.
         context: which reading of equation (3) a public checkpoint gets where its shapes fit two.
-        base: settings of `StableDiffusionGenerator`.
+        base: settings of `EngineGenerator`.
 
     Raises:
         MissingWeights: base or adapter is not on this machine.
@@ -31,6 +33,7 @@ class LayoutAdapterGenerator(StableDiffusionGenerator):
         UsageError: a setting that makes no sense, or an adapter that was made for another base.
     """
 
+    adapter: FusionAdapter
     adapter_name: str
     repeats: tuple[bool, bool] = (False, False)
     """Whether phrases are repeated, on the mini model and on others."""
@@ -49,58 +52,51 @@ class LayoutAdapterGenerator(StableDiffusionGenerator):
         from radl_model.checkpoints.places import resolve_adapter, resolve_base
 
         resolve_base(model)  # a model that is not there is named before its adapter is missed
-        self.adapter, self.context = resolve_adapter(model, self.adapter_name, adapter), context
+        self.weights, self.context = resolve_adapter(model, self.adapter_name, adapter), context
         super().__init__(model, device, **base)
-        own = self.config = self.pipe.adapter.fusion_config
+        own = self.config = self.adapter.fusion_config
         self.params["active_fraction"] = own.active_fraction if active_fraction is None else _share(active_fraction)
-        self.params["repeat_phrases"] = _flag(repeat_phrases, self.repeats[model != "mini"])
-        self.params["release_prompt"] = _flag(release_prompt, False)
+        self.params["repeat_phrases"] = (
+            self.repeats[model != "mini"] if repeat_phrases is None else flag(repeat_phrases)
+        )
+        self.params["release_prompt"] = flag(release_prompt)
         self.params["adapter"] = own.to_dict()
-        if self.adapter.name != self.adapter_name:
-            self.params["weights"] = self.adapter.name
+        if self.weights.name != self.adapter_name:
+            self.params["weights"] = self.weights.name
 
-    def _load(self, model: str) -> Any:
+    def _adapter(self) -> FusionAdapter:
         from radl_model.adapters.adapter import layer_names
         from radl_model.checkpoints.adapters import load_adapter
         from radl_model.checkpoints.public import convert_public
-        from radl_model.pipelines.pipeline import RaDLPipeline
 
-        pipe = RaDLPipeline.from_pretrained(self.base)
-        if self.adapter.is_file():
-            layers = [name.removesuffix(".transformer_blocks.0.attn2") for name in layer_names(pipe.unet)]
-            self.adapter = convert_public(self.adapter, context=self.context, layers=layers)
+        unet = self.pipe.unet
+        if self.weights.is_file():
+            layers = [name.removesuffix(".transformer_blocks.0.attn2") for name in layer_names(unet)]
+            self.weights = convert_public(self.weights, context=self.context, layers=layers)
         elif self.context is not None:
             raise UsageError("The setting context is about public checkpoint files; this adapter states its own.")
-        pipe.register_modules(adapter=load_adapter(self.adapter, pipe.unet))
-        return pipe
+        return load_adapter(self.weights, unet)
 
     def _weight_places(self) -> list[Path]:
-        return [self.base, self.adapter]
+        return [self.base, self.weights]
 
-    def _prompts(self, samples: Sequence[Sample]) -> list[str]:
-        from radl_model.pipelines.wording import release_prompt
+    def _prompt(self, sample: Sample) -> str:
+        """Global prompt; the released RaDL puts one made of the phrases in its place."""
+        from radl_model.adapters.wording import release_prompt
 
-        if not self.params["release_prompt"]:
-            return super()._prompts(samples)
-        return [release_prompt(_phrases(s), _instance_verbs(s)) if s.instances else s.prompt for s in samples]
+        if not self.params["release_prompt"] or not sample.instances:
+            return sample.prompt
+        return release_prompt(super()._phrases(sample), _instance_verbs(sample))
 
-    def _layouts(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        return {
-            "phrases": [self._worded(sample) for sample in samples],
-            "boxes": [[i.box for i in sample.instances] for sample in samples],
-            "verbs": [self._verbs(sample) for sample in samples],
-            "related": [sorted({i for r in s.relations for i in (r.subject, r.object)}) for s in samples],
-            "active_fraction": self.params["active_fraction"],
-        }
-
-    def _worded(self, sample: Sample) -> list[str]:
+    def _phrases(self, sample: Sample) -> list[str]:
         """Phrases as they are encoded; the released RaDL ends every copy in the instance's verb."""
-        from radl_model.pipelines.wording import repeat_phrases
+        from radl_model.adapters.wording import repeat_phrases
 
+        plain = super()._phrases(sample)
         if not self.params["repeat_phrases"]:
-            return _phrases(sample)
+            return plain
         release = self.config.relation and self.config.verb_mode == "release_ing"
-        return repeat_phrases(_phrases(sample), _instance_verbs(sample) if release else None)
+        return repeat_phrases(plain, _instance_verbs(sample) if release else None)
 
     def _verbs(self, sample: Sample) -> str:
         """Relation text: the sample's own, unless the adapter wants another form of it."""
@@ -110,18 +106,10 @@ class LayoutAdapterGenerator(StableDiffusionGenerator):
         return sample.verbs if self.config.verb_mode == own else extract_verbs(sample.prompt, self.config.verb_mode)
 
 
-def _phrases(sample: Sample) -> list[str]:
-    return [instance.phrase for instance in sample.instances]
-
-
 def _instance_verbs(sample: Sample) -> list[str]:
     """What each instance does, "" for those that are no subject of a relation."""
     does = {relation.subject: relation.predicate for relation in reversed(sample.relations)}
     return [does.get(index, "") for index in range(len(sample.instances))]
-
-
-def _flag(value: bool | str | None, default: bool) -> bool:
-    return default if value is None else str(value).lower() in {"true", "1", "yes"}
 
 
 def _share(value: float | str) -> float:

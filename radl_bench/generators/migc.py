@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from radl_bench.generators.engine import MINI, PAPER
 from radl_bench.generators.layout_adapter import LayoutAdapterGenerator
-from radl_bench.generators.stable_diffusion import MINI, PAPER
 
 
 class MigcGenerator(LayoutAdapterGenerator):

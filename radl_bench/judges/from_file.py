@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from radl_bench.errors import BadInput
+from radl_bench.parsing import at_home
 from radl_bench.runs.image_checks import few
 from radl_bench.runs.images import Picture
 from radl_bench.scoring.box_formats import AUTO, parse_format
@@ -131,7 +131,7 @@ def load_result_judge(kind: str, name: str, box_format: str = AUTO) -> FileDetec
         MissingData: there is no such file.
         BadInput: it is not a file of results, or a segmenter's has no masks; the message names the entry.
     """
-    file = read_results(Path(name.removeprefix(PREFIX)).expanduser())
+    file = read_results(at_home(name.removeprefix(PREFIX)))
     entries = [e for found in file.entries.values() for e in found]
     if kind == "detector":
         if any(e.bbox is None for e in entries):

@@ -21,7 +21,7 @@ import numpy as np
 from radl_bench import __version__
 from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.files import file_sha256, replace_file
-from radl_bench.parsing import is_file, is_folder, shown
+from radl_bench.parsing import at_home, is_file, is_folder, shown
 from radl_bench.runs.image_folder import ImageFolder, read_folder, stem_of
 from radl_bench.runs.image_reading import BadImage, read_image
 from radl_bench.scoring.evidence import batches
@@ -96,7 +96,7 @@ def find_reference(benchmark: Benchmark, wanted: str | None, judge: Any) -> Refe
 
 def reference_file(wanted: str) -> Path:
     """Return the file of a path, or of a name in `fid/` of the user's data folder."""
-    path = Path(wanted).expanduser()
+    path = at_home(wanted)
     return path if path.suffix == ".npz" or is_file(path) else data_home() / "fid" / f"{wanted}.npz"
 
 

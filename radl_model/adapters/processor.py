@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
 
 import torch
+from diffusers.models.attention_processor import Attention as FrozenAttention
 from torch import Tensor
 
 from radl_model.layers.context import ContextHolder, LayoutContext
 from radl_model.layers.layer import InstanceFusionLayer
+
+Processor = Callable[..., Tensor]
+"""What diffusers calls in the place of an attention: (attention, hidden states, text states, mask) -> hidden states."""
 
 
 class LayoutProcessor(ABC):
@@ -23,12 +27,12 @@ class LayoutProcessor(ABC):
         name: of the attention in the UNet.
     """
 
-    def __init__(self, base: Any, holder: ContextHolder, name: str) -> None:
+    def __init__(self, base: Processor, holder: ContextHolder, name: str) -> None:
         self.base, self.holder, self.name = base, holder, name
 
     def __call__(
         self,
-        attn: Any,
+        attn: FrozenAttention,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -47,7 +51,7 @@ class LayoutProcessor(ABC):
         """Whether the layout changes this attention in this step."""
 
     @abstractmethod
-    def _changed(self, attn: Any, hidden_states: Tensor, plain: Tensor, ctx: LayoutContext) -> Tensor:
+    def _changed(self, attn: FrozenAttention, hidden_states: Tensor, plain: Tensor, ctx: LayoutContext) -> Tensor:
         """Return `plain` with the rows that have a layout replaced, [B, HW, C]."""
 
 
@@ -59,7 +63,7 @@ class FusionProcessor(LayoutProcessor):
         base, holder, name: see `LayoutProcessor`.
     """
 
-    def __init__(self, base: Any, layer: InstanceFusionLayer, holder: ContextHolder, name: str) -> None:
+    def __init__(self, base: Processor, layer: InstanceFusionLayer, holder: ContextHolder, name: str) -> None:
         super().__init__(base, holder, name)
         self.layer = layer
 
@@ -67,7 +71,7 @@ class FusionProcessor(LayoutProcessor):
         return ctx.active
 
     @torch.compiler.disable
-    def _changed(self, attn: Any, hidden_states: Tensor, plain: Tensor, ctx: LayoutContext) -> Tensor:
+    def _changed(self, attn: FrozenAttention, hidden_states: Tensor, plain: Tensor, ctx: LayoutContext) -> Tensor:
         """Ragged and cached by layout, so a compiled UNet calls it as it is."""
         fused = self.layer(attn, hidden_states[ctx.rows], plain[ctx.rows], ctx, self.name)
         return plain.index_copy(0, ctx.rows, fused.to(plain.dtype))

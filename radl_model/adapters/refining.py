@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from diffusers.models.attention_processor import Attention as FrozenAttention
 from torch import Tensor
 
-from radl_model.adapters.processor import LayoutProcessor
+from radl_model.adapters.processor import LayoutProcessor, Processor
 from radl_model.layers.attention import split_heads
 from radl_model.layers.context import ContextHolder, LayoutContext
 from radl_model.layers.fusion_variants import naive_fusion
@@ -20,18 +19,18 @@ class RefiningProcessor(LayoutProcessor):
         base, holder, name: see `LayoutProcessor`.
     """
 
-    def __init__(self, base: Any, holder: ContextHolder, name: str, layered: bool) -> None:
+    def __init__(self, base: Processor, holder: ContextHolder, name: str, layered: bool) -> None:
         super().__init__(base, holder, name)
         self.layered = layered
 
     def _acts(self, ctx: LayoutContext) -> bool:
         return ctx.refining and not (self.layered and ctx.active)
 
-    def _changed(self, attn: Any, hidden_states: Tensor, plain: Tensor, ctx: LayoutContext) -> Tensor:
+    def _changed(self, attn: FrozenAttention, hidden_states: Tensor, plain: Tensor, ctx: LayoutContext) -> Tensor:
         refined = naive_fusion(plain[ctx.rows], self._frozen(attn, hidden_states[ctx.rows], ctx), ctx)
         return plain.index_copy(0, ctx.rows, refined.to(plain.dtype))
 
-    def _frozen(self, attn: Any, x: Tensor, ctx: LayoutContext) -> Tensor:
+    def _frozen(self, attn: FrozenAttention, x: Tensor, ctx: LayoutContext) -> Tensor:
         """Frozen attention of every pair on its own phrase, masked, [P, HW, C]."""
 
         def keys() -> tuple[Tensor, Tensor]:

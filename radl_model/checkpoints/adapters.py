@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
 
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.adapter_config import check_adapter_config
 from radl_model.checkpoints.public import convert_public
-from radl_model.checkpoints.tensors import first_line
-from radl_model.errors import BadInput, MissingWeights
+from radl_model.checkpoints.tensors import first_line, tensor_problems
+from radl_model.errors import BadInput, MissingWeights, UsageError
 
 
 def save_adapter(adapter: FusionAdapter, folder: str | Path, *, half: bool = True) -> None:
@@ -25,7 +27,7 @@ def save_adapter(adapter: FusionAdapter, folder: str | Path, *, half: bool = Tru
     stored.save_pretrained(str(folder))
 
 
-def load_adapter(folder: str | Path, unet: Any = None) -> FusionAdapter:
+def load_adapter(folder: str | Path, unet: nn.Module | None = None) -> FusionAdapter:
     """Read an adapter in float32, and attach it to `unet` if there is one.
 
     `folder` may be the file of a public checkpoint of MIGC, MIGC++ or RaDL, which is converted first.
@@ -43,9 +45,10 @@ def load_adapter(folder: str | Path, unet: Any = None) -> FusionAdapter:
     if not any(folder.glob("*.safetensors")):
         raise MissingWeights(f"There is no adapter at {folder}: its safetensors file is missing.")
     check_adapter_config(folder)
+    _check_weights(folder)
     try:
         adapter, report = FusionAdapter.from_pretrained(str(folder), output_loading_info=True, use_safetensors=True)
-    except (OSError, TypeError, KeyError, ValueError, RuntimeError) as error:
+    except (UsageError, OSError, TypeError, KeyError, ValueError, RuntimeError, OverflowError) as error:
         raise BadInput(f"The adapter at {folder} cannot be read: {first_line(error)}") from error
     for problem, keys in (("lacks", report["missing_keys"]), ("has the unknown", report["unexpected_keys"])):
         if keys:
@@ -54,3 +57,15 @@ def load_adapter(folder: str | Path, unet: Any = None) -> FusionAdapter:
     if unet is not None:
         adapter.attach(unet)
     return adapter
+
+
+def _check_weights(folder: Path) -> None:
+    """Raise `BadInput` for a file that is damaged, or holds what no weight can be."""
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            problems = tensor_problems(load_file(file))
+        except (OSError, RuntimeError, SafetensorError, ValueError) as error:
+            raise BadInput(f"The adapter at {folder} cannot be read: {first_line(error)}") from error
+        if problems:
+            more = f" ({len(problems)} in all)" if len(problems) > 1 else ""
+            raise BadInput(f"The adapter at {folder} cannot be used{more}. {problems[0]}")

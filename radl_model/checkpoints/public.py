@@ -21,7 +21,7 @@ from torch import Tensor
 
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.public_keys import IGNORED, PublicModule, infer, our_key, split_key
-from radl_model.checkpoints.tensors import read_tensors
+from radl_model.checkpoints.tensors import read_tensors, tensor_problems
 from radl_model.errors import BadInput, MissingWeights, UsageError
 from radl_model.files import file_sha256
 
@@ -76,6 +76,8 @@ def read_public(
     wanted = {f"{layer}.transformer_blocks.0.attn2" for layer in layers}
     problems = [f"There is no module for the layer {name}." for name in sorted(wanted - set(modules))]
     problems += [f"The layer {name} is none that this base has." for name in sorted(set(modules) - wanted)]
+    for name, weights in modules.items():
+        problems += tensor_problems({f"{key} of {name}": tensor for key, tensor in weights.items()})
     if unknown and not allow_unknown:
         problems += [f"The key {key} is unknown." for key in unknown]
     elif unknown:

@@ -1,8 +1,9 @@
-"""Checkpoints as tables of named tensors; nothing in a file can run code (`weights_only`)."""
+"""Checkpoints as tables of named tensors, and what a tensor must be to be a weight; no file can run code."""
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,20 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 def first_line(error: Exception) -> str:
     """Return the first line of what an error says, its type when it says nothing."""
     return (str(error).strip() or type(error).__name__).split("\n")[0][:200]
+
+
+def tensor_problems(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return a sentence for each tensor that cannot be a weight, in the order of the table."""
+    return [f"The weight {name} {why}." for name, tensor in tensors.items() if (why := _why_not(tensor))]
+
+
+def _why_not(tensor: Tensor) -> str:
+    if tensor.is_meta:
+        return "is a meta tensor, which has a shape and no numbers"
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        return "is no dense tensor"
+    if not tensor.is_floating_point():
+        return f"is of {str(tensor.dtype).removeprefix('torch.')}, not of floating-point numbers"
+    if not bool(torch.isfinite(tensor.float()).all()):
+        return "holds numbers that are not finite (NaN or infinity)"
+    return ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -62,10 +60,10 @@ class Attention(nn.Module):
         return split_heads(self.to_k(states), self.heads), split_heads(self.to_v(states), self.heads)
 
     @torch.no_grad()
-    def copy_from(self, attn: Any, *, output: bool = False) -> None:
+    def copy_from(self, attn: nn.Module, *, output: bool = False) -> None:
         """Start the q, k, v maps (and `output`) from a frozen attention of the base; wider keys keep fresh columns."""
         for name in ("to_q", "to_k", "to_v"):
-            source = getattr(attn, name).weight
+            source: Tensor = getattr(attn, name).weight
             getattr(self, name).weight[:, : source.shape[1]].copy_(source)
         if output:
-            self.to_out[0].load_state_dict(attn.to_out[0].state_dict())
+            self.to_out[0].load_state_dict(attn.get_submodule("to_out.0").state_dict())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from diffusers.models.attention_processor import Attention as FrozenAttention
 from torch import Tensor, nn
 
 from radl_model.layers.attention import Attention, KeyValue, attend, split_heads
@@ -48,7 +47,7 @@ class InstanceFusionLayer(nn.Module):
         if self.layout is not None:
             self.layout.copy_from(self_attention)
 
-    def forward(self, attn: Any, x: Tensor, plain: Tensor, ctx: LayoutContext, name: str) -> Tensor:
+    def forward(self, attn: FrozenAttention, x: Tensor, plain: Tensor, ctx: LayoutContext, name: str) -> Tensor:
         """Return the fused output [B, HW, C].
 
         Args:
@@ -93,7 +92,7 @@ class InstanceFusionLayer(nn.Module):
         return read * rows.mask.to(read.dtype)
 
     @staticmethod
-    def _frozen(attn: Any, x: Tensor, rows: Rows, ctx: LayoutContext, name: str) -> Tensor:
+    def _frozen(attn: FrozenAttention, x: Tensor, rows: Rows, ctx: LayoutContext, name: str) -> Tensor:
         """(1): the frozen cross-attention of every pair on its own phrase, masked, [R, C]."""
 
         def keys() -> KeyValue:

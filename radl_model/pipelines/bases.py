@@ -6,16 +6,19 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from diffusers import StableDiffusionPipeline
 
 from radl_model.errors import BadInput, UsageError
 
+Pipe = TypeVar("Pipe", bound=StableDiffusionPipeline)
 NEEDED = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 
 
 def load_pipeline(
-    from_pretrained: Callable[..., Any], from_single_file: Callable[..., Any], base: str | Path, **kwargs: Any
-) -> Any:
+    from_pretrained: Callable[..., Pipe], from_single_file: Callable[..., Pipe], base: str | Path, **kwargs: Any
+) -> Pipe:
     """Return the pipeline of a base, its shape checked.
 
     Args:
@@ -43,7 +46,7 @@ def load_pipeline(
     return pipe
 
 
-def _from_file(loader: Callable[..., Any], file: Path, kwargs: dict[str, Any]) -> Any:
+def _from_file(loader: Callable[..., Pipe], file: Path, kwargs: dict[str, Any]) -> Pipe:
     if not file.is_file():
         raise BadInput(f"There is no file {file}.")
     _check_keys(file)
@@ -99,7 +102,7 @@ def check_index(folder: Path) -> None:
             raise BadInput(f"The base model {folder} is incomplete: its folder '{name}' is missing. Copy it again.")
 
 
-def check_shape(pipe: Any, base: object) -> None:
+def check_shape(pipe: StableDiffusionPipeline, base: object) -> None:
     """Raise `UsageError` unless the loaded parts fit together as in Stable Diffusion v1."""
     unet, text, vae = pipe.unet.config, pipe.text_encoder.config, pipe.vae.config
     say = f"{base} is not shaped like Stable Diffusion v1: "

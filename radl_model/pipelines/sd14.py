@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 UNET = {
     "sample_size": 64,
@@ -40,8 +44,10 @@ SCHEDULER = {
 }
 TOKENS = 77
 
+Changes = Mapping[str, object] | None
 
-def write_config(folder: Path, unet: Any = None, vae: Any = None, text: Any = None) -> None:
+
+def write_config(folder: Path, unet: Changes = None, vae: Changes = None, text: Changes = None) -> None:
     """Write the configuration folder that `from_single_file(file, config=folder)` reads.
 
     Args:
@@ -71,7 +77,7 @@ def write_config(folder: Path, unet: Any = None, vae: Any = None, text: Any = No
     (folder / "model_index.json").write_text(json.dumps(index, indent=2))
 
 
-def clip_tokenizer() -> Any:
+def clip_tokenizer() -> PreTrainedTokenizerBase:
     """Return CLIP's tokenizer, built from the vocabulary that open_clip ships (MIT); 77 tokens."""
     import open_clip
     from open_clip.tokenizer import bytes_to_unicode

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from safetensors.torch import load_file, save_file
 from tiny import tiny_text_encoder, tiny_unet, wake
 
 from radl_bench.errors import BadInput, MissingWeights, UsageError
@@ -68,6 +69,52 @@ def test_damage_is_a_sentence(tmp_path):
         load_adapter(tmp_path)
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(b"short")
     with pytest.raises(BadInput, match="cannot be read"):
+        load_adapter(tmp_path)
+
+
+SIZE = {"channels": 32, "heads": 4, "text_dim": 32}
+NAME = "mid_block.attentions.0.transformer_blocks.0.attn2"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sizes": 1}, "sizes must be a table of layers, not 1"),
+        ({"sizes": {}}, "sizes must be a table"),
+        ({"sizes": {NAME: 1}}, "it must state channels"),
+        ({"sizes": {NAME: {**SIZE, "heads": 0}}}, "it must state channels"),
+        ({"sizes": {NAME: {**SIZE, "channels": 33}}}, "a multiple of heads"),
+        ({"sizes": {NAME: {**SIZE, "text_dim": "32"}}}, "whole numbers"),
+        ({"sizes": {NAME: {"channels": 32, "heads": 4}}}, "it must state channels"),
+        ({"fusion": 1}, "fusion must be a table"),
+        ({"fusion": {"fusion": 3}}, "layer setting fusion=3"),
+        ({"fusion": {"colour": 3}}, "Unknown layer setting 'colour'"),
+        ({"fusion": {"active_fraction": float("nan")}}, "active_fraction=nan"),
+    ],
+)
+def test_a_configuration_that_is_none_is_a_clear_error(tmp_path, changes, words):
+    save_adapter(make(tiny_unet()), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+    with pytest.raises(BadInput, match=f"cannot be read.*{words}"):
+        load_adapter(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda v: torch.full_like(v, torch.nan), "not finite"),
+        (lambda v: v.to(torch.int64), "is of int64"),
+        (lambda v: v.to(torch.complex64), "is of complex64"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused_by_name(tmp_path, change, words):
+    save_adapter(make(tiny_unet()), tmp_path)
+    (file,) = tmp_path.glob("*.safetensors")
+    state = load_file(file)
+    key = sorted(state)[0]
+    save_file({**state, key: change(state[key])}, file)
+    with pytest.raises(BadInput, match=f"The weight {key} .*{words}"):
         load_adapter(tmp_path)
 
 

@@ -203,12 +203,65 @@ def test_a_single_pooled_token_makes_the_query_idle():
     ],
 )
 def test_every_setting_runs_and_changes_the_output(changes):
-    unet, adapter = make(FusionConfig(position_hidden=16, mask_mode="area", **changes))
+    """Against the default setting with the weights that both have, so that a setting nobody reads fails."""
     x, text = inputs(1)
     extra = {"verbs": torch.randn(1, TOKENS, 32), "verb_valid": torch.tensor([True])}
+    default = {"position_hidden": 16, "mask_mode": "area"}
+    unet, adapter = make(FusionConfig(**default))
+    weights = adapter.state_dict()
+    want = run(unet, adapter, x, text, layouts([3]), **extra)
+    unet, adapter = make(FusionConfig(**default, **changes))
+    own = adapter.state_dict()
+    adapter.load_state_dict({k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}, strict=False)
     out = run(unet, adapter, x, text, layouts([3]), **extra)
     assert torch.isfinite(out).all()
+    assert (out - want).abs().max() > 1e-5
     assert (out - run(unet, adapter, x, text)).abs().max() > 1e-3
+
+
+def test_a_fresh_adapter_starts_from_the_attentions_it_stands_beside():
+    unet, adapter = make(awake=False)
+    for name, layer in adapter.named_layers():
+        cross, own = unet.get_submodule(name), unet.get_submodule(name.removesuffix("attn2") + "attn1")
+        for part in ("to_q", "to_k", "to_v"):
+            source = getattr(cross, part).weight
+            instance = getattr(layer.instance.attention, part).weight
+            assert torch.equal(instance[:, : source.shape[1]], source)
+            assert torch.equal(getattr(layer.relation, part).weight, source)
+            assert torch.equal(getattr(layer.layout, part).weight, getattr(own, part).weight)
+        widened = layer.instance.attention.to_k.weight[:, cross.to_k.weight.shape[1] :]
+        assert widened.abs().sum() > 0  # the columns of the box keep their own start
+
+
+def test_trained_shading_starts_as_the_frozen_attention():
+    unet, adapter = make(FusionConfig(position_hidden=16, shading="trained"), awake=False)
+    for name, layer in adapter.named_layers():
+        cross = unet.get_submodule(name)
+        for part in ("to_q", "to_k", "to_v"):
+            assert torch.equal(getattr(layer.shading, part).weight, getattr(cross, part).weight)
+        assert torch.equal(layer.shading.to_out[0].weight, cross.to_out[0].weight)
+
+
+@pytest.mark.parametrize("refine", [0.0, 1.0])
+def test_a_mask_of_the_prompt_reaches_the_plain_attention(refine):
+    """What a caller passes to the UNet holds in every attention that a processor of ours wraps."""
+    plain = tiny_unet()
+    unet, adapter = make(FusionConfig(position_hidden=16, mask_mode="area", refine_fraction=refine))
+    x, text = inputs(2)
+    mask = torch.ones(2, TOKENS)
+    mask[:, 4:] = 0
+    t = torch.tensor(500)
+    with torch.no_grad():
+        want = plain(x, t, text, encoder_attention_mask=mask).sample
+        assert not torch.equal(want, plain(x, t, text).sample)
+        assert torch.equal(unet(x, t, text, encoder_attention_mask=mask).sample, want)
+        context = adapter.holder.context = build_context(*layouts([2, 0]), GRID, mask_mode="area")
+        context.refining = refine > 0
+        other = text.clone()
+        other[:, 4:] += 1  # what is masked must not be read, with layers on either
+        out, same = (unet(x, t, states, encoder_attention_mask=mask).sample for states in (text, other))
+    assert torch.allclose(out, same, atol=1e-6)
+    assert (out[0] - want[0]).abs().max() > 1e-3
 
 
 def test_autocast_runs_and_stays_near():

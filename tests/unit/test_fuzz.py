@@ -43,7 +43,7 @@ from radl_bench.runs.image_names import by_table
 from radl_bench.runs.images import Picture
 from radl_bench.runs.store import RunFolder
 from radl_bench.scoring.compare import compare_runs
-from radl_bench.scoring.fid_reference import read_reference
+from radl_bench.scoring.fid_reference import folder_images, read_reference
 
 INPUTS = int(os.environ.get("RADL_FUZZ", "0"))
 HANG = 20
@@ -124,16 +124,36 @@ def read_results(folder: Path) -> None:
     from radl_bench.judges.from_file import load_result_judge
 
     file = folder / "results.json"
+    for n in range(2):
+        Image.new("RGB", (64, 64)).save(folder / f"tiny-00{n}_0.png")
     pictures = [Picture(sample_from_dict(tiny_row(n, 2)), 0, folder / f"tiny-00{n}_0.png") for n in range(2)]
     for kind in ("detector", "segmenter"):
         judge = load_result_judge(kind, f"file:{file}")
         with contextlib.suppress(RadlBenchError):
+            judge.prepare(pictures)
             judge.notes(pictures)
         for picture in pictures:
             if kind == "detector":
                 judge.detect([Image.new("RGB", (64, 64))], [["car", "dog"]], [picture])
             else:
                 judge.masks(np.zeros((64, 64, 3), np.uint8), np.array([[0, 0.25, 0.5, 0.75]]), picture)
+
+
+def read_folder_of_images(folder: Path) -> None:
+    images = folder / "images"
+    images.mkdir(exist_ok=True)
+    (images / "a.png").write_bytes((folder / "a.png").read_bytes())
+    list(folder_images(images))
+
+
+def image_of(kind: str, **options: Any) -> bytes:
+    import io
+
+    stream, noise = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (9, 9, 4), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise if kind != "JPEG" else noise[..., :3]).save(stream, kind, exif=exif, **options)
+    return stream.getvalue()
 
 
 def read_map(folder: Path) -> None:
@@ -269,6 +289,9 @@ READERS = {
     "sample": Reader("samples.jsonl", RELATED, read_samples, write_benchmark),
     "results": Reader("results.json", RESULTS, read_results),
     "map": Reader("map.csv", MAP, read_map, write_map),
+    "png": Reader("a.png", image_of("PNG"), read_folder_of_images),
+    "jpeg": Reader("a.png", image_of("JPEG"), read_folder_of_images),
+    "webp": Reader("a.png", image_of("WEBP"), read_folder_of_images),
     "record": Reader("import.json", RECORD, lambda folder: (sources_of(folder), notes_of(folder))),
     "coco-mig": Reader("mig.yaml", MIG, lambda folder: read_annotations(folder / "mig.yaml")),
     "coco": Reader("instances.json", annotations(4)[0], read_coco),

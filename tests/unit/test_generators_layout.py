@@ -54,24 +54,15 @@ def public(tmp_path, monkeypatch):
     return write
 
 
-def calls_of(generator):
-    """Make one image and return what the pipeline was asked for."""
-    seen, inner = [], generator.pipe
-
-    class Spy:
-        def __call__(self, prompts, **kwargs):
-            seen.append({"prompts": prompts, **kwargs})
-            return inner(prompts, **kwargs)
-
-        def __getattr__(self, name):
-            return getattr(inner, name)
-
-    generator.pipe = Spy()
+def run_of(generator):
+    """Make one image and return the batch as the engine ran it."""
+    runs, start = [], generator.adapter.start
+    generator.adapter.start = lambda run: runs.append(run) or start(run)
     try:
         generator.generate([SAMPLE], [11])
     finally:
-        generator.pipe = inner
-    return seen[0]
+        generator.adapter.start = start
+    return runs[0]
 
 
 def test_migc_runs_a_public_checkpoint_as_its_benchmark_script_does(base, public):
@@ -84,10 +75,12 @@ def test_migc_runs_a_public_checkpoint_as_its_benchmark_script_does(base, public
     assert generator.params["negative_prompt"] == "worst quality, low quality, bad anatomy"
     assert generator.params["repeat_phrases"] is True
     assert generator.config.active_steps(50) == 26
-    call = calls_of(generator)
-    assert call["phrases"] == [["a red car, and a red car", "a blue dog, and a blue dog"]]
-    assert call["prompts"] == [SAMPLE.prompt]
-    assert call["num_inference_steps"] == 50
+    run = run_of(generator)
+    assert run.layouts[0].phrases == ("a red car, and a red car", "a blue dog, and a blue dog")
+    assert run.layouts[0].categories == ("car", "dog")
+    assert run.layouts[0].prompt == SAMPLE.prompt
+    assert run.total == 50
+    assert run.guidance_scale == 7.5
 
 
 def test_an_image_of_migc_depends_on_its_seed_alone(base, public):
@@ -103,19 +96,19 @@ def test_the_released_radl_with_its_own_wording(base, public):
     generator = RadlGenerator(str(base), adapter=public("radl"), **settings)
     assert generator.params["adapter"]["context"] == "channel_pooled"
     assert generator.config.active_steps(60) == 31
-    call = calls_of(generator)
+    (layout,) = run_of(generator).layouts
     once = "a red car leaning against"
-    assert call["phrases"] == [[f"{once}, and {once}", "a blue dog, and a blue dog"]]
-    assert call["prompts"] == [f"a high quality image of {once}, and a blue dog"]
-    assert call["verbs"] == ["leaning"]
-    assert call["related"] == [[0, 1]]
+    assert layout.phrases == (f"{once}, and {once}", "a blue dog, and a blue dog")
+    assert layout.prompt == f"a high quality image of {once}, and a blue dog"
+    assert layout.verbs == "leaning"
+    assert layout.related == (0, 1)
 
 
 def test_the_reading_of_a_public_checkpoint_can_be_asked_for(base, public):
     generator = RadlGenerator(str(base), adapter=public("radl"), context="channel_tokens", **FAST)
     assert generator.params["adapter"]["context"] == "channel_tokens"
     assert generator.params["repeat_phrases"] is False
-    assert calls_of(generator)["prompts"] == [SAMPLE.prompt]
+    assert run_of(generator).layouts[0].prompt == SAMPLE.prompt
 
 
 def test_own_adapters_stand_beside_the_base(base):
@@ -125,7 +118,7 @@ def test_own_adapters_stand_beside_the_base(base):
     generator = MigcGenerator(str(base), active_fraction="0.25", **FAST)
     assert generator.params["adapter"] == {**MIGC.to_dict(), "position_hidden": 16}
     assert generator.params["active_fraction"] == 0.25
-    assert calls_of(generator)["active_fraction"] == 0.25
+    assert run_of(generator).active_fraction == 0.25
     with pytest.raises(UsageError, match="states its own"):
         MigcGenerator(str(base), context="token", **FAST)
 

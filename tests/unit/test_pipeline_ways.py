@@ -105,21 +105,26 @@ def test_lora_on_the_frozen_attention_reaches_the_instances():
     assert np.abs(pipe(generator=noise(), **CALL).images - before).max() > 1e-4
 
 
-def test_real_lora_weights_load_and_unload(tmp_path):
+def load_lora(pipe, folder):
+    """LoRA weights on the UNet's attentions, written and loaded."""
     peft = pytest.importorskip("peft", reason="LoRA files need the package peft")
     from diffusers.utils import convert_state_dict_to_diffusers
 
-    pipe = make()
-    before = pipe(generator=noise(), **CALL).images
     donor = tiny_pipeline().unet
     donor.add_adapter(peft.LoraConfig(r=2, init_lora_weights="gaussian", target_modules=["to_q", "to_k", "to_v"]))
     with torch.no_grad():
         for name, p in donor.named_parameters():
             if "lora_B" in name:
-                p.normal_()
+                p.normal_(generator=noise(4))
     state = convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(donor))
-    RaDLPipeline.save_lora_weights(tmp_path, unet_lora_layers=state)
-    pipe.load_lora_weights(tmp_path)
+    RaDLPipeline.save_lora_weights(folder, unet_lora_layers=state)
+    pipe.load_lora_weights(folder)
+
+
+def test_real_lora_weights_load_and_unload(tmp_path):
+    pipe = make()
+    before = pipe(generator=noise(), **CALL).images
+    load_lora(pipe, tmp_path)
     assert np.abs(pipe(generator=noise(), **CALL).images - before).max() > 1e-4
     pipe.unload_lora_weights()
     assert np.abs(pipe(generator=noise(), **CALL).images - before).max() < 1e-5
@@ -194,3 +199,17 @@ def test_saved_whole_and_loaded_again_it_keeps_its_adapter(tmp_path):
 def test_bad_calls_are_sentences(changes, sentence):
     with pytest.raises(UsageError, match=sentence):
         make()(**{**CALL, **changes})
+
+
+@pytest.mark.parametrize("layout", [True, False])
+def test_the_scale_of_lora_weights(layout, tmp_path):
+    pipe = make()
+    call = CALL if layout else {key: CALL[key] for key in ("prompt", "num_inference_steps", "output_type")}
+    without = pipe(generator=noise(), **call).images
+    load_lora(pipe, tmp_path)
+    full = pipe(generator=noise(), **call).images
+    scaled = {s: pipe(generator=noise(), cross_attention_kwargs={"scale": s}, **call).images for s in (0.0, 0.5, 1.0)}
+    assert np.abs(scaled[0.0] - without).max() < 1e-4
+    assert np.abs(scaled[1.0] - full).max() < 1e-4
+    assert np.abs(scaled[0.5] - full).max() > 1e-4
+    assert np.abs(pipe(generator=noise(), **call).images - full).max() < 1e-5  # a scale holds for its call alone

@@ -102,6 +102,28 @@ DAMAGE = {
 }  # fmt: skip
 
 
+NO_WEIGHTS = {
+    "NaN": lambda v: torch.full_like(v, torch.nan),
+    "infinite": lambda v: torch.full_like(v, -torch.inf),
+    "complex": lambda v: v.to(torch.complex64),
+    "whole": lambda v: v.long(),
+    "bool": lambda v: v > 0,
+    "sparse": lambda v: v.to_sparse(),
+    "meta": lambda v: v.to("meta"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_WEIGHTS)
+def test_tensors_that_are_no_weights_are_refused_by_name(write, kind):
+    made, tensors = table("migc")
+    key = next(k for k in tensors if k.endswith("ea.to_k.weight"))
+    tensors[key] = NO_WEIGHTS[kind](tensors[key])
+    words = {"NaN": "not finite", "infinite": "not finite", "complex": "is of complex64", "whole": "is of int64"}
+    words |= {"bool": "is of bool", "sparse": "no dense tensor", "meta": "a meta tensor"}
+    with pytest.raises(BadInput, match=rf"ea\.to_k\.weight of .* {words[kind]}"):
+        read_public(write(made), layers=LAYERS)
+
+
 @pytest.mark.parametrize("case", DAMAGE)
 def test_a_checkpoint_that_does_not_fit_is_refused_with_a_sentence(write, case):
     break_it, sentence = DAMAGE[case]

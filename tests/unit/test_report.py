@@ -179,7 +179,7 @@ def test_nothing_measured_is_a_dash_null_and_an_empty_field(three):
     data = json.loads(file.read_text())
     for score in data["scores"]:
         if score["metric"] == "clip":
-            score.update(value=float("nan"), ci_low=float("nan"), ci_high=None, n_missing=score["n"])
+            score.update(value=None, ci_low=None, ci_high=None, n_missing=score["n"])
     file.write_text(json.dumps(data))
     of = [r for r in _records(three) if r["metric"] == "clip" and r["method"] == "radl"]
     assert {(r["value"], r["ci_low"], r["tie_group"]) for r in of} == {(None, None, None)}

@@ -11,11 +11,11 @@ from tiny import tiny_pipeline, tiny_unet, wake
 
 from radl_bench.errors import UsageError
 from radl_model.adapters.adapter import FusionAdapter, layer_names
+from radl_model.adapters.wording import relation_texts, release_prompt, repeat_phrases, slot_generators
 from radl_model.layers.config import FusionConfig
 from radl_model.layers.context import build_context
 from radl_model.layers.variants import MIGC, RELEASE, VARIANTS, variant
 from radl_model.pipelines.pipeline import RaDLPipeline
-from radl_model.pipelines.wording import relation_texts, release_prompt, repeat_phrases, slot_generators
 
 SMALL = {"position_hidden": 16}
 PROMPT = "a red car leaning against a blue dog"

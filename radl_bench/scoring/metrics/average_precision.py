@@ -1,9 +1,9 @@
 """AP, AP50, AP75 of the detections against the layout's boxes, COCO style, in per cent.
 
 The numbers are COCOeval's (all scores down to 0.05, at most 100 detections a class and image, IoU .50:.05:.95, 101
-recalls), which tests hold against pycocotools and torchmetrics. Which detection is right in its image does not depend
-on the other images, so what is kept of an image is a score and ten bits a detection, and a bootstrap draw only changes
-how often they count. Only categories of an image's own layout are asked for in it.
+recalls), which tests hold against pycocotools and torchmetrics. Equal scores stand in the order of the images, which is
+that of their ids whatever order they come in. Only categories of an image's own layout are asked for in it. A layout
+has no crowd regions: where COCOeval lets a detection inside of one go, it counts as wrong here.
 """
 
 from __future__ import annotations
@@ -11,37 +11,26 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 
 from radl_bench.scoring.conditions import Conditions, short
 from radl_bench.scoring.metrics import Estimate, Metric, View
-from radl_bench.scoring.metrics.matching import THRESHOLDS, right_bits
+from radl_bench.scoring.metrics.ap_curve import ClassTable, weighted_ap
+from radl_bench.scoring.metrics.ap_parts import ApParts, ap_intervals, class_tables, image_order
+from radl_bench.scoring.metrics.matching import right_bits
 from radl_bench.scoring.metrics.spec import ScoreSpec
-from radl_bench.scoring.statistics import percentile_interval, resample_counts
+from radl_bench.scoring.statistics import resample_counts
 
-_RECALLS = np.linspace(0.0, 1.0, 101)
-_NAMES = ("ap", "ap50", "ap75")
-_CHUNK = 120_000  # numbers held at once: what a core's cache takes
 _MOST = 100
 
 
-@dataclass(frozen=True)
-class ClassTable:
-    """Detections of a category by falling score: `sample` int [D], `right` bool [10, D]; `wanted` float [S] boxes."""
-
-    sample: np.ndarray
-    right: np.ndarray
-    wanted: np.ndarray
-
-
 class _Category:
-    """Growing columns of a category: samples of the wanted boxes; sample, score and bits of the detections."""
+    """Growing columns of a category: samples of the wanted boxes; image, score and bits of the detections."""
 
     def __init__(self) -> None:
-        self.wanted, self.sample, self.score, self.bits = array("l"), array("l"), array("d"), array("H")
+        self.wanted, self.image, self.score, self.bits = array("l"), array("l"), array("d"), array("H")
 
 
 class PrecisionPool:
@@ -53,6 +42,7 @@ class PrecisionPool:
         self.resamples, self.seed = resamples, seed
         self._samples: dict[str, int] = {}
         self._levels = array("l")
+        self._images: list[tuple[str, int]] = []
         self._asked: Counter[tuple[int, bool]] = Counter()
         self._categories: dict[str, _Category] = {}
 
@@ -63,7 +53,8 @@ class PrecisionPool:
             self._samples[sample.id] = len(self._samples)
             self._levels.append(sample.level)
         self._asked[sample.level, view.problem is not None] += sample.level
-        number, wanted = self._samples[sample.id], _by_category(view)
+        number, image, wanted = self._samples[sample.id], len(self._images), _by_category(view)
+        self._images.append((sample.id, view.k))
         for category, boxes in wanted.items():
             self._category(category).wanted.extend([number] * len(boxes))
         for category, found in view.found.items() if view.problem is None else ():
@@ -71,42 +62,51 @@ class PrecisionPool:
             table = self._category(category)
             table.score.extend(found.scores[order].tolist())
             table.bits.extend(right_bits(found.boxes[order].tolist(), wanted.get(category, [])))
-            table.sample.extend([number] * len(order))
+            table.image.extend([image] * len(order))
 
     def estimates(self, level: int | None) -> dict[str, Estimate]:
-        """Return ap, ap50 and ap75 over a level, or all, with cluster-bootstrap intervals; NaN without any box."""
-        tables = list(self.tables(level))
-        size = len(tables[0].wanted) if tables else 0
+        """Return ap, ap50 and ap75 over a level, or all; NaN without any box."""
+        parts = self.parts(level)
+        tables, size = class_tables(parts), len(parts.samples)
         values = 100.0 * weighted_ap(tables, np.ones((1, size)))[0]
-        parts = (
-            [weighted_ap(tables, counts) for counts in resample_counts(size, self.resamples, self.seed)] if size else []
+        drawn = (
+            (weighted_ap(tables, counts) for counts in resample_counts(size, self.resamples, self.seed)) if size else ()
         )
-        draws = 100.0 * np.concatenate([np.zeros((0, 3)), *parts])
+        draws = 100.0 * np.concatenate([np.zeros((0, 3)), *drawn])
+        intervals = ap_intervals(parts, seed=self.seed)
         n, n_missing = (
             sum(boxes for (at, gone), boxes in self._asked.items() if level in (None, at) and gone >= least)
             for least in (False, True)
         )
-        ci = f"cluster-bootstrap-{self.resamples}"
         return {
-            name: Estimate(value, *percentile_interval(column), n, n_missing, ci, draws=column)
-            for name, value, column in zip(_NAMES, values.tolist(), draws.T, strict=True)
+            name: Estimate(
+                value, 100.0 * found.low, 100.0 * found.high, n, n_missing, found.how, found.note, draws=column
+            )
+            for (name, found), value, column in zip(intervals.items(), values.tolist(), draws.T, strict=True)
         }
 
     def tables(self, level: int | None = None) -> Iterator[ClassTable]:
         """Yield the table of each category that is wanted anywhere, over the samples of a level, or all."""
-        kept = np.ones(len(self._levels), bool) if level is None else np.array(self._levels) == level
-        place = np.cumsum(kept) - 1
-        for name in sorted(self._categories):
+        yield from class_tables(self.parts(level))
+
+    def parts(self, level: int | None = None) -> ApParts:
+        """Return what AP needs of the samples of a level, or all."""
+        place = image_order(self._images)
+        of_image = np.array([self._samples[sample] for sample, _ in self._images], np.intp)
+        wanted, found = [np.zeros((0, 2), np.intp)], [np.zeros((0, 3), np.intp)]
+        score, bits = [np.zeros(0)], [np.zeros(0, np.uint16)]
+        for c, name in enumerate(sorted(self._categories)):
             category = self._categories[name]
-            boxes = np.array(category.wanted, np.intp)
-            wanted = np.bincount(place[boxes[kept[boxes]]], minlength=int(kept.sum())).astype(float)
-            if not wanted.any():
-                continue
-            samples, bits = np.array(category.sample, np.intp), np.array(category.bits, np.uint16)
-            order = np.argsort(-np.array(category.score), kind="mergesort")
-            order = order[kept[samples[order]]]
-            right = (bits[order] >> np.arange(len(THRESHOLDS), dtype=np.uint16)[:, None]) & 1
-            yield ClassTable(place[samples[order]], right.astype(bool), wanted)
+            boxes, images = np.array(category.wanted, np.intp), np.array(category.image, np.intp)
+            wanted.append(np.stack([boxes, np.full(len(boxes), c)], axis=1))
+            found.append(np.stack([of_image[images], np.full(len(images), c), place[images]], axis=1))
+            score.append(np.array(category.score))
+            bits.append(np.array(category.bits, np.uint16))
+        columns = (np.concatenate(column) for column in (wanted, found, score, bits))
+        parts = ApParts(tuple(self._samples), tuple(sorted(self._categories)), *columns)
+        if level is None:
+            return parts
+        return parts.take([sample for sample, at in zip(self._samples, self._levels, strict=True) if at == level])
 
     def _category(self, name: str) -> _Category:
         return self._categories.setdefault(name, _Category())
@@ -117,50 +117,6 @@ def _by_category(view: View) -> dict[str, list[tuple[float, ...]]]:
     for instance in view.sample.instances:
         wanted.setdefault(instance.category, []).append(instance.box)
     return wanted
-
-
-def weighted_ap(tables: list[ClassTable], counts: np.ndarray) -> np.ndarray:
-    """Return float [R, 3] in 0..1: AP, AP50, AP75 when sample s counts `counts[r, s]` times; NaN without boxes."""
-    total = np.zeros((len(counts), len(THRESHOLDS)))
-    classes = np.zeros(len(counts))
-    by_sample = np.ascontiguousarray(counts.T, np.int32)
-    for table in tables:
-        wanted = counts @ table.wanted
-        present = wanted > 0
-        classes += present
-        step = max(1, _CHUNK // max(1, len(table.sample)))
-        for start in range(0, len(counts), step):
-            rows = slice(start, start + step)
-            weight = by_sample[table.sample, rows]
-            total[rows] += present[rows, None] * _interpolated(weight, table.right, np.maximum(wanted[rows], 1.0))
-    mean = np.divide(total, classes[:, None], out=np.full_like(total, np.nan), where=classes[:, None] > 0)
-    return np.stack([mean.mean(axis=1), mean[:, 0], mean[:, 5]], axis=1)
-
-
-def _interpolated(weight: np.ndarray, right: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return float [R, 10]: precision interpolated at 101 recalls, for weights int32 [D, R] and `right` [10, D]."""
-    out = np.zeros((weight.shape[1], len(right)))
-    seen = np.maximum(np.cumsum(weight, axis=0, dtype=np.int32), 1)
-    for column, row in enumerate(right):
-        if column and np.array_equal(row, right[column - 1]):
-            out[:, column] = out[:, column - 1]
-            continue
-        at = np.flatnonzero(row)  # recall grows and the envelope turns at right detections only
-        if len(at) == 0:
-            continue
-        hits = np.cumsum(weight[at], axis=0, dtype=np.int32)
-        envelope = np.maximum.accumulate((hits / seen[at])[::-1], axis=0)[::-1]
-        reached = _reached(hits / wanted)
-        envelope[1:] *= reached[1:] - reached[:-1]
-        envelope[0] *= reached[0]
-        out[:, column] = envelope.sum(axis=0) / len(_RECALLS)
-    return out
-
-
-def _reached(recall: np.ndarray) -> np.ndarray:
-    """Return how many of the 101 recalls are at most `recall`, comparing the floats as COCOeval does."""
-    below = (recall * 100.0 + 1e-9).astype(np.intp)
-    return below + (_RECALLS[below] <= recall)
 
 
 def floor(_: Conditions) -> str:

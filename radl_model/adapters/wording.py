@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
+    from radl_model.engine.run import Generators
     from radl_model.layers.config import FusionConfig
 
 MAX_COPIES = 7
@@ -46,7 +47,7 @@ def relation_texts(prompt: str, verbs: str, config: FusionConfig) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def slot_generators(config: FusionConfig, given: Any, images: int) -> list[torch.Generator] | None:
+def slot_generators(config: FusionConfig, given: Generators, images: int) -> list[torch.Generator] | None:
     """Return one CPU generator an image for the slots of the phase gate, seeded as the image's noise is.
 
     Args:
