@@ -8,6 +8,7 @@ from radl_model.errors import RadlError as RadlBenchError
 __all__ = [
     "BadInput",
     "GenerationFailed",
+    "Interrupted",
     "MissingData",
     "MissingExtra",
     "MissingWeights",
@@ -21,6 +22,12 @@ class MissingData(RadlBenchError):
     """A data set, a run or an image is not where it should be."""
 
     exit_code = 3
+
+
+class Interrupted(RadlBenchError):
+    """The command was stopped by hand; what is written stays."""
+
+    exit_code = 130
 
 
 class GenerationFailed(RadlBenchError):

@@ -20,12 +20,13 @@ def fid_reference(
     device: Annotated[str | None, typer.Option(help="Device of the judge, e.g. cuda.")] = None,
 ) -> None:
     """Measure a folder of real images once, for `score --fid-reference`; ids and sums of the images are recorded."""
+    from radl_bench.judges.kinds.features import FEATURES
     from radl_bench.scoring.fid_reference import build_reference, folder_images, write_reference
-    from radl_bench.scoring.judging import make_feature_judge
+    from radl_bench.scoring.judging import make_judge
 
     if not folder.is_dir():
         raise MissingData(f"There is no folder {folder}.")
-    judge = make_feature_judge(features, device)
+    judge = make_judge(FEATURES.role, features, device)
     reference = build_reference(out.stem, folder_images(folder, _read_ids(ids)), judge)
     write_reference(reference, out)
     typer.echo(f"{reference.moments.n} images of {folder} are the reference {out} ({reference.setting}).")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from radl_bench.cli.signals import terminate_as_interrupt
 from radl_bench.errors import GenerationFailed, UsageError
 
 Set = Annotated[
@@ -37,15 +37,15 @@ def generate(
 ) -> None:
     """Make the images of BENCHMARK with a method; what is already made is kept, so calling it again resumes."""
     from radl_bench.benchmarks.loading import load_benchmark, source_of
-    from radl_bench.runs.generate import build_generator, generate_run, origin, takes_model
+    from radl_bench.runs.generate import build_generator, generate_run, has_mini, origin
     from radl_bench.runs.writer import Shard
 
     part = Shard.parse(shard)
     chosen = load_benchmark(benchmark, level=level, levels=levels, limit=limit)
-    if model is None and takes_model(method):
+    if model is None and has_mini(method):
         model = "mini"
         print(_which(method), file=sys.stderr)
-    _terminate_as_interrupt()
+    terminate_as_interrupt()
     outcome = generate_run(
         chosen,
         build_generator(method, model=model, device=device, settings=parse_settings(settings or [])),
@@ -100,8 +100,3 @@ def _value(text: str) -> Any:
 def _which(method: str) -> str:
     line = f"Method {method} with the embedded model mini (128 x 128 pixels, sprite world)."
     return line if method == "sprites" else f"{line} For the scale of the paper: --model sd14."
-
-
-def _terminate_as_interrupt() -> None:
-    """Let SIGTERM (a batch system taking the node back) end the run as Ctrl-C does, with its state written."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radl_bench.errors import UsageError, did_you_mean
-from radl_bench.types import Sample
+from radl_bench.errors import BadInput, UsageError, did_you_mean
+from radl_bench.types import SCALES, Sample
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +56,8 @@ class StableDiffusionGenerator:
     """
 
     name = "stable-diffusion"
+    models = ("mini", "sd14")
+    """Names that `model` may have beside a place; a method that lists "mini" gets it where no model is asked for."""
     defaults: tuple[dict[str, Any], dict[str, Any]] = (MINI, PAPER)
 
     def __init__(
@@ -79,6 +82,7 @@ class StableDiffusionGenerator:
             "max_batch": max_batch,
         }
         self.base, self.small = resolve_base(model), model == "mini"
+        self.scale = base_scale(self.base)
         self.params = _settings(self.defaults[model != "mini"], given)
         self.max_batch = int(self.params.pop("max_batch"))
         self.params["dtype"] = dtype
@@ -149,6 +153,24 @@ class StableDiffusionGenerator:
         self.pipe.to(self.device, _dtype(self.params["dtype"]))
         for part in (self.pipe.unet, self.pipe.vae):
             part.to(memory_format=torch.channels_last)
+
+
+def base_scale(base: Path) -> str:
+    """Return the scale that a base declares: `scale` in its `scale.json`; "paper" where it has no such file.
+
+    Raises:
+        BadInput: the file says something else.
+    """
+    file = base / "scale.json"
+    if not file.is_file():
+        return "paper"
+    try:
+        scale = json.loads(file.read_text("utf-8"))["scale"]
+    except (OSError, ValueError, KeyError, TypeError):
+        scale = None
+    if scale not in SCALES:
+        raise BadInput(f'{file} does not say the scale of the model: {{"scale": "mini"}} or {{"scale": "paper"}}.')
+    return str(scale)
 
 
 @contextlib.contextmanager

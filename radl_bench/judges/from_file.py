@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class FileDetector:
     """Detections of a results file, as a detector; `signature` has the sha256 of the file."""
 
+    takes = ("pictures",)
     needs_sample = True  # equal pictures may have entries of their own
 
     def __init__(self, file: ResultFile) -> None:
@@ -78,6 +79,7 @@ class FileDetector:
 class FileSegmenter:
     """Masks of a results file, as a segmenter: the one whose box fits best; `signature` has the file's sha256."""
 
+    takes = ("picture",)
     least = 0.5
     """IoU below which a mask does not belong to a box."""
 

@@ -12,7 +12,7 @@ from radl_bench.progress import stage
 from radl_bench.report.gallery import Gallery
 from radl_bench.report.gallery_run import GalleryRun
 from radl_bench.report.layouts import LOWER_IS_BETTER, decimals, head, in_order
-from radl_bench.scoring.compare import ALPHA, Comparison, compare_runs
+from radl_bench.scoring.compare import ALPHA, Comparison, compare_scored
 from radl_bench.scoring.metrics import MISSING_AS
 from radl_bench.scoring.statistics import SampleSums, sample_sums
 
@@ -45,7 +45,7 @@ def comparison(gallery: Gallery) -> dict[str, Any]:
 
 def _pair(a: GalleryRun, b: GalleryRun) -> dict[str, Any]:
     try:
-        found = compare_runs(a.scored.path, b.scored.path)
+        found = compare_scored(a.scored, b.scored)
     except RadlBenchError as error:
         return {"scores": {}, "notes": [], "problem": str(error)}
     return {"scores": _by_metric(found), "notes": list(found.notes), "problem": None}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from radl_bench.report.collect import Group, ScoredRun
 from radl_bench.report.layouts import AVERAGE, METRICS, Layout, head, in_order, layout_of, number, place
 from radl_bench.report.ties import column_groups, is_number
+from radl_bench.runs.scale import LABELS, MINI
 
 NOTHING = "–"
 """What stands where nothing was measured."""
@@ -100,7 +101,7 @@ def build_section(group: Group, title: str) -> Section:
     """Lay out one group: the table of the literature for its benchmark, then every other score over all levels."""
     grid = _cells(group)
     levels = sorted({level for run in group.runs for _, level in run.cells if level is not None})
-    tables = tuple(_tables(group, grid, levels, "mini" if group.mini else ""))
+    tables = tuple(_tables(group, grid, levels, LABELS[group.scale]))
     listed = tuple(_listed(group, grid))
     return Section(title, listed, tables, tuple(_notes(group)), tuple(_footnotes(group, grid)))
 
@@ -185,9 +186,15 @@ def _tagged(title: str, mark: str) -> str:
     return f"{title} ({mark})" if mark else title
 
 
+_SCALE_NOTES = {
+    MINI: "mini: made by the embedded small models or measured by the embedded judges; not comparable with papers.",
+    None: "scale not stated: these methods do not declare a scale (mini or paper), so no table holds them with others.",
+}
+
+
 def _notes(group: Group) -> Iterator[str]:
-    if group.mini:
-        yield "mini: made by the embedded small models or measured by the embedded judges; not comparable with papers."
+    if group.scale in _SCALE_NOTES:
+        yield _SCALE_NOTES[group.scale]
     yield from filter(None, map(_progress, group.runs, group.labels()))
     if group.seeds_differ:
         yield "Seeds differ, as the labels say: these methods did not start from the same noise."

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
+from radl_bench.errors import Interrupted, RadlBenchError, UsageError, did_you_mean
 from radl_bench.progress import Stage, stage
 from radl_bench.registry import GENERATORS, describe_error, is_file_spec, resolve, source_sha256
 from radl_bench.runs.environment import describe_environment, describe_git
+from radl_bench.runs.scale import MINI, declared_scale
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
 from radl_bench.runs.writer import Shard, ShardWriter
@@ -20,12 +21,6 @@ from radl_bench.types import Benchmark, Generator, Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-
-class Interrupted(RadlBenchError):
-    """The run was stopped by hand; what is written stays."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True)
@@ -97,6 +92,7 @@ def generate_run(
         git=describe_git(),
         argv=list(argv),
         source=source,
+        scale=declared_scale(generator),
     )
     return _run(run, generator, tasks, shard, min(batch_size or generator.max_batch, generator.max_batch))
 
@@ -165,9 +161,9 @@ def origin(spec: str) -> dict[str, Any]:
     return {"source_sha256": source_sha256(spec)} if is_file_spec(spec) else {}
 
 
-def takes_model(spec: str) -> bool:
-    """Say whether `--model` means something to this method; the built-in ones all take it."""
-    return spec in GENERATORS
+def has_mini(spec: str) -> bool:
+    """Say whether a method that is built in has the embedded model: it lists "mini" among its `models`."""
+    return spec in GENERATORS and MINI in getattr(resolve("generators", spec), "models", ())
 
 
 def _run(run: RunFolder, generator: Generator, tasks: list[Task], shard: Shard, batch_size: int) -> Outcome:

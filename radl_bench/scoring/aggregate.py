@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from radl_bench import __version__
 from radl_bench.scoring.metrics import MISSING_AS, Estimate, Metric, Row, View
-from radl_bench.scoring.protocol import Protocol
+from radl_bench.scoring.protocol import FLOOR, Protocol
 from radl_bench.scoring.statistics import RESAMPLES, SampleSums, cluster_bootstrap, wilson, wilson_clustered
 
 RATES = frozenset({"success_inst", "success_img"})
@@ -75,6 +75,8 @@ class Conditions:
     encoder: str
     features: str = "none"
     phrase: str = "plain"
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Parts of the kinds of measurement that are not built in, by key."""
 
     def signature(
         self,
@@ -91,13 +93,12 @@ class Conditions:
         bench = f"{self.benchmark['name']}@{self.benchmark['version']}:{self.benchmark['sha256'][:8]}"
         parts = [score, f"bench:{bench}", f"level:{level if level is not None else _span(self.levels)}"]
         parts += [f"n:{estimate.n}", f"img:{self.images_per_sample}", f"protocol:{self.protocol.name}"]
-        settings = self._settings(score) | dict(own or {})
+        settings = self._settings(score) | dict(self.more) | dict(own or {})
         parts += [settings[key] for key in metric.settings if settings.get(key)]
         return "|".join([*parts, f"seed:{_seed(self.seeds)}", f"ci:{estimate.ci}", f"v:{__version__}"])
 
     def _settings(self, score: str) -> dict[str, str]:
         from radl_bench.judges.color import color_table
-        from radl_bench.scoring.evidence import FLOOR
 
         p = self.protocol
         color = f"color:{color_table()[0]}@{short(p.coverage)}"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from radl_bench.errors import MissingData, UsageError
-from radl_bench.report.collect import ScoredRun, collect
+from radl_bench.report.collect import Choice, ScoredRun, collect, scored_alike
 from radl_bench.report.layouts import LOWER_IS_BETTER, METRICS
 from radl_bench.report.ties import is_number, paired_draws, sums_of
 from radl_bench.scoring.statistics import Difference, paired_difference, percentile_interval
@@ -66,7 +66,12 @@ class Comparison:
 
 def compare_runs(a: Path, b: Path) -> Comparison:
     """Compare two scored runs; raises `MissingData` or `UsageError` where that cannot be done, and `BadInput`."""
-    one, other = _scored(a), _scored(b)
+    return compare_scored(*scored_alike(_scored(a), _scored(b)))
+
+
+def compare_scored(one: ScoredRun, other: ScoredRun) -> Comparison:
+    """Compare two scored runs that are read already; see `compare_runs`."""
+    a, b = one.path, other.path
     _check_benchmark(one, other)
     keys = [key for key in one.cells if key in other.cells]
     if not keys:
@@ -80,11 +85,11 @@ def compare_runs(a: Path, b: Path) -> Comparison:
     return Comparison(_what(one), _what(other), benchmark, tuple(_notes(one, other)), lines)
 
 
-def _scored(path: Path) -> ScoredRun:
-    scored, unscored = collect([path])
+def _scored(path: Path) -> list[ScoredRun]:
+    scored, unscored = collect([path], Choice(every=True))
     if unscored:
         raise MissingData(f"{path} is not scored yet. Run `radl-bench score {path}`.")
-    return scored[0]
+    return scored
 
 
 def _check_benchmark(one: ScoredRun, other: ScoredRun) -> None:

@@ -1,32 +1,35 @@
-"""Scoring: run folders in, `scores/rows.parquet` and `scores/scores.json` out.
+"""Scoring: run folders in, rows and scores out, in one folder a judge set and protocol (`scoring.score_files`).
 
-Images are judged chunk by chunk, so memory holds one chunk of pictures whatever the size of the run. What a judge saw
+Images are judged chunk by chunk, so memory holds one chunk of images whatever the size of the run. What a judge saw
 is kept as evidence; scoring again, or under other thresholds, reads that and loads no model. No generator is ever
 imported.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from radl_bench.benchmarks.loading import benchmark_of
-from radl_bench.errors import RadlBenchError
-from radl_bench.files import replace_file
+from radl_bench.errors import Interrupted, RadlBenchError
+from radl_bench.judges.contracts import NONE, Judge, Remarking, declared
+from radl_bench.judges.kinds import Kind
+from radl_bench.judges.kinds.cosines import look_of
 from radl_bench.progress import stage
 from radl_bench.registry import resolve
 from radl_bench.runs.image_import import notes_of
 from radl_bench.runs.images import Picture
-from radl_bench.runs.store import RunFolder
+from radl_bench.runs.plan import RunImages
+from radl_bench.runs.scale import measured_scale, scale_of_manifest
 from radl_bench.scoring.aggregate import Conditions, MeanPool, scores_of
-from radl_bench.scoring.evidence import Evidence
-from radl_bench.scoring.judging import NO_ENCODER, Judges, judge, make_judges
+from radl_bench.scoring.evidence import Evidence, kinds_of
+from radl_bench.scoring.judging import Judges, judge, make_judges
 from radl_bench.scoring.metrics import Context, Metric
 from radl_bench.scoring.protocol import THRESHOLDS, Protocol, resolve_protocol
-from radl_bench.scoring.score_files import RowWriter, write_draws
+from radl_bench.scoring.score_files import ScoreWriter, scores_key, scoring_into
+from radl_bench.scoring.seen_files import SeenFiles
 from radl_bench.scoring.statistics import RESAMPLES
 from radl_bench.types import Benchmark
 
@@ -68,6 +71,7 @@ def score_each(
     nms: float | None = None,
     fid_reference: str | Path | None = None,
     device: str | None = None,
+    judges: Mapping[str, str] | None = None,
     resamples: int = RESAMPLES,
     batch_size: int = 16,
 ) -> list[Scored]:
@@ -82,6 +86,7 @@ def score_each(
         iou, score_threshold, coverage, nms: thresholds, fractions; the benchmark's or the protocol's when not given.
         fid_reference: statistics of real images, see `metrics.fid`; the benchmark's when not given.
         device: passed to judges that take one.
+        judges: more judges, names by role, for kinds of measurement that are not built in.
         resamples: draws of the bootstrap; batch_size: pictures a call of a judge.
 
     Raises:
@@ -90,13 +95,13 @@ def score_each(
     """
     thresholds = {"iou": iou, "score": score_threshold, "coverage": coverage, "nms": nms}
     resolve_protocol(protocol, **thresholds)  # a bad threshold must not wait for the judges
-    judges = make_judges(detector, segmenter, encoder, device, features)
+    made = make_judges(detector, segmenter, encoder, device, features, **(judges or {}))
     parameters = {"fid": {"reference": str(fid_reference)}} if fid_reference is not None else {}
     done: list[Scored] = []
     failures: list[RadlBenchError] = []
     for run in runs:
         try:
-            done.append(score_run(Path(run), judges, protocol, thresholds, resamples, batch_size, parameters))
+            done.append(score_run(Path(run), made, protocol, thresholds, resamples, batch_size, parameters))
         except RadlBenchError as error:
             failures.append(error)
     if failures:
@@ -114,55 +119,67 @@ def score_run(
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Scored:
     """Score one run folder; see `score_each`. `parameters` of metrics by name win over the benchmark's tables."""
-    run = RunFolder.open(path)
-    benchmark = benchmark_of(run.manifest)
-    rules = resolve_protocol(protocol, **(_thresholds_of(benchmark) | _given(thresholds)))
-    metrics = [m for m in metrics_of(benchmark) if judges.having(m.requires)]
+    images = RunImages.open(path)
+    rules = resolve_protocol(protocol, **(_thresholds_of(images.benchmark) | _given(thresholds)))
+    asked = metrics_of(images.benchmark)
+    judges.check_roles(frozenset().union(*(m.requires for m in asked)))
+    metrics = [m for m in asked if judges.having(m.requires)]
     needs = _needs(metrics, rules)
-    features = judges.features if "features" in needs else None
-    pictures = plan_pictures(run, benchmark)
-    means = {score: MeanPool(score, resamples) for m in metrics if m.pool is None for score in m.scores}
-    context = Context(resamples, benchmark, features=features)
-    pools = {m.name: m.pool(_with_parameters(context, m.name, parameters)) for m in metrics if m.pool is not None}
-    evidence = Evidence(run.evidence_dir, judges.detector, judges.segmenter, judges.encoder, batch_size, features)
-    run.scores_dir.mkdir(exist_ok=True)
-    with RowWriter(run.scores_dir / "rows.parquet") as writer, stage("score", len(pictures)) as bar:
-        for view in judge(pictures, evidence, rules, needs):
-            rows = [row for m in metrics if m.rows is not None for row in m.rows(view, rules)]
-            writer.write(view, rows)
-            for pool in means.values():
-                pool.add(view, rows)
-            for pool in pools.values():
-                pool.add(view)
-            bar.advance(1, failed=int(view.problem is not None))
-    conditions = _conditions(run, benchmark, rules, judges, evidence)
-    scores, draws = scores_of(metrics, means, pools, conditions)
-    content = _summary(run, judges, rules, pictures, features) | {"scores": scores}
-    write_draws(run.scores_dir / "draws.npz", draws)
-    file = run.scores_dir / "scores.json"
-    replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    parties = judges.standing() | judges.of(needs)
+    content = _summary(images, judges, parties, rules, parameters)
+    evidence = Evidence(images.run.evidence_dir, batch_size, **parties)
+    try:
+        with scoring_into(images.run.scores_dir / scores_key(content)) as out:
+            scoring = _Scoring(images, metrics, parameters, resamples, parties.get("features"))
+            pictures = scoring.judge(evidence, rules, needs, out)
+            scores, draws = scores_of(
+                metrics, scoring.means, scoring.pools, _conditions(images, rules, parties, kinds_of(needs))
+            )
+            counts = {"n": len(pictures), "n_missing": sum(p.problem is not None for p in pictures)}
+            notes = [*notes_of(path), *_notes_of_judges(parties.values(), pictures)]
+            content |= {"images": counts, "notes": notes, "scores": scores}
+            file = out.finish(content, draws)
+    except KeyboardInterrupt:
+        raise Interrupted(f"What the judges saw of {path} so far is kept. Run the same command to go on.") from None
+    finally:
+        evidence.close()
     problems = tuple(f"{p.sample.id}_{p.k}: {p.problem}" for p in pictures if p.problem is not None)
     of_scores = dict.fromkeys(f"{entry['metric']}: {entry['note']}" for entry in scores if "note" in entry)
-    notes = (*content["notes"], *of_scores)
-    return Scored(path, file, len(pictures), problems, notes)
+    return Scored(path, file, len(pictures), problems, (*notes, *of_scores))
 
 
-def plan_pictures(run: RunFolder, benchmark: Benchmark) -> list[Picture]:
-    """Return every image the run was asked for, in the benchmark's order; one that is not there has a `problem`."""
-    rows = {(row["sample_id"], row["k"]): row for row in run.rows()}
-    out = []
-    for sample in benchmark.samples:
-        for k in range(run.manifest["benchmark"]["images_per_sample"]):
-            row = rows.get((sample.id, k))
-            if row is None:
-                out.append(Picture(sample, k, None, problem="it is not generated yet"))
-            elif row["status"] != "ok":
-                out.append(Picture(sample, k, None, problem=f"generating it failed: {row.get('error')}"))
-            else:
-                file = run.path / row["file"]
-                problem = None if file.is_file() else f"the file {file.name} is gone"
-                out.append(Picture(sample, k, file, row["sha256"], problem))
-    return out
+class _Scoring:
+    """What is gathered over the images of a run: sums of the scores with rows, pools of the others."""
+
+    def __init__(
+        self,
+        images: RunImages,
+        metrics: Sequence[Metric],
+        parameters: Mapping[str, Mapping[str, Any]] | None,
+        resamples: int,
+        features: Judge | None,
+    ) -> None:
+        self.images, self.metrics = images, metrics
+        self.means = {score: MeanPool(score, resamples) for m in metrics if m.pool is None for score in m.scores}
+        context = Context(resamples, images.benchmark, features=features)
+        self.pools = {
+            m.name: m.pool(_with_parameters(context, m.name, parameters)) for m in metrics if m.pool is not None
+        }
+
+    def judge(self, evidence: Evidence, rules: Protocol, needs: frozenset[str], out: ScoreWriter) -> list[Picture]:
+        """Have every image judged and write its rows; returns the images, with what kept some from being judged."""
+        pictures = list(self.images.planned())
+        files = SeenFiles(self.images.run.evidence_dir)
+        with closing(files.table), out.rows as writer, stage("score", len(pictures)) as bar:
+            for view in judge(pictures, evidence, rules, needs, files):
+                rows = [row for m in self.metrics if m.rows is not None for row in m.rows(view, rules)]
+                writer.write(view, rows)
+                for mean in self.means.values():
+                    mean.add(view, rows)
+                for pool in self.pools.values():
+                    pool.add(view)
+                bar.advance(1, failed=int(view.problem is not None))
+        return pictures
 
 
 def metrics_of(benchmark: Benchmark) -> list[Metric]:
@@ -191,48 +208,54 @@ def _given(thresholds: dict[str, float | None]) -> dict[str, float | None]:
 
 
 def _conditions(
-    run: RunFolder, benchmark: Benchmark, rules: Protocol, judges: Judges, evidence: Evidence
+    images: RunImages, rules: Protocol, parties: Mapping[str, Judge | None], kinds: Sequence[Kind[Any]]
 ) -> Conditions:
-    recorded = run.manifest["benchmark"]
+    recorded, encoder = images.run.manifest["benchmark"], parties.get("encoder")
+    asked = ((kind, parties.get(kind.role.name)) for kind in kinds)
     return Conditions(
         benchmark=recorded,
-        levels=tuple(sorted({sample.level for sample in benchmark.samples})),
+        levels=tuple(sorted({sample.level for sample in images.benchmark.samples})),
         images_per_sample=recorded["images_per_sample"],
-        seeds=run.manifest["seeds"],
+        seeds=images.run.manifest["seeds"],
         protocol=rules,
-        detector=judges.detector.signature,
-        segmenter=judges.segmenter.signature,
-        encoder=judges.encoder.signature if judges.encoder else NO_ENCODER,
-        features=evidence.featurer.signature if evidence.featurer else NO_ENCODER,
-        phrase=evidence.look(rules).phrase,
+        **{role: _signature(parties.get(role)) for role in ("detector", "segmenter", "encoder", "features")},
+        phrase=look_of(encoder is not None and declared(encoder).ensembles, rules).phrase,
+        more={kind.key: kind.setting(judge) for kind, judge in asked if judge is not None},
     )
 
 
+def _signature(judge: Judge | None) -> str:
+    return NONE if judge is None else judge.signature
+
+
 def _summary(
-    run: RunFolder, judges: Judges, rules: Protocol, pictures: Sequence[Picture], features: Any | None
+    images: RunImages,
+    judges: Judges,
+    parties: Mapping[str, Judge | None],
+    rules: Protocol,
+    parameters: Mapping[str, Mapping[str, Any]] | None,
 ) -> dict[str, Any]:
-    recorded, generator = run.manifest["benchmark"], run.manifest["generator"]
-    known = {(row["sample_id"], row["k"]) for row in run.rows()}
-    finished = all((p.sample.id, p.k) in known for p in pictures)
-    objects = {"detector": judges.detector, "segmenter": judges.segmenter, "encoder": judges.encoder}
-    objects |= {"features": features} if features is not None else {}
+    """Return what scores.json says beside numbers: under which conditions, and of what."""
+    manifest = images.run.manifest
+    recorded, generator = manifest["benchmark"], manifest["generator"]
+    scales = [declared(judge).scale for judge in parties.values() if judge is not None]
     return {
         "schema_version": 1,
         "protocol": rules.name,
         "thresholds": {key: getattr(rules, key) for key in THRESHOLDS},
+        **({"parameters": parameters} if parameters else {}),
+        "scale": measured_scale(scale_of_manifest(manifest), scales),
         "benchmark": {key: recorded[key] for key in ("name", "version", "sha256", "filter", "images_per_sample")},
         "generator": {key: generator.get(key) for key in ("name", "revision", "model", "params")},
-        "status": "complete" if finished else "partial",
-        "images": {"n": len(pictures), "n_missing": sum(p.problem is not None for p in pictures)},
+        "status": "complete" if images.finished else "partial",
         "judges": {
-            kind: {"name": judges.names[kind], "signature": getattr(item, "signature", None)}
-            for kind, item in objects.items()
+            role: {"name": judges.names[role], "signature": None if judge is None else judge.signature}
+            for role, judge in parties.items()
         },
-        "notes": [*notes_of(run.path), *_notes_of_judges(judges, pictures)],
     }
 
 
-def _notes_of_judges(judges: Judges, pictures: Sequence[Picture]) -> list[str]:
-    """Return what judges that read files have to say of these pictures."""
-    objects = [judge for judge in (judges.detector, judges.segmenter) if hasattr(judge, "notes")]
-    return [note for judge in objects for note in judge.notes(pictures)]
+def _notes_of_judges(parties: Iterable[Judge | None], pictures: Sequence[Picture]) -> list[str]:
+    """Return what judges that read files have to say of these images."""
+    remarking = [judge for judge in parties if isinstance(judge, Remarking)]
+    return [note for judge in remarking for note in judge.notes(pictures)]

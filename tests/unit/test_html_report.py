@@ -216,7 +216,7 @@ def test_a_run_that_is_going_is_named_as_such(tmp_path):
     for page in ("index.html", "gallery.html"):
         assert "RaDL: this run is still going, 3 of 4 images are made." in (tmp_path / "html" / page).read_text("utf-8")
     lines = details(tmp_path / "html", taken(tmp_path / "html" / "data" / "0.js"))
-    assert [line[0]["problem"] for line in lines].count("not made yet") == 1
+    assert [line[0]["problem"] for line in lines].count("it is not generated yet") == 1
 
 
 def test_a_run_without_its_benchmark_keeps_its_numbers(tmp_path, make_benchmark):

@@ -11,9 +11,7 @@ import pytest
 from PIL import Image
 
 from radl_bench.errors import BadInput, MissingWeights, UsageError
-from radl_bench.judges.detectors import BlindDetector
 from radl_bench.judges.open_clip import OpenClip
-from radl_bench.judges.segmenters import BoxSegmenter
 from radl_bench.judges.templates import Look, sentences, with_articles
 from radl_bench.runs.images import Picture, crop_square
 from radl_bench.scoring.evidence import Evidence
@@ -72,7 +70,7 @@ def by_hand(folder: Path, image: Image.Image, texts: list[str]) -> float:
 
 def rows(folder: Path, picture: Picture, tmp_path: Path, protocol: str) -> list[float]:
     rules = PROTOCOLS[protocol]
-    evidence = Evidence(tmp_path / "e", BlindDetector(), BoxSegmenter(), OpenClip(str(folder)))
+    evidence = Evidence(tmp_path / "e", encoder=OpenClip(str(folder)))
     (view,) = judge([picture], evidence, rules, frozenset({"cosines"}))
     return [row.value for row in clip_score.rows(view, rules)]
 

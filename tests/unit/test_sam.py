@@ -119,7 +119,7 @@ def test_the_protocol_says_whose_box_prompts(folder, tmp_path, protocol, expecte
     file = tmp_path / "s_0.png"
     Image.fromarray(picture(64, 64)).save(file)
     shown = Picture(sample, 0, file, hashlib.sha256(file.read_bytes()).hexdigest())
-    evidence = Evidence(tmp_path / "evidence", Finder(), sam)
+    evidence = Evidence(tmp_path / "evidence", detector=Finder(), segmenter=sam)
     needs = frozenset({"detections", "coverage"})
     (view,) = judge([shown], evidence, resolve_protocol(protocol), needs)
     assert prompts == [pytest.approx(boxes[expected])]

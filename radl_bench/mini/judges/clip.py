@@ -55,6 +55,7 @@ class MiniClip(MiniJudge):
     """
 
     title = "mini CLIP"
+    companions = {"features": "mini"}
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
         super().__init__(weights)

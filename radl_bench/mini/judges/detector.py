@@ -15,7 +15,7 @@ import numpy as np
 from radl_bench.errors import UsageError, did_you_mean
 from radl_bench.mini.judges.common import SIDE, MiniJudge, square
 from radl_bench.scoring.protocol import Boxes
-from radl_bench.types import Detection, Sample
+from radl_bench.types import Detection
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,6 +52,7 @@ class MiniDetector(MiniJudge):
     """
 
     title = "mini detector"
+    companions = {"segmenter": "mini"}
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
         super().__init__(weights)
@@ -63,10 +64,8 @@ class MiniDetector(MiniJudge):
 
         return build(len(self.config["categories"]), **self.config["network"])
 
-    def detect(
-        self, images: Sequence[Image], queries: Sequence[Sequence[str]], samples: Sequence[Sample] | None = None
-    ) -> list[list[Detection]]:
-        """Return the detections (score >= 0.05) of the asked categories, one list a picture; `samples` is not read.
+    def detect(self, images: Sequence[Image], queries: Sequence[Sequence[str]]) -> list[list[Detection]]:
+        """Return the detections (score >= `FLOOR`) of the asked categories, one list an image.
 
         Raises:
             UsageError: a category that the mini world cannot draw, for which silence would read as a miss.

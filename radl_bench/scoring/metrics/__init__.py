@@ -55,6 +55,7 @@ class View:
             detections, best first, with n the number of instances of the category.
         clip: cosine of image and prompt; local_clip: of each instance's crop and phrase; NaN without an encoder.
         features: float32 [D] of the feature judge, or None without one.
+        more: what kinds of measurement that are not built in saw, by the names they give it.
     """
 
     sample: Sample
@@ -67,6 +68,7 @@ class View:
     clip: float = float("nan")
     local_clip: tuple[float, ...] = ()
     features: np.ndarray | None = None
+    more: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
