@@ -1,8 +1,8 @@
 """A table of measured values on disk: one SQLite file, found by exact keys.
 
-What was added waits in memory until `flush`, or until it has waited `PATIENCE` seconds, and is then written in one short
-transaction: a kill loses that much and no more, other processes are never kept waiting, and memory holds neither the
-keys nor the values of what is written.
+What was added waits in memory until `flush`, or until it has waited `PATIENCE` seconds, and is then written in one
+short transaction: a kill loses that much and no more, other processes are never kept waiting, and memory holds neither
+the keys nor the values of what is written.
 """
 
 from __future__ import annotations

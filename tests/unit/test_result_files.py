@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scores import scores as scores_of
 from typer.testing import CliRunner
 
 from radl_bench.benchmarks.loading import load_benchmark
@@ -256,7 +257,7 @@ def test_the_command_takes_detections_and_masks(run, write, tmp_path) -> None:
     words = ["score", str(path), "--encoder", "none", "--detections", str(boxes)]
     result = CliRunner().invoke(build_app(), [*words, "--masks", str(write(polygons, "masks.json"))])
     assert result.exit_code == 0, result.output
-    content = json.loads((path / "scores" / "scores.json").read_text("utf-8"))
+    content = scores_of(path)
     assert {kind: judge["name"] for kind, judge in content["judges"].items() if kind in ("detector", "segmenter")} == {
         "detector": "file",
         "segmenter": "file",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class MiniDetector(MiniJudge):
     """
 
     title = "mini detector"
-    companions = {"segmenter": "mini"}
+    companions: ClassVar = {"segmenter": "mini"}
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
         super().__init__(weights)
