@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from radl_bench.errors import GenerationFailed, MissingData, UsageError
+from radl_bench.cli.signals import terminate_as_interrupt
+from radl_bench.errors import GenerationFailed, MissingData, UsageError, did_you_mean
+from radl_bench.types import SCALES
 
 
 def score(
@@ -46,12 +48,22 @@ def score(
         Path | None, typer.Option("--map", help="With --images: a CSV with the columns file,sample_id,k.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="With --images: name of the method in reports.")] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="With --images: their world, paper or mini; one that is not stated has tables of its own."),
+    ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE=NAME", help="A judge of a role that is not built in; repeat it."),
+    ] = None,
     root: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
 ) -> None:
     """Judge images and write rows and scores into each run; what a judge has seen before is not measured again."""
     from radl_bench.scoring.score import score_each
 
-    folders = _folders(runs, images, benchmark, level, table, name, root)
+    terminate_as_interrupt()
+    judges = _judges(judge or [])
+    folders = _folders(runs, images, benchmark, level, table, name, scale, root)
     scored = score_each(
         folders,
         detector=detector if detections is None else f"file:{detections}",
@@ -65,6 +77,7 @@ def score(
         nms=nms,
         fid_reference=fid_reference,
         device=device,
+        judges=judges,
     )
     for outcome in scored:
         print(outcome.file)
@@ -83,6 +96,7 @@ def _folders(
     level: int | None,
     table: Path | None,
     name: str | None,
+    scale: str | None,
     root: Path,
 ) -> list[Path]:
     from radl_bench.runs.store import find_runs
@@ -90,21 +104,41 @@ def _folders(
     if images is not None:
         if benchmark is None or runs:
             raise UsageError("--images needs --benchmark NAME, and no RUN beside it.")
-        return [_import(images, benchmark, level, table, name, root)]
-    if any(option is not None for option in (benchmark, level, table, name)):
-        raise UsageError("--benchmark, --level, --map and --name belong to --images DIR.")
+        return [_import(images, benchmark, level, table, name, scale, root)]
+    if any(option is not None for option in (benchmark, level, table, name, scale)):
+        raise UsageError("--benchmark, --level, --map, --name and --scale belong to --images DIR.")
     folders = runs or find_runs(root)
     if not folders:
         raise MissingData(f"There is no run under {root}/. Run `radl-bench generate coco-mig --level 6` first.")
     return folders
 
 
-def _import(images: Path, benchmark: str, level: int | None, table: Path | None, name: str | None, root: Path) -> Path:
+def _judges(pairs: list[str]) -> dict[str, str]:
+    judges = {}
+    for pair in pairs:
+        role, equals, name = pair.partition("=")
+        if not (role and equals and name):
+            raise UsageError(f"'{pair}' names no judge. Write --judge ROLE=NAME.")
+        judges[role] = name
+    return judges
+
+
+def _import(
+    images: Path,
+    benchmark: str,
+    level: int | None,
+    table: Path | None,
+    name: str | None,
+    scale: str | None,
+    root: Path,
+) -> Path:
     from radl_bench.benchmarks.loading import load_benchmark, source_of
     from radl_bench.runs.image_import import import_images
 
+    if scale is not None and scale not in SCALES:
+        raise UsageError(did_you_mean(scale, SCALES, "scale"))
     chosen = load_benchmark(benchmark, level=level)
-    done = import_images(images, chosen, name=name, table=table, out=root, source=source_of(benchmark))
+    done = import_images(images, chosen, name=name, table=table, out=root, source=source_of(benchmark), scale=scale)
     print(f"{done.pictures} pictures of {images} are the run {done.run}.")
     return done.run
 

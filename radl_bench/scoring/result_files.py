@@ -24,6 +24,7 @@ import numpy as np
 
 from radl_bench.benchmarks.coco_classes import COCO_CLASSES
 from radl_bench.errors import BadInput, MissingData
+from radl_bench.judges.checks import problem_of_score
 from radl_bench.runs.image_import import SUFFIXES, few, sources_of
 from radl_bench.runs.images import Picture
 
@@ -144,8 +145,10 @@ def _entry(row: dict[str, Any], classes: Mapping[int, str], where: str) -> Entry
         category = classes[number]
     if not isinstance(category, str) or not category.strip():
         raise BadInput(f"{where}: 'category' must be a name, not {category!r}.")
-    if not _is_number(score) or not 0.0 <= score <= 1.0:
-        raise BadInput(f"{where}: 'score' must be a number from 0 to 1, not {score!r}.")
+    problem = problem_of_score(score) if isinstance(score, int | float) and not isinstance(score, bool) else None
+    if problem or not _is_number(score):
+        what, remedy = problem or (f"gave {score!r} for a score", "a score is a number from 0 to 1")
+        raise BadInput(f"{where}: the file {what.replace('gave', 'gives', 1)}; {remedy}.")
     box = row.get("bbox")
     ok = box is None or (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box)) and min(box[2:]) >= 0)
     if not ok:

@@ -109,7 +109,7 @@ def test_an_imported_picture_is_known_by_its_own_file(write, tmp_path) -> None:
         ([entry(bbox=[1, 2, 3])], r"entry 0: 'bbox' must be \[x, y, width, height\]"),
         ([entry(bbox=[0, 0, -1, 1])], "'bbox'"),
         ([entry(bbox=[0, 0, float("nan"), 1])], "'bbox'"),
-        ([entry(score=55)], "'score' must be a number from 0 to 1, not 55"),
+        ([entry(score=55)], "gives the score 55; a score is a number from 0 to 1"),
         ([entry(category=None, category_id=12)], "no class has the id 12"),
         ([entry(category=7)], "'category' must be a name"),
         ({"annotations": [], "images": [1]}, "'images' should be a list of objects with an id"),
