@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from radl_bench.errors import BadInput, MissingData
+
+if TYPE_CHECKING:
+    from radl_bench.judges.contracts import FeatureExtractor
 
 
 def fid_reference(
@@ -26,7 +29,7 @@ def fid_reference(
 
     if not folder.is_dir():
         raise MissingData(f"There is no folder {folder}.")
-    judge = make_judge(FEATURES.role, features, device)
+    judge = cast("FeatureExtractor", make_judge(FEATURES.role, features, device))
     reference = build_reference(out.stem, folder_images(folder, _read_ids(ids)), judge)
     write_reference(reference, out)
     typer.echo(f"{reference.moments.n} images of {folder} are the reference {out} ({reference.setting}).")

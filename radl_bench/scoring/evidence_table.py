@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ PATIENCE = 20.0
 """Seconds for which a measured value may wait before it is written."""
 
 _TYPES = {"number": "REAL", "whole": "INTEGER", "text": "TEXT", "doubles": "BLOB", "floats": "BLOB"}
-_ARRAYS = {"doubles": np.dtype("<f8"), "floats": np.dtype("<f4")}
+_ARRAYS: dict[str, np.dtype[Any]] = {"doubles": np.dtype("<f8"), "floats": np.dtype("<f4")}
 _BUSY = 60.0  # seconds to wait for another process that writes
 
 Key: TypeAlias = tuple[str, ...]

@@ -257,5 +257,5 @@ def _summary(
 
 def _notes_of_judges(parties: Iterable[Judge | None], pictures: Sequence[Picture]) -> list[str]:
     """Return what judges that read files have to say of these images."""
-    remarking = [judge for judge in parties if isinstance(judge, Remarking)]
+    remarking: list[Remarking] = [judge for judge in parties if isinstance(judge, Remarking)]
     return [note for judge in remarking for note in judge.notes(pictures)]

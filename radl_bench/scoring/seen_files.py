@@ -30,6 +30,21 @@ class SeenFiles:
         for picture in pictures:
             self._check(picture)
 
+    def verify(self, files: Iterable[tuple[Path, str]]) -> list[str]:
+        """Hash files against their sha256, whatever was recorded of them; returns what is wrong, as sentences.
+
+        A file that is wrong is no longer taken to be the same by later scorings.
+        """
+        problems = []
+        for file, sha256 in files:
+            if not file.is_file():
+                problems.append(f"the file {file.name} is gone")
+            elif file_sha256(file) != sha256:
+                problems.append(f"the file {file.name} is not the one that was generated")
+                self.table.add((file.name,), (-1, -1, sha256))
+        self.table.flush()
+        return problems
+
     def _check(self, picture: Picture) -> None:
         if picture.problem is not None or picture.path is None:
             return
