@@ -16,7 +16,7 @@ from PIL import Image
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.runs.store import RunFolder, find_scores
 
-JUDGE = '''
+JUDGE = """
 import os, time
 from radl_bench.types import Detection
 class Slow:
@@ -29,7 +29,7 @@ class Slow:
                 log.write("x")
             out.append([Detection(c, (0.1, 0.1, 0.5, 0.5), 0.9) for c in wanted])
         return out
-'''
+"""
 SCORE = """
 import sys
 from radl_bench.scoring import judging
@@ -97,8 +97,6 @@ def test_a_chunk_that_was_finished_is_never_measured_again(run, tmp_path, how) -
     _, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
     lost = before - (IMAGES - (asked(tmp_path) - before))
-    assert 0 <= lost <= 2 * CHUNK  # the chunk in hand, and one that was being written
-    if how != signal.SIGKILL:
-        assert lost <= 8 + CHUNK  # and what a batch had not answered yet
+    assert 0 <= lost <= CHUNK  # the chunk in hand
     assert len(find_scores(run.path)) == 1
     assert not list(run.path.rglob("*.part"))

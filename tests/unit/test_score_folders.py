@@ -141,8 +141,6 @@ def test_a_name_of_a_file_leads_nowhere_else(make, tmp_path) -> None:
     assert scored.rows is None
 
 
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_every_step_scores_and_rows_belong_together(make, benchmark, tmp_path) -> None:
     run = make(number=3)
