@@ -42,7 +42,7 @@ def report(
 ) -> None:
     """Compare scored runs: the tables of the literature with 95 % intervals and tie groups, and figures."""
     from radl_bench.report import build_report, find_writer, show, write_report
-    from radl_bench.report.collect import Choice
+    from radl_bench.report.choice import Choice
     from radl_bench.runs.store import find_runs
 
     find_writer(format)  # an unknown format is named before anything is read

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from radl_bench.errors import MissingData, UsageError
 
 if TYPE_CHECKING:
-    from radl_bench.report.collect import Choice
+    from radl_bench.report.choice import Choice
     from radl_bench.report.reported import ReportedTable
     from radl_bench.report.tables import Section
 

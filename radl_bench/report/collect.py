@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import BadInput, MissingData
+from radl_bench.report.choice import Choice
 from radl_bench.report.labels import told_apart
 from radl_bench.runs.plan import RunImages
 from radl_bench.runs.scale import MINI, PAPER, scale_of_scores
 from radl_bench.runs.store import find_scores
 from radl_bench.scoring.recorded import RecordedViews
-from radl_bench.scoring.score_files import RowWriter, part_of, scores_key
+from radl_bench.scoring.score_files import RowWriter, part_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,32 +148,6 @@ class ScoredRun:
             return {}
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which of the scores of a run are taken, one folder a judge set and protocol.
-
-    Attributes:
-        every: all that fit, instead of the newest.
-        judges: only scores in which a judge has this name, or a signature that starts so, for each of these words.
-    """
-
-    every: bool = False
-    judges: tuple[str, ...] = ()
-
-    def of(self, scored: Sequence[ScoredRun]) -> list[ScoredRun]:
-        """Return those of one run that are chosen; `scored` is the newest first."""
-        newest = {scores_key(run.data): run for run in reversed(scored)}
-        fitting = [run for run in scored if newest[scores_key(run.data)] is run and self._fits(run)]
-        return fitting if self.every else fitting[:1]
-
-    def _fits(self, run: ScoredRun) -> bool:
-        entries = [j for j in run.data.get("judges", {}).values() if isinstance(j, dict)]
-        return all(
-            any(word == j.get("name") or str(j.get("signature")).startswith(word) for j in entries)
-            for word in self.judges
-        )
-
-
 @dataclass
 class Group:
     """Runs whose numbers were measured alike: same benchmark, filter, protocol, scale and signatures.
@@ -232,12 +207,6 @@ def collect(paths: Sequence[Path], choice: Choice | None = None) -> tuple[list[S
         else:
             raise MissingData(f"{path} is not a run: it has no manifest.json. `radl-bench ls runs` lists the runs.")
     return scored, unscored
-
-
-def scored_alike(one: Sequence[ScoredRun], other: Sequence[ScoredRun]) -> tuple[ScoredRun, ScoredRun]:
-    """Return the newest scores of two runs under the same judges and protocol; the newest of each where none are."""
-    keys = {scores_key(run.data): run for run in reversed(other)}
-    return next(((run, keys[key]) for run in one if (key := scores_key(run.data)) in keys), (one[0], other[0]))
 
 
 def group_runs(runs: Sequence[ScoredRun]) -> list[Group]:

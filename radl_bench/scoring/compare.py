@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from radl_bench.errors import MissingData, UsageError
-from radl_bench.report.collect import Choice, ScoredRun, collect, scored_alike
+from radl_bench.report.choice import Choice, scored_alike
+from radl_bench.report.collect import ScoredRun, collect
 from radl_bench.report.layouts import LOWER_IS_BETTER, METRICS
 from radl_bench.report.ties import is_number, paired_draws, sums_of
 from radl_bench.scoring.statistics import Difference, paired_difference, percentile_interval

@@ -255,7 +255,6 @@ def _summary(
     }
 
 
-def _notes_of_judges(parties: Iterable[Judge | None], pictures: Sequence[Picture]) -> list[str]:
+def _notes_of_judges(parties: Iterable[object], pictures: Sequence[Picture]) -> list[str]:
     """Return what judges that read files have to say of these images."""
-    remarking: list[Remarking] = [judge for judge in parties if isinstance(judge, Remarking)]
-    return [note for judge in remarking for note in judge.notes(pictures)]
+    return [note for party in parties if isinstance(party, Remarking) for note in party.notes(pictures)]

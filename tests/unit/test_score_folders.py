@@ -19,7 +19,8 @@ from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli import build_app
 from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.report import build_report
-from radl_bench.report.collect import Choice, collect
+from radl_bench.report.choice import Choice
+from radl_bench.report.collect import collect
 from radl_bench.runs.store import RunFolder, find_scores
 from radl_bench.scoring.compare import compare_runs
 from radl_bench.scoring.score import score_each, score_runs
