@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from radl_bench.cli.signals import terminate_as_interrupt
+from radl_bench.cli.signals import interruptible
 from radl_bench.errors import GenerationFailed, MissingData, UsageError, did_you_mean
 from radl_bench.types import SCALES
 
@@ -61,24 +61,24 @@ def score(
     """Judge images and write rows and scores into each run; what a judge has seen before is not measured again."""
     from radl_bench.scoring.score import score_each
 
-    terminate_as_interrupt()
     judges = _judges(judge or [])
-    folders = _folders(runs, images, benchmark, level, table, name, scale, root)
-    scored = score_each(
-        folders,
-        detector=detector if detections is None else f"file:{detections}",
-        segmenter=segmenter if masks is None else f"file:{masks}",
-        encoder=encoder,
-        features=features,
-        protocol=protocol,
-        iou=iou,
-        score_threshold=score_threshold,
-        coverage=coverage,
-        nms=nms,
-        fid_reference=fid_reference,
-        device=device,
-        judges=judges,
-    )
+    with interruptible("What the judges saw so far is kept. Run the same command to go on."):
+        folders = _folders(runs, images, benchmark, level, table, name, scale, root)
+        scored = score_each(
+            folders,
+            detector=detector if detections is None else f"file:{detections}",
+            segmenter=segmenter if masks is None else f"file:{masks}",
+            encoder=encoder,
+            features=features,
+            protocol=protocol,
+            iou=iou,
+            score_threshold=score_threshold,
+            coverage=coverage,
+            nms=nms,
+            fid_reference=fid_reference,
+            device=device,
+            judges=judges,
+        )
     for outcome in scored:
         print(outcome.file)
         for note in outcome.notes:

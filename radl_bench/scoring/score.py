@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from radl_bench.errors import Interrupted, RadlBenchError
+from radl_bench.errors import RadlBenchError, UsageError
 from radl_bench.judges.contracts import NONE, Judge, Remarking, declared
 from radl_bench.judges.kinds import Kind
 from radl_bench.judges.kinds.cosines import look_of
@@ -95,6 +95,9 @@ def score_each(
     """
     thresholds = {"iou": iou, "score": score_threshold, "coverage": coverage, "nms": nms}
     resolve_protocol(protocol, **thresholds)  # a bad threshold must not wait for the judges
+    own = [role for role in judges or {} if role in ("detector", "segmenter", "encoder", "features")]
+    if own:
+        raise UsageError(f"The {own[0]} has an option of its own: --{own[0]} NAME.")
     made = make_judges(detector, segmenter, encoder, device, features, **(judges or {}))
     parameters = {"fid": {"reference": str(fid_reference)}} if fid_reference is not None else {}
     done: list[Scored] = []
@@ -139,8 +142,6 @@ def score_run(
             notes = [*notes_of(path), *_notes_of_judges(parties.values(), pictures)]
             content |= {"images": counts, "notes": notes, "scores": scores}
             file = out.finish(content, draws)
-    except KeyboardInterrupt:
-        raise Interrupted(f"What the judges saw of {path} so far is kept. Run the same command to go on.") from None
     finally:
         evidence.close()
     problems = tuple(f"{p.sample.id}_{p.k}: {p.problem}" for p in pictures if p.problem is not None)

@@ -73,6 +73,8 @@ def test_a_role_without_a_default_has_to_be_chosen_or_left_out(run) -> None:
     assert scores_of(run)["scores"] == []
     with pytest.raises(UsageError, match="Did you mean 'answerer'"):
         score_runs([run], detector="blind", encoder="none", judges={"answerer": "none", "anwserer": "x"})
+    with pytest.raises(UsageError, match="The detector has an option of its own: --detector NAME"):
+        score_runs([run], detector="blind", encoder="none", judges={"detector": "oracle"})
 
 
 def test_its_contract_is_checked_like_any_other(run) -> None:
