@@ -99,6 +99,26 @@ def test_the_report_shows_the_newest_or_all_or_those_of_a_judge(make, tmp_path) 
     assert isinstance(wrong.exception, UsageError)
 
 
+class Enc:
+    """An encoder that no metric here needs, so that it stands in no signature."""
+
+    signature = "enc"
+
+    def encode_images(self, images):
+        return np.ones((len(images), 1))
+
+    encode_texts = encode_images
+
+
+def test_two_scorings_of_one_run_never_share_a_table(make) -> None:
+    run = make()
+    score_runs([run.path], **ORACLE)
+    score_runs([run.path], **ORACLE | {"encoder": f"{__file__}:Enc"})
+    sections = build_report([run.path], choice=Choice(every=True)).sections
+    assert [len(section.runs) for section in sections] == [1, 1]
+    assert len({section.title for section in sections}) == 2
+
+
 def test_two_runs_are_compared_under_the_judges_both_have(make) -> None:
     runs = [make("a").path, make("b").path]
     score_runs(runs, **ORACLE)
