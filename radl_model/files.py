@@ -60,7 +60,7 @@ def replacing(file: Path, tag: str = "", size: int | None = None) -> Iterator[Pa
     """
     if not tag:
         remove_leftovers(file.parent, file.name)
-    part = temporary_name(file, tag or f"{_machine()}-{os.getpid()}")
+    part = temporary_name(file, tag or own_tag())
     try:
         yield part
         with open(part, "rb+") as stream:
@@ -81,6 +81,11 @@ def no_room(file: Path, size: int | None = None) -> DiskFull:
     except OSError:
         free = "the disk is full"
     return DiskFull(f"{file}{needs} cannot be written: {free}, or a quota is reached. Make room and run it again.")
+
+
+def own_tag() -> str:
+    """Return what tells the temporary files of this process from those of others: machine and process id."""
+    return f"{_machine()}-{os.getpid()}"
 
 
 def temporary_name(file: Path, tag: str) -> Path:

@@ -43,10 +43,12 @@ def generate(
     from radl_bench.runs.generate import build_generator, generate_run, takes_model
     from radl_bench.runs.identity import identity_of
     from radl_bench.runs.writer import Shard
+    from radl_bench.scoring.chosen import choose
 
     part, given, place = Shard.parse(shard), parse_settings(settings or []), root.absolute()
     check_device(device)
     chosen = load_benchmark(benchmark, level=level, levels=levels, limit=limit)
+    choose(chosen)  # a metric that cannot be scored is told before an image is made
     if model is None and takes_model(method):
         model = "mini"
         print(_which(method), file=sys.stderr)

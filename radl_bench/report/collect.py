@@ -15,6 +15,8 @@ from radl_bench.errors import BadInput, MissingData
 from radl_bench.parsing import read_json
 from radl_bench.report.labels import told_apart
 from radl_bench.report.scores_schema import problem_of_scores
+from radl_bench.scoring.metrics.known import known_spec
+from radl_bench.scoring.metrics.spec import ScoreSpec, read_spec
 from radl_bench.text import safe
 
 if TYPE_CHECKING:
@@ -115,6 +117,13 @@ class ScoredRun:
         return {(score["metric"], score["level"]): score for score in self.data["scores"]}
 
     @cached_property
+    def specs(self) -> dict[str, ScoreSpec]:
+        """The facts of each score, as its metric declared them when it was scored; older scores carry none."""
+        facts = self.data.get("facts", {})
+        names = dict.fromkeys(metric for metric, _ in self.cells)
+        return {name: read_spec(name, facts[name]) if name in facts else known_spec(name) for name in names}
+
+    @cached_property
     def rows(self) -> pd.DataFrame | None:
         """`rows.parquet` (one row an instance or image), or None when the file is not there."""
         file = self.path / "scores" / "rows.parquet"
@@ -149,6 +158,7 @@ class Group:
     identity: tuple
     runs: list[ScoredRun] = field(default_factory=list)
     signatures: dict[tuple[str, int | None], str] = field(default_factory=dict)
+    specs: dict[str, ScoreSpec] = field(default_factory=dict)
 
     @property
     def mini(self) -> bool:
@@ -157,6 +167,16 @@ class Group:
     @property
     def benchmark(self) -> dict[str, Any]:
         return self.runs[0].data["benchmark"]
+
+    @property
+    def table(self) -> object:
+        """The `[table]` of the benchmark, as the scores carry it; None where none of them does."""
+        return next((run.data["table"] for run in self.runs if run.data.get("table")), None)
+
+    def takes(self, run: ScoredRun, signatures: dict[tuple[str, int | None], str]) -> bool:
+        """Say whether all scores that the group and the run share were measured alike and mean the same."""
+        alike = all(self.signatures[key] == signatures[key] for key in self.signatures.keys() & signatures.keys())
+        return alike and all(self.specs[n].same_rules(run.specs[n]) for n in self.specs.keys() & run.specs.keys())
 
     def labels(self) -> list[str]:
         """Return a name for each run; runs of one method and model are told apart by settings, or else by folder."""
@@ -202,22 +222,19 @@ def group_runs(runs: Sequence[ScoredRun]) -> list[Group]:
     groups: list[Group] = []
     for run in sorted(runs, key=_order):
         signatures = {key: comparable(str(score.get("signature", ""))) for key, score in run.cells.items()}
-        home = next((g for g in groups if g.identity == _identity(run) and _agree(g.signatures, signatures)), None)
+        home = next((g for g in groups if g.identity == _identity(run) and g.takes(run, signatures)), None)
         if home is None:
             home = Group(_identity(run))
             groups.append(home)
         home.runs.append(run)
         home.signatures = {**signatures, **home.signatures}
+        home.specs = {**run.specs, **home.specs}
     return groups
 
 
 def comparable(signature: str) -> str:
     """Return what has to be equal for two numbers to share a column: a signature without size and seeds."""
     return "|".join(part for part in signature.split("|") if not part.startswith(("n:", "seed:")))
-
-
-def _agree(one: dict, other: dict) -> bool:
-    return all(one[key] == other[key] for key in one.keys() & other.keys())
 
 
 def _identity(run: ScoredRun) -> tuple:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from radl_bench.schema import NONE, NUMBER, Kinds, problem_of
+from radl_bench.scoring.metrics.spec import read_spec
 
 _NEEDED: Kinds = {
     "benchmark": (dict,),
@@ -28,6 +29,8 @@ _OPTIONAL: Kinds = {
     "scale": (str, NONE),
     "judges": (dict,),
     "notes": (list,),
+    "facts": (dict,),
+    "table": (dict, NONE),
     "thresholds": (dict,),
     "images": (dict,),
     "images.n": (int,),
@@ -51,6 +54,20 @@ def problem_of_scores(data: Any) -> str | None:
         return "'thresholds' must be numbers"
     if any(type(note) is not str for note in data.get("notes", [])):
         return "'notes' must be sentences"
+    problem = _problem_of_facts(data.get("facts", {}))
+    if problem:
+        return problem
     keys = [(score["metric"], score["level"]) for score in data["scores"]]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     return None if twice is None else f"the score {twice[0]} of level {twice[1]} stands there twice"
+
+
+def _problem_of_facts(facts: dict[str, Any]) -> str | None:
+    """What is wrong with the facts about the scores, see `ScoreSpec`."""
+    if not all(isinstance(table, dict) for table in facts.values()):
+        return "'facts' must be a table by score"
+    try:
+        _ = [read_spec(name, table) for name, table in facts.items()]
+    except ValueError as error:
+        return f"'facts' are not understood ({error})"
+    return None

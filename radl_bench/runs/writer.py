@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import BadInput, DiskFull, UsageError
-from radl_bench.files import NO_ROOM, no_room, replace_file, temporary_name
+from radl_bench.files import NO_ROOM, no_room, own_tag, remove_leftovers, replace_file, temporary_name
 from radl_bench.parsing import read_json
 from radl_bench.text import safe
 from radl_bench.types import MAX_IMAGES
@@ -70,9 +70,12 @@ class ShardWriter:
 
     def __init__(self, run: Path, shard: Shard) -> None:
         self._run = run
-        self._tag = shard.name
-        for left_over in (run / "images").glob(temporary_name(Path("*"), self._tag).name):
-            left_over.unlink()
+        self._tag = f"{shard.name}.{own_tag()}"
+        images = run / "images"
+        for tag in (shard.name, f"{shard.name}.*"):  # this shard is ours alone
+            for left_over in images.glob(temporary_name(Path("*"), tag).name):
+                left_over.unlink()
+        remove_leftovers(images)
         self._file = run / f"generations-{shard.name}.jsonl"
         _cut_torn_end(self._file)
         self._rows = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from radl_model.adapters.adapter import FusionAdapter
+from radl_model.checkpoints.adapter_config import check_adapter_config
 from radl_model.checkpoints.public import convert_public
 from radl_model.checkpoints.tensors import first_line
 from radl_model.errors import BadInput, MissingWeights
@@ -41,6 +42,7 @@ def load_adapter(folder: str | Path, unet: Any = None) -> FusionAdapter:
         raise MissingWeights(f"There is no adapter at {folder}: config.json is missing.")
     if not any(folder.glob("*.safetensors")):
         raise MissingWeights(f"There is no adapter at {folder}: its safetensors file is missing.")
+    check_adapter_config(folder)
     try:
         adapter, report = FusionAdapter.from_pretrained(str(folder), output_loading_info=True, use_safetensors=True)
     except (OSError, TypeError, KeyError, ValueError, RuntimeError) as error:

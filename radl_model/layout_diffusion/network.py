@@ -54,7 +54,7 @@ class LayoutDiffusionUNet(nn.Module):
             times: [N], 0..1000; fractions are fine.
             classes: int64 [N, L]; boxes: [N, L, 4], see `labels.encode`. L must be `config.slots`.
         """
-        dtype = self.out[2].weight.dtype
+        dtype = self.layout_encoder.obj_bbox_embedding.weight.dtype
         layout = self.layout_encoder(classes, boxes.to(dtype))
         embedding = self.time_embed(sinusoid(times, self.config.channels).to(dtype)) + layout.image
         box, x, kept = self.layout_encoder.obj_bbox_embedding, x.to(dtype), []

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from radl_model.checkpoints.tensors import read_tensors
 from radl_model.errors import BadInput, MissingWeights
+from radl_model.layout_diffusion.blocks import ObjectAwareCrossAttention
 from radl_model.layout_diffusion.config import PUBLISHED, LayoutDiffusionConfig
 from radl_model.layout_diffusion.labels import Encoded, empty
 from radl_model.layout_diffusion.network import LayoutDiffusionUNet
@@ -37,7 +38,7 @@ def load(place: Path) -> LayoutDiffusionUNet:
     network.to_empty(device="cpu")
     network.load_state_dict(state)
     for module in network.modules():
-        if hasattr(module, "reset_patches"):
+        if isinstance(module, ObjectAwareCrossAttention):
             module.reset_patches()
     return network.eval()
 
@@ -66,7 +67,7 @@ def sample(
         evaluations: calls of the solver's model, each of two passes of the network.
         guidance: s in e_c + s (e_c - e_u), as published (1 is 2 in the usual notation); 0 runs one pass.
     """
-    config, weight = network.config, network.out[2].weight
+    config, weight = network.config, network.layout_encoder.obj_bbox_embedding.weight
     device, dtype = weight.device, torch.promote_types(torch.float32, weight.dtype)
     side = config.image_size
     noise = torch.stack([torch.randn(3, side, side, generator=g) for g in generators]).to(device, dtype)
