@@ -16,7 +16,7 @@ def test_the_way_of_the_demo_with_the_rendered_row_and_the_oracle(tmp_path, monk
     monkeypatch.setattr(
         "radl_bench.scoring.score.score_runs", lambda runs: score_runs(runs, detector="oracle", encoder="none")
     )
-    module.demo(limit=5, out=tmp_path / "runs", reports=tmp_path / "reports")
+    module.demo(limit=5, root=tmp_path / "runs", reports=tmp_path / "reports")
     (run,) = find_runs(tmp_path / "runs")
     scores = scores_of(run)["scores"]
     (success,) = [s for s in scores if s["metric"] == "success_inst" and s["level"] is None]
@@ -36,6 +36,6 @@ def test_the_demo_shows_all_three_methods(tmp_path, capsys):
     lacking = [check.what for check in doctor._weights() if check.needed and not check.ok]
     if lacking:
         pytest.skip(f"not in this checkout yet: {', '.join(lacking)}")
-    module.demo(limit=5, out=tmp_path / "runs", reports=tmp_path / "reports")
+    module.demo(limit=5, root=tmp_path / "runs", reports=tmp_path / "reports")
     report = (tmp_path / "reports" / "demo.md").read_text()
     assert [name for name in ("real (rendered)", "Stable Diffusion (text only)", "RaDL") if name not in report] == []

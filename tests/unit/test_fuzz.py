@@ -326,7 +326,7 @@ def in_time() -> Iterator[None]:
 
 
 def inputs(name: str) -> int:
-    return max(4, (INPUTS // len(READERS)) if INPUTS else 40 // SLOW.get(name, 1))
+    return max(4, -(-INPUTS // len(READERS)) if INPUTS else 40 // SLOW.get(name, 1))
 
 
 CHOICE = st.tuples(st.integers(0, 2**16), st.integers(0, 55), st.integers(0, 2**16))
