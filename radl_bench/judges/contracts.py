@@ -28,7 +28,10 @@ NONE = "none"
 class Judge(Protocol):
     """What all judges have: `signature` names what its answers depend on, such as the sum of its weights."""
 
-    signature: str
+    @property
+    def signature(self) -> str:
+        """One line without bars or spaces."""
+        ...
 
 
 class Detector(Judge, Protocol):
