@@ -9,6 +9,7 @@ __all__ = [
     "BadInput",
     "DiskFull",
     "GenerationFailed",
+    "Interrupted",
     "MissingData",
     "MissingExtra",
     "MissingWeights",
@@ -22,6 +23,12 @@ class MissingData(RadlBenchError):
     """A data set, a run or an image is not where it should be."""
 
     exit_code = 3
+
+
+class Interrupted(RadlBenchError):
+    """The command was stopped by hand; what is written stays."""
+
+    exit_code = 130
 
 
 class GenerationFailed(RadlBenchError):

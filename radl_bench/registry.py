@@ -47,6 +47,14 @@ FEATURES = {
     "mini": "radl_bench.mini.judges.clip:MiniClip",
     "inception": "radl_bench.judges.inception:InceptionFeatures",
 }
+MEASUREMENTS = {
+    "detections": "radl_bench.judges.kinds.detections:DETECTIONS",
+    "coverage": "radl_bench.judges.kinds.coverage:COVERAGE",
+    "object_colors": "radl_bench.judges.kinds.object_colors:OBJECT_COLORS",
+    "cosines": "radl_bench.judges.kinds.cosines:COSINES",
+    "features": "radl_bench.judges.kinds.features:FEATURES",
+}
+"""What is asked of judges about an image; a kind brings the role it asks along (`radl_bench.judges.kinds`)."""
 METRICS = {
     "success": "radl_bench.scoring.metrics.success",
     "iou": "radl_bench.scoring.metrics.iou",
@@ -70,10 +78,16 @@ KINDS: dict[str, dict[str, str]] = {
     "segmenters": SEGMENTERS,
     "encoders": ENCODERS,
     "features": FEATURES,
+    "measurements": MEASUREMENTS,
     "metrics": METRICS,
     "report_formats": REPORT_FORMATS,
 }
-_WORDS = {"generators": "method", "features": "feature judge", "report_formats": "format"}
+_WORDS = {
+    "generators": "method",
+    "features": "feature judge",
+    "measurements": "kind of measurement",
+    "report_formats": "format",
+}
 _ATTRIBUTE = {"metrics": "METRIC", "report_formats": "function"}
 """What a file of one's own has to hold; a class, where nothing else is said."""
 
@@ -81,14 +95,15 @@ _ATTRIBUTE = {"metrics": "METRIC", "report_formats": "function"}
 def known(kind: str) -> dict[str, str]:
     """Return `name -> "module:attribute"` of a kind, built-ins first; an entry point cannot replace a built-in."""
     points = metadata.entry_points(group=f"radl_bench.{kind}")
-    return KINDS[kind] | {p.name: p.value for p in sorted(points, key=lambda p: p.name) if p.name not in KINDS[kind]}
+    built_in = KINDS.get(kind, {})  # a role that a measurement of someone else brings along has no names of ours
+    return built_in | {p.name: p.value for p in sorted(points, key=lambda p: p.name) if p.name not in built_in}
 
 
 def resolve(kind: str, name: str, base: Path | None = None) -> Any:
     """Return the class (or module, or function) of a name, importing it now.
 
     Args:
-        kind: a key of `KINDS`.
+        kind: a key of `KINDS`, or the family of a role.
         name: a built-in name, the name of an entry point, or `path/to/file.py:Class`.
         base: the folder that a relative path starts from; the current one when not given.
 

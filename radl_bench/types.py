@@ -27,6 +27,12 @@ MAX_SIDE = 16_384
 
 Box = tuple[float, float, float, float]
 
+SCALES = ("mini", "paper")
+"""Worlds that a generator or a judge may declare as its `scale`: the embedded sprite world, or that of the literature.
+
+Numbers of two worlds never share a column, nor do those of a generator that declares none.
+"""
+
 
 @dataclass(frozen=True)
 class Instance:

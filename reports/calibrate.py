@@ -30,6 +30,7 @@ from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.runs.image_import import import_images
 from radl_bench.scoring.metrics.relation import holds
 from radl_bench.scoring.score import score_each
+from radl_bench.scoring.score_files import part_of
 from radl_bench.types import Instance, Relation, Sample
 
 POSITION = {"success": {"iou": 0.5}, "iou": {}, "average_precision": {}}
@@ -66,7 +67,7 @@ class Case:
         )
         content = json.loads(done.file.read_text("utf-8"))
         cells = {s["metric"]: s for s in content["scores"] if s["level"] is None}
-        return Scores(cells, pd.read_parquet(done.file.with_name("rows.parquet")))
+        return Scores(cells, pd.read_parquet(part_of(done.file, content, "rows")))
 
 
 def make_case(work: Path, name: str, samples: Iterable[Sample], metrics: dict, images: Path, detections: Path) -> Case:

@@ -71,7 +71,7 @@ def make_run(root: Path, method: str, rate: float, **changes) -> Path:
         },
         "generator": {"name": changes.get("name", method), "revision": "1", "model": changes.get("model", "mini")},
         "status": changes.get("status", "complete"),
-        "judges": changes.get("judges", {"detector": "mini-detector@1"}),
+        "judges": changes.get("judges", {"detector": {"name": "mini", "signature": "mini-detector@1"}}),
         "scores": _scores(rows, rate, changes.get("signature", "det:mini-detector@1|seed:hashed")),
     }
     (path / "scores" / "scores.json").write_text(json.dumps(data))

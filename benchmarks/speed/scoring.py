@@ -147,7 +147,7 @@ def score(run: Path, root: Path) -> None:
     start = time.process_time()
     options = {"detector": judge, "segmenter": "box", "encoder": judge, "features": judge}
     score_runs([run], **options, fid_reference=root / "reference.npz")
-    rows = pq.ParquetFile(run / "scores" / "rows.parquet").metadata.num_rows
+    rows = pq.ParquetFile(next((run / "scores").glob("*/rows-*.parquet"))).metadata.num_rows
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"rows": rows, "cpu_s": time.process_time() - start, "peak_mb": peak}))
 

@@ -1,4 +1,4 @@
-"""Checking what is on this machine against the sums it was recorded with: benchmarks, and what was fetched."""
+"""Checking what is on this machine against the sums it was recorded with: benchmarks, runs, and what was fetched."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from radl_bench.benchmarks.toml import promises_of, read_toml
 from radl_bench.downloads.fetch import catalogue, verify_fetched
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
 from radl_bench.files import file_sha256
+from radl_bench.runs.store import RunFolder
+from radl_bench.scoring.seen_files import SeenFiles
 
 SHOWN = 20
 """Problems of one file that are listed one by one."""
@@ -29,7 +31,7 @@ class Checked(NamedTuple):
 
 
 def verify(name: str | None = None) -> Iterator[Checked]:
-    """Check the benchmark or fetched thing `name`, a benchmark's folder, or everything on this machine.
+    """Check the benchmark or fetched thing `name`, the folder of a benchmark or run, or all but the runs.
 
     Raises:
         UsageError: the name means nothing.
@@ -38,6 +40,8 @@ def verify(name: str | None = None) -> Iterator[Checked]:
     if name is None:
         for known, folder in benchmark_folders().items():
             yield _benchmark(known, folder)
+    elif (Path(name) / "manifest.json").is_file() and not (Path(name) / "benchmark.toml").is_file():
+        yield _run(Path(name))
     elif name in catalogue() and name not in benchmark_folders():
         fetched = {found: (folder, problems) for found, folder, problems in verify_fetched(name)}
         if not fetched:
@@ -63,6 +67,18 @@ def _benchmark(name: str, folder: Path) -> Checked:
         return Checked(name, folder, "", [*_rows(folder), *_files(folder)] or [str(error)])
     detail = f"version {benchmark.version}, {len(benchmark.samples)} samples, sha256 {benchmark.samples_sha256[:8]}"
     return Checked(name, folder, detail, _files(folder))
+
+
+def _run(folder: Path) -> Checked:
+    """Hash every image of a run; what differs is noticed by scoring too from then on."""
+    try:
+        run = RunFolder.open(folder)
+        rows = [row for row in run.rows() if row["status"] == "ok"]
+        record = SeenFiles(run.evidence_dir)
+        problems = record.verify((folder / row["file"], row["sha256"]) for row in rows)
+    except RadlBenchError as error:
+        return Checked(str(folder), folder, "", [str(error)])
+    return Checked(folder.name, folder, f"{len(rows)} images", problems)
 
 
 def _rows(folder: Path) -> list[str]:

@@ -11,9 +11,12 @@ from radl_bench.text import safe
 
 
 def verify(
-    name: Annotated[str | None, typer.Argument(help="A benchmark, its folder, or what was fetched; none: all.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A benchmark, its folder, that of a run, or what was fetched; none: all but runs."),
+    ] = None,
 ) -> None:
-    """Hash benchmarks and fetched files again and check every row; exit code 2 when something differs."""
+    """Hash benchmarks, images of a run and fetched files again, check every row; exit code 2 when something differs."""
     from radl_bench.benchmarks import verify as parts
     from radl_bench.cli.ls import show
 

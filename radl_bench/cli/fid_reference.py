@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from radl_bench.errors import BadInput
+
+if TYPE_CHECKING:
+    from radl_bench.judges.contracts import FeatureExtractor
 
 
 def fid_reference(
@@ -20,13 +23,14 @@ def fid_reference(
     device: Annotated[str | None, typer.Option(help="Device of the judge, e.g. cuda.")] = None,
 ) -> None:
     """Measure a folder of real images once, for `score --fid-reference`; ids and sums of the images are recorded."""
+    from radl_bench.judges.kinds.features import FEATURES
     from radl_bench.runs.image_folder import read_folder
     from radl_bench.scoring.fid_reference import build_reference, folder_images, write_reference
-    from radl_bench.scoring.judging import make_feature_judge
+    from radl_bench.scoring.judging import make_judge
     from radl_bench.scoring.metrics.fid import few_images
 
     found = read_folder(folder)
-    judge = make_feature_judge(features, device)
+    judge = cast("FeatureExtractor", make_judge(FEATURES.role, features, device))
     reference = build_reference(out.stem, folder_images(folder, _read_ids(ids)), judge)
     write_reference(reference, out)
     for note in filter(None, (*found.notes(), few_images(reference))):

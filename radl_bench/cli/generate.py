@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import sys
 from typing import Annotated, Any
 
 import typer
 
 from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
+from radl_bench.cli.signals import terminate_as_interrupt
 from radl_bench.devices import check_device
 from radl_bench.errors import GenerationFailed, UsageError
 from radl_bench.text import safe
@@ -40,7 +40,7 @@ def generate(
 ) -> None:
     """Make the images of BENCHMARK with a method; what is already made is kept, so calling it again resumes."""
     from radl_bench.benchmarks.loading import load_benchmark, source_of
-    from radl_bench.runs.generate import build_generator, generate_run, takes_model
+    from radl_bench.runs.generate import build_generator, generate_run, has_mini
     from radl_bench.runs.identity import identity_of
     from radl_bench.runs.writer import Shard
     from radl_bench.scoring.chosen import choose
@@ -49,10 +49,10 @@ def generate(
     check_device(device)
     chosen = load_benchmark(benchmark, level=level, levels=levels, limit=limit)
     choose(chosen)  # a metric that cannot be scored is told before an image is made
-    if model is None and takes_model(method):
+    if model is None and has_mini(method):
         model = "mini"
         print(_which(method), file=sys.stderr)
-    _terminate_as_interrupt()
+    terminate_as_interrupt()
     generator = build_generator(method, model=model, device=device, settings=given)
     outcome = generate_run(
         chosen,
@@ -111,8 +111,3 @@ def _value(text: str) -> Any:
 def _which(method: str) -> str:
     line = f"Method {method} with the embedded model mini (128 x 128 pixels, sprite world)."
     return line if method == "sprites" else f"{line} For the scale of the paper: --model sd14."
-
-
-def _terminate_as_interrupt() -> None:
-    """Let SIGTERM (a batch system taking the node back) end the run as Ctrl-C does, with its state written."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)

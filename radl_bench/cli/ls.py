@@ -138,7 +138,7 @@ def _runs(root: Path) -> None:
 
 
 def _run_row(path: Path) -> tuple[object, ...]:
-    from radl_bench.runs.store import RunFolder
+    from radl_bench.runs.store import RunFolder, find_scores
 
     try:
         run = RunFolder.open(path)
@@ -146,7 +146,7 @@ def _run_row(path: Path) -> tuple[object, ...]:
     except RadlBenchError as error:
         return path, "", "", "broken", "", "", str(error)
     chosen = ", ".join(f"{key} {value}" for key, value in run.manifest["benchmark"]["filter"].items()) or "all"
-    scored = "yes" if (run.scores_dir / "scores.json").exists() else "no"
+    scored = "yes" if find_scores(path) else "no"
     images = f"{statuses['ok']}/{run.planned}"
     model = run.manifest["generator"].get("model") or ""
     return path, chosen, model, run.manifest["status"], images, statuses["error"], scored

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs
-from radl_bench.errors import MissingData
+from radl_bench.errors import MissingData, UsageError, did_you_mean
 from radl_bench.text import safe
 
 
@@ -31,19 +31,29 @@ def report(
     baseline: Annotated[
         str | None, typer.Option("--baseline", help="Method that the figure of differences compares with.")
     ] = None,
+    scores: Annotated[
+        str, typer.Option("--scores", help="Of a run that was scored several ways: newest or all.")
+    ] = "newest",
+    judges: Annotated[
+        list[str] | None,
+        typer.Option("--judges", metavar="NAME", help="Only scores with this judge (name or signature); repeat it."),
+    ] = None,
     pictures: Annotated[
         str, typer.Option("--pictures", help="With html: copy (small copies, complete in itself) or link (originals).")
     ] = "copy",
 ) -> None:
     """Compare scored runs: the tables of the literature with 95 % intervals and tie groups, and figures."""
     from radl_bench.report import build_report, find_writer, show, write_report
+    from radl_bench.report.choice import Choice
     from radl_bench.runs.store import find_runs
 
     find_writer(format)  # an unknown format is named before anything is read
     folders = list(runs or find_runs(root))
     if not folders:
         raise MissingData(no_runs(root))
-    built = build_report(folders, reported)
+    if scores not in ("newest", "all"):
+        raise UsageError(did_you_mean(scores, ("newest", "all"), "choice of scores"))
+    built = build_report(folders, reported, Choice(scores == "all", tuple(judges or ())))
     options = {"pictures": pictures, "baseline": baseline} if format == "html" else {}
     text, file = write_report(built, format, out, **options)
     if format == "markdown":

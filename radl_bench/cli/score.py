@@ -11,10 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs, runs_option
+from radl_bench.cli.signals import interruptible
 from radl_bench.devices import check_device
-from radl_bench.errors import GenerationFailed, MissingData, UsageError
+from radl_bench.errors import GenerationFailed, MissingData, UsageError, did_you_mean
 from radl_bench.parsing import is_file
 from radl_bench.text import safe
+from radl_bench.types import SCALES
 
 
 def score(
@@ -60,29 +62,40 @@ def score(
         Path | None, typer.Option("--map", help="With --images: a CSV with the columns file,sample_id,k.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="With --images: name of the method in reports.")] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="With --images: their world, paper or mini; one that is not stated has tables of its own."),
+    ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE=NAME", help="A judge of a role that is not built in; repeat it."),
+    ] = None,
     root: Runs = DEFAULT,
 ) -> None:
     """Judge images and write rows and scores into each run; what a judge has seen before is not measured again."""
     from radl_bench.scoring.score import score_each
 
     part = {"level": level, "levels": levels, "limit": limit, "ids": _split(ids)}
-    _check_options(runs, images, benchmark, part, table, name, fid_reference)
+    _check_options(runs, images, benchmark, part, table, name, scale, fid_reference)
     check_device(device)
-    scored = score_each(
-        _folders(runs, images, benchmark, part, table, name, root),  # first looked for when all options are right
-        detector=detector if detections is None else f"file:{detections}",
-        segmenter=segmenter if masks is None else f"file:{masks}",
-        box_format=box_format,
-        encoder=encoder,
-        features=features,
-        protocol=protocol,
-        iou=iou,
-        score_threshold=score_threshold,
-        coverage=coverage,
-        nms=nms,
-        fid_reference=fid_reference,
-        device=device,
-    )
+    judges = _judges(judge or [])
+    with interruptible("What the judges saw so far is kept. Run the same command to go on."):
+        scored = score_each(
+            _folders(runs, images, benchmark, part, table, name, scale, root),  # looked for when all options are right
+            detector=detector if detections is None else f"file:{detections}",
+            segmenter=segmenter if masks is None else f"file:{masks}",
+            box_format=box_format,
+            encoder=encoder,
+            features=features,
+            protocol=protocol,
+            iou=iou,
+            score_threshold=score_threshold,
+            coverage=coverage,
+            nms=nms,
+            fid_reference=fid_reference,
+            device=device,
+            judges=judges,
+        )
     for outcome in scored:
         print(outcome.file)
         for note in outcome.notes:
@@ -100,12 +113,17 @@ def _check_options(
     part: dict[str, Any],
     table: Path | None,
     name: str | None,
+    scale: str | None,
     fid_reference: Path | None,
 ) -> None:
     if images is not None and (benchmark is None or runs):
         raise UsageError("--images needs --benchmark NAME, and no RUN beside it.")
-    if images is None and any(option is not None for option in (benchmark, *part.values(), table, name)):
-        raise UsageError("--benchmark, --level, --levels, --limit, --ids, --map and --name belong to --images DIR.")
+    if images is None and any(option is not None for option in (benchmark, *part.values(), table, name, scale)):
+        raise UsageError(
+            "--benchmark, --level, --levels, --limit, --ids, --map, --name and --scale belong to --images DIR."
+        )
+    if scale is not None and scale not in SCALES:
+        raise UsageError(did_you_mean(scale, SCALES, "scale"))
     if fid_reference is not None and not is_file(fid_reference):
         raise MissingData(
             f"There is no reference {fid_reference}. Build it: radl-bench data fid-reference FOLDER "
@@ -120,13 +138,14 @@ def _folders(
     part: dict[str, Any],
     table: Path | None,
     name: str | None,
+    scale: str | None,
     root: Path,
 ) -> Iterator[Path]:
     """Yield the run folders, importing the images first where there are some to import."""
     from radl_bench.runs.store import find_runs
 
     if images is not None and benchmark is not None:
-        yield _import(images, benchmark, part, table, name, root)
+        yield _import(images, benchmark, part, table, name, scale, root)
         return
     folders = runs or find_runs(root)
     if not folders:
@@ -138,14 +157,30 @@ def _split(ids: list[str] | None) -> list[str] | None:
     return None if ids is None else [one.strip() for text in ids for one in text.split(",") if one.strip()]
 
 
+def _judges(pairs: list[str]) -> dict[str, str]:
+    judges = {}
+    for pair in pairs:
+        role, equals, name = pair.partition("=")
+        if not (role and equals and name):
+            raise UsageError(f"'{pair}' names no judge. Write --judge ROLE=NAME.")
+        judges[role] = name
+    return judges
+
+
 def _import(
-    images: Path, benchmark: str, part: dict[str, Any], table: Path | None, name: str | None, root: Path
+    images: Path,
+    benchmark: str,
+    part: dict[str, Any],
+    table: Path | None,
+    name: str | None,
+    scale: str | None,
+    root: Path,
 ) -> Path:
     from radl_bench.benchmarks.loading import load_benchmark, source_of
     from radl_bench.runs.image_import import import_images
 
     chosen = load_benchmark(benchmark, **part)
-    done = import_images(images, chosen, name=name, table=table, out=root, source=source_of(benchmark))
+    done = import_images(images, chosen, name=name, table=table, out=root, source=source_of(benchmark), scale=scale)
     print(f"{done.pictures} pictures of {safe(images)} are the run {done.run}.")
     return done.run
 

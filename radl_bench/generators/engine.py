@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radl_bench.errors import UsageError, did_you_mean
-from radl_bench.types import Sample
+from radl_bench.errors import BadInput, UsageError, did_you_mean
+from radl_bench.types import SCALES, Sample
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,8 @@ class EngineGenerator:
     """
 
     name: str
+    models = ("mini", "sd14")
+    """Names that `model` may have beside a place; a method that lists "mini" gets it where no model is asked for."""
     defaults: tuple[Numbers, Numbers] = (MINI, PAPER)
     """On the mini model, and on others."""
     official: Numbers | None = None
@@ -84,6 +87,7 @@ class EngineGenerator:
             "max_batch": max_batch,
         }
         self.base, self.small = resolve_base(model), model == "mini"
+        self.scale = base_scale(self.base)
         self.params = _settings(self._numbers(recipe), given)
         self.max_batch = int(self.params.pop("max_batch"))
         self.params["dtype"] = dtype
@@ -207,6 +211,24 @@ class EngineGenerator:
 def flag(value: bool | str) -> bool:
     """Return the truth value of a setting that may come as text from the command line."""
     return str(value).lower() in {"true", "1", "yes"}
+
+
+def base_scale(base: Path) -> str:
+    """Return the scale that a base declares: `scale` in its `scale.json`; "paper" where it has no such file.
+
+    Raises:
+        BadInput: the file says something else.
+    """
+    file = base / "scale.json"
+    if not file.is_file():
+        return "paper"
+    try:
+        scale = json.loads(file.read_text("utf-8"))["scale"]
+    except (OSError, ValueError, KeyError, TypeError):
+        scale = None
+    if scale not in SCALES:
+        raise BadInput(f'{file} does not say the scale of the model: {{"scale": "mini"}} or {{"scale": "paper"}}.')
+    return str(scale)
 
 
 @contextlib.contextmanager

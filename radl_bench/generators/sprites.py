@@ -23,6 +23,8 @@ class SpritesGenerator:
     """
 
     name = "sprites"
+    models = ("mini",)
+    scale = "mini"
     revision = __version__
     max_batch = 64
 

@@ -1,10 +1,6 @@
 """Detectors that need no weights: `oracle` answers with the layout, `blind` with nothing.
 
-A detector has `signature: str` and `detect(images, queries, samples=None)`: one list of categories a picture, and it
-returns one list of `Detection` a picture, in any order, whatever its score. `samples` is passed by name to a detector
-whose signature has it. Building a detector must be cheap and tell its signature; weights are loaded at the first
-`detect`, so that scoring from cached evidence loads no model. One that sets `needs_sample = True` has its evidence
-cached by sample as well.
+The contract of a detector, and what it may declare, is in `radl_bench.judges.contracts`.
 """
 
 from __future__ import annotations
@@ -19,11 +15,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+MINI_SEGMENTER = {"segmenter": "mini"}
+
+
 class OracleDetector:
     """Finds every instance exactly where the layout wants it: the upper bound, where only colour can fail."""
 
     signature = "oracle"
+    takes = ("samples",)
     needs_sample = True
+    companions = MINI_SEGMENTER
 
     def detect(
         self, images: Sequence[Image], queries: Sequence[Sequence[str]], samples: Sequence[Sample] | None = None
@@ -41,6 +42,7 @@ class BlindDetector:
     """Finds nothing: the lower bound. A score above 0 with it is a bug of the metric."""
 
     signature = "blind"
+    companions = MINI_SEGMENTER
 
     def detect(self, images: Sequence[Image], queries: Sequence[Sequence[str]]) -> list[list[Detection]]:
         """Return an empty list a picture."""

@@ -29,6 +29,7 @@ class ResultJudge:
         box_format: how its boxes are read, see `box_formats.parse_format`.
     """
 
+    takes = ("pictures",)
     needs_sample = True  # equal images may have entries of their own
     what: str
 
@@ -95,6 +96,7 @@ class FileDetector(ResultJudge):
 class FileSegmenter(ResultJudge):
     """Masks of a results file, as a segmenter: the one whose box fits best."""
 
+    takes = ("picture",)
     what = "mask"
     least = 0.5
     """IoU below which a mask does not belong to a box."""

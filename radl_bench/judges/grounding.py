@@ -21,15 +21,12 @@ import numpy as np
 
 from radl_bench.errors import BadInput, UsageError
 from radl_bench.judges.local_weights import exact
-from radl_bench.scoring.protocol import Boxes
+from radl_bench.scoring.protocol import FLOOR, Boxes
 from radl_bench.types import Detection
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
-
-FLOOR = 0.05
-"""Least score of a box that is returned; AP is computed from all of them."""
 
 SIDE, LONGEST = 800, 1333
 """Pixels of the shorter side, unless the longer one would pass `LONGEST`."""
@@ -134,7 +131,7 @@ class GroundingDetector:
         self._queries: dict[str, Query] = {}
 
     def detect(self, images: Sequence[Image], queries: Sequence[Sequence[str]]) -> list[list[Detection]]:
-        """Return the detections (score >= 0.05) of the asked categories, one list a picture.
+        """Return the detections (score >= `FLOOR`) of the asked categories, one list a picture.
 
         The backbone runs once a picture, however many categories are asked for and however often it is among `images`;
         no category is asked twice about a picture. Boxes may reach a little over the picture's edge.

@@ -37,6 +37,8 @@ class GroundingDino(GroundingDetector):
     """
 
     backend = "grounding-dino"
+    takes = ("device",)
+    scale = "paper"
 
     def __init__(
         self,

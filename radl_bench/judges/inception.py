@@ -44,6 +44,9 @@ class InceptionFeatures:
         BadInput: the file is another one.
     """
 
+    takes = ("device",)
+    scale = "paper"
+
     def __init__(self, weights: Path | None = None, sha256: str = SHA256, device: str = "cpu") -> None:
         self.weights, self.device = Path(weights or default_weights()), device
         if not self.weights.is_file():

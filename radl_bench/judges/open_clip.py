@@ -45,6 +45,8 @@ class OpenClip:
         UsageError: open_clip knows no such model, or OpenAI's weights are put into a network with another activation.
     """
 
+    takes = ("device", "spec")
+    scale = "paper"
     ensembles = True
     """Phrases are looked at through the 80 templates of ImageNet, as the public scorer does."""
 

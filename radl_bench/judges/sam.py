@@ -39,6 +39,9 @@ class SamSegmenter:
         MissingWeights: the weights are not on this machine.
     """
 
+    takes = ("device",)
+    scale = "paper"
+
     def __init__(self, device: str | None = None, weights: str | Path | None = None) -> None:
         self.device = device or "cpu"
         self.checkpoint = find_weights(weights, ("sam",), HUB, ABSENT)

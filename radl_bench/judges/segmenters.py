@@ -1,8 +1,7 @@
 """Segmenters: from a box to the pixels of the thing in it.
 
-A segmenter has `signature: str` and `masks(image, boxes)`: `image` uint8 RGB [H, W, 3], `boxes` float [N, 4] as
-fractions of the sides, and returns bool [N, H, W]. Masks of this file never leave their box; SAM's (`sam`) may.
-Building one loads nothing heavy.
+The contract of a segmenter is in `radl_bench.judges.contracts`. Masks of this file never leave their box; SAM's
+(`sam`) may.
 """
 
 from __future__ import annotations
@@ -45,6 +44,7 @@ class MiniSegmenter:
     """
 
     signature = "mini-hsv"
+    scale = "mini"
 
     def masks(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Return bool [N, H, W], True on the pixels of each box with S > 40, V < 45 or V > 215."""

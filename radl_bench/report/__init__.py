@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from radl_bench.errors import MissingData, UsageError
 
 if TYPE_CHECKING:
+    from radl_bench.report.choice import Choice
     from radl_bench.report.reported import ReportedTable
     from radl_bench.report.tables import Section
 
@@ -28,12 +29,13 @@ class Report:
     reported: tuple[ReportedTable, ...] = ()
 
 
-def build_report(runs: Sequence[Path], reported: bool = False) -> Report:
+def build_report(runs: Sequence[Path], reported: bool = False, choice: Choice | None = None) -> Report:
     """Read scored run folders and lay out their tables.
 
     Args:
         runs: run folders.
         reported: also take the published tables of the same benchmarks (`reports/reported.json`).
+        choice: which scores of a run that was scored several ways; the newest when not given.
 
     Raises:
         MissingData: none of the runs is scored, or a path is not a run; the sentence says what to run.
@@ -44,8 +46,9 @@ def build_report(runs: Sequence[Path], reported: bool = False) -> Report:
     from radl_bench.report.tables import build_section
     from radl_bench.report.titles import titles
 
-    scored, unscored = collect(runs)
-    notes = tuple(f"Not scored yet: {_short(path)}. Run `radl-bench score {_short(path)}`." for path in unscored)
+    scored, unscored = collect(runs, choice)
+    wanted = f"with {', '.join(choice.judges)}" if choice is not None and choice.judges else "yet"
+    notes = tuple(f"Not scored {wanted}: {_short(path)}. Run `radl-bench score {_short(path)}`." for path in unscored)
     if not scored:
         raise MissingData(" ".join(notes) or "There is no run to report. Run `radl-bench generate coco-mig` first.")
     groups = group_runs(scored)

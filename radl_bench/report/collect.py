@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,10 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import BadInput, MissingData
 from radl_bench.parsing import read_json
+from radl_bench.report.choice import Choice
 from radl_bench.report.labels import told_apart
 from radl_bench.report.scores_schema import problem_of_scores
+from radl_bench.runs.plan import RunImages
+from radl_bench.runs.scale import MINI, PAPER, scale_of_scores
+from radl_bench.runs.store import find_scores
 from radl_bench.scoring.metrics.known import known_spec
 from radl_bench.scoring.metrics.spec import ScoreSpec, read_spec
+from radl_bench.scoring.recorded import RecordedViews
+from radl_bench.scoring.score_files import RowWriter, part_of
 from radl_bench.text import safe
 
 if TYPE_CHECKING:
@@ -37,7 +42,8 @@ METHODS = {
 }
 """Generator name -> name in a table, in the order of the literature; unknown methods stand before RaDL."""
 
-_MINI = re.compile(r"(?<![A-Za-z])mini(?![A-Za-z])")  # "mini-detector@1", not "gemini"
+_SCALES = (PAPER, MINI, None)
+"""In the order of the sections of a report."""
 
 USUAL_SEEDS = "hashed"
 
@@ -51,10 +57,12 @@ no part in the contest."""
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """What `scores/scores.json` of one run says; the rows are read only when they are asked for."""
+    """What one scores.json of a run says; everything else is read only when it is asked for."""
 
     path: Path
     data: dict[str, Any]
+    file: Path
+    """The scores.json; a run has one a judge set and protocol."""
 
     @property
     def method(self) -> str:
@@ -100,10 +108,19 @@ class ScoredRun:
             return self.images
 
     @property
-    def mini(self) -> bool:
-        """Whether these are mini numbers: made by the embedded model or measured by an embedded judge."""
-        judges = " ".join(map(str, _leaves(self.data.get("judges", {}))))
-        return self.model == "mini" or self.method == REFERENCE or bool(_MINI.search(judges))
+    def scale(self) -> str | None:
+        """World of these numbers, see `runs.scale`."""
+        return scale_of_scores(self.data)
+
+    @cached_property
+    def plan(self) -> RunImages:
+        """The images the run was asked for, and what became of each; raises `RadlBenchError`."""
+        return RunImages.open(self.path)
+
+    @cached_property
+    def views(self) -> RecordedViews:
+        """What the judges saw in them."""
+        return RecordedViews(self.plan, self.data)
 
     @property
     def seeds(self) -> str:
@@ -125,14 +142,14 @@ class ScoredRun:
 
     @cached_property
     def rows(self) -> pd.DataFrame | None:
-        """`rows.parquet` (one row an instance or image), or None when the file is not there."""
-        file = self.path / "scores" / "rows.parquet"
+        """The rows of the scores (one an instance or image), or None when the file is not there."""
+        file = part_of(self.file, self.data, "rows")
         if not file.is_file():
             return None
         import pandas as pd
 
         try:
-            return pd.read_parquet(file, columns=["sample_id", "k", "level", "metric", "value"])
+            return pd.read_parquet(file, columns=list(RowWriter.COLUMNS))
         except (OSError, ValueError, KeyError) as error:
             raise BadInput(f"{file} cannot be read ({error}). Run `radl-bench score {self.path}` again.") from None
 
@@ -142,7 +159,7 @@ class ScoredRun:
         import numpy as np
 
         try:
-            with np.load(self.path / "scores" / "draws.npz", allow_pickle=False) as file:
+            with np.load(part_of(self.file, self.data, "draws"), allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # older scores: their intervals stand
             return {}
@@ -161,8 +178,8 @@ class Group:
     specs: dict[str, ScoreSpec] = field(default_factory=dict)
 
     @property
-    def mini(self) -> bool:
-        return self.runs[0].mini
+    def scale(self) -> str | None:
+        return self.runs[0].scale
 
     @property
     def benchmark(self) -> dict[str, Any]:
@@ -199,8 +216,10 @@ class Group:
         return len({run.seeds for run in self.runs}) > 1
 
 
-def collect(paths: Sequence[Path]) -> tuple[list[ScoredRun], list[Path]]:
-    """Read the scores of run folders; return the scored runs and the folders that have no scores yet.
+def collect(paths: Sequence[Path], choice: Choice | None = None) -> tuple[list[ScoredRun], list[Path]]:
+    """Read the scores of run folders; return the scored runs and the folders that have no such scores yet.
+
+    A run that was scored under several judge sets or protocols gives its newest scores, or those of the `choice`.
 
     Raises:
         MissingData: a folder is not a run.
@@ -208,8 +227,9 @@ def collect(paths: Sequence[Path]) -> tuple[list[ScoredRun], list[Path]]:
     """
     scored, unscored = [], []
     for path in dict.fromkeys(Path(p).resolve() for p in paths):
-        if (path / "scores" / "scores.json").is_file():
-            scored.append(_read(path))
+        found = (choice or Choice()).of([_read(path, file) for file in find_scores(path)])
+        if found:
+            scored += found
         elif (path / "manifest.json").is_file():
             unscored.append(path)
         else:
@@ -222,7 +242,7 @@ def group_runs(runs: Sequence[ScoredRun]) -> list[Group]:
     groups: list[Group] = []
     for run in sorted(runs, key=_order):
         signatures = {key: comparable(str(score.get("signature", ""))) for key, score in run.cells.items()}
-        home = next((g for g in groups if g.identity == _identity(run) and g.takes(run, signatures)), None)
+        home = next((g for g in groups if _at_home(run, g) and g.takes(run, signatures)), None)
         if home is None:
             home = Group(_identity(run))
             groups.append(home)
@@ -237,11 +257,16 @@ def comparable(signature: str) -> str:
     return "|".join(part for part in signature.split("|") if not part.startswith(("n:", "seed:")))
 
 
+def _at_home(run: ScoredRun, group: Group) -> bool:
+    # two scorings of one run are two columns of numbers about the same images
+    return group.identity == _identity(run) and all(run.path != other.path for other in group.runs)
+
+
 def _identity(run: ScoredRun) -> tuple:
     benchmark = run.data["benchmark"]
     kept = {key: value for key, value in benchmark.get("filter", {}).items() if key != "limit"}
     what = (benchmark["name"], str(benchmark["version"]), benchmark["sha256"], json.dumps(kept, sort_keys=True))
-    return (*what, run.data.get("protocol", ""), run.mini)
+    return (*what, run.data.get("protocol", ""), _SCALES.index(run.scale))
 
 
 def _order(run: ScoredRun) -> tuple:
@@ -250,16 +275,7 @@ def _order(run: ScoredRun) -> tuple:
     return (*_identity(run), place, run.method, run.model, str(run.path))
 
 
-def _leaves(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [leaf for item in value.values() for leaf in _leaves(item)]
-    if isinstance(value, list):
-        return [leaf for item in value for leaf in _leaves(item)]
-    return [value]
-
-
-def _read(path: Path) -> ScoredRun:
-    file = path / "scores" / "scores.json"
+def _read(path: Path, file: Path) -> ScoredRun:
     again = f"Run `radl-bench score {path}` again."
     try:
         data = read_json(file.read_bytes())
@@ -270,4 +286,4 @@ def _read(path: Path) -> ScoredRun:
     problem = problem_of_scores(data)
     if problem:
         raise BadInput(f"{file} cannot be used: {problem}. {again}")
-    return ScoredRun(path, data)
+    return ScoredRun(path, data, file)

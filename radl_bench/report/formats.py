@@ -20,6 +20,9 @@ LEGEND = (
     "p < .05; by paired bootstrap draws or by intervals for AP, FID and KID). = : in a tie with the best. "
     "The reference takes no part. avg: over all objects or images, not the mean of the levels."
 )
+UNSTATED = "unstated"
+"""The scale of numbers whose method declares none, in CSV and JSON."""
+
 REPORTED_TITLE = "Reported in the literature, not measured here"
 
 
@@ -62,7 +65,7 @@ def as_json(report: Report) -> str:
 def as_csv(report: Report) -> str:
     """Return every score of the report as one CSV line; an empty field where nothing was measured.
 
-    The column `scale` is "mini", "paper" or "reported"; a reported line has its source for a signature.
+    The column `scale` is "mini", "paper", "unstated" or "reported"; a reported line has its source for a signature.
     """
     records = [_record(*item) for section in report.sections for item in section.cells]
     records += [record for table in report.reported for record in _reported_records(table)]
@@ -83,7 +86,7 @@ def _record(run: Any, label: str, cell: Cell) -> dict[str, Any]:
         "sha256": benchmark["sha256"],
         "filter": benchmark.get("filter", {}),
         "protocol": run.data.get("protocol", ""),
-        "scale": "mini" if run.mini else "paper",
+        "scale": run.scale or UNSTATED,
         "method": generator["name"],
         "label": label,
         "model": generator.get("model"),

@@ -12,7 +12,7 @@ from radl_bench.progress import stage
 from radl_bench.report.gallery import Gallery
 from radl_bench.report.gallery_run import GalleryRun
 from radl_bench.report.layouts import in_order
-from radl_bench.scoring.compare import Comparison, compare_runs
+from radl_bench.scoring.compare import Comparison, compare_scored
 from radl_bench.scoring.kinds import ALPHA
 from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.statistics import SampleSums, sample_sums
@@ -49,7 +49,7 @@ def comparison(gallery: Gallery) -> dict[str, Any]:
 
 def _pair(a: GalleryRun, b: GalleryRun) -> dict[str, Any]:
     try:
-        found = compare_runs(a.scored.path, b.scored.path)
+        found = compare_scored(a.scored, b.scored)
     except RadlBenchError as error:
         return {"scores": {}, "notes": [], "problem": str(error)}
     return {"scores": _by_metric(found), "notes": list(found.notes), "problem": None}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from radl_bench.report.collect import Group, ScoredRun
 from radl_bench.report.layouts import AVERAGE, in_order, layout_of
 from radl_bench.report.ties import column_groups, is_number
+from radl_bench.runs.scale import LABELS, MINI
 from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.types import TableLayout
 
@@ -110,7 +111,7 @@ def build_section(group: Group, title: str) -> Section:
     grid = _cells(group)
     levels = sorted({level for run in group.runs for _, level in run.cells if level is not None})
     layout = layout_of(group.benchmark["name"], group.table, group.specs.values())
-    tables = tuple(_tables(group, grid, layout, levels, "mini" if group.mini else ""))
+    tables = tuple(_tables(group, grid, layout, levels, LABELS[group.scale]))
     listed, notes = tuple(_listed(group, grid)), tuple(_notes(group))
     return Section(title, listed, tables, notes, tuple(_footnotes(group, grid)), group.specs, layout)
 
@@ -194,9 +195,15 @@ def _tagged(title: str, mark: str) -> str:
     return f"{title} ({mark})" if mark else title
 
 
+_SCALE_NOTES = {
+    MINI: "mini: made by the embedded small models or measured by the embedded judges; not comparable with papers.",
+    None: "scale not stated: these methods do not declare a scale (mini or paper), so no table holds them with others.",
+}
+
+
 def _notes(group: Group) -> Iterator[str]:
-    if group.mini:
-        yield "mini: made by the embedded small models or measured by the embedded judges; not comparable with papers."
+    if group.scale in _SCALE_NOTES:
+        yield _SCALE_NOTES[group.scale]
     yield from filter(None, map(_progress, group.runs, group.labels()))
     for run, label in zip(group.runs, group.labels(), strict=True):
         yield from (f"{label} ({run.model}): {note}" for note in run.notes)

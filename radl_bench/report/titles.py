@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from radl_bench.report.collect import Group
+from radl_bench.runs.scale import LABELS
 from radl_bench.text import safe
 
 
@@ -29,7 +30,7 @@ def _title(group: Group, more: Sequence[str]) -> str:
     kept = {key: value for key, value in benchmark.get("filter", {}).items() if key != "limit"}
     words = [f"{benchmark['name']} {benchmark['version']}", *(f"{key} {value}" for key, value in kept.items())]
     words += [f"protocol {group.runs[0].data.get('protocol', 'unknown')}", *more]
-    return safe(", ".join(words)) + (" (mini)" if group.mini else "")
+    return safe(", ".join(words)) + (f" ({LABELS[group.scale]})" if LABELS[group.scale] else "")
 
 
 def _differences(group: Group, alike: Sequence[Group]) -> list[str]:

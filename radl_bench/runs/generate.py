@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radl_bench.errors import DiskFull, RadlBenchError, UsageError, did_you_mean
+from radl_bench.errors import DiskFull, Interrupted, RadlBenchError, UsageError, did_you_mean
 from radl_bench.progress import Stage, stage
 from radl_bench.registry import GENERATORS, describe_error, resolve
 from radl_bench.runs.environment import describe_environment, describe_git
@@ -19,6 +19,7 @@ from radl_bench.runs.identity import forget_imports
 from radl_bench.runs.image_checks import checked
 from radl_bench.runs.image_reading import BadImage
 from radl_bench.runs.notes import notes_of
+from radl_bench.runs.scale import MINI, declared_scale
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
 from radl_bench.runs.writer import Shard, ShardWriter
@@ -26,12 +27,6 @@ from radl_bench.types import MAX_IMAGES, Benchmark, Generator, Sample
 
 if TYPE_CHECKING:
     pass
-
-
-class Interrupted(RadlBenchError):
-    """The run was stopped by hand; what is written stays."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True)
@@ -108,6 +103,7 @@ def generate_run(
         git=describe_git(),
         argv=list(argv),
         source=source,
+        scale=declared_scale(generator),
     )
     size = min(batch_size or generator.max_batch, generator.max_batch)
     outcome = _run(run, benchmark, generator, tasks, shard, size)
@@ -174,9 +170,9 @@ def describe_generator(generator: Generator, model: str | None) -> dict[str, Any
     }
 
 
-def takes_model(spec: str) -> bool:
-    """Say whether `--model` means something to this method; the built-in ones all take it."""
-    return spec in GENERATORS
+def has_mini(spec: str) -> bool:
+    """Say whether a method that is built in has the embedded model: it lists "mini" among its `models`."""
+    return spec in GENERATORS and MINI in getattr(resolve("generators", spec), "models", ())
 
 
 def _run(

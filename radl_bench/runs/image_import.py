@@ -45,6 +45,7 @@ def import_images(
     table: Path | None = None,
     out: Path = Path("runs"),
     source: str | None = None,
+    scale: str | None = None,
 ) -> Imported:
     """Copy a folder of images into a run of a generator called `name`, as RGB PNG.
 
@@ -55,6 +56,7 @@ def import_images(
         name: name of the method in reports; the folder's name when not given.
         table: a CSV with the columns `file`, `sample_id` and optionally `k`, for files named otherwise.
         out: folder of the runs; source: folder of a benchmark that is not known by name.
+        scale: the world of the images, "mini" or "paper"; None where nobody says it (`runs.scale`).
 
     A sample without an image becomes a failed image, so that it counts. A folder whose content changed is a new run.
     The run's `import.json` keeps the names of the files and the notes.
@@ -86,6 +88,7 @@ def import_images(
         images_per_sample=max(k for _, k in files) + 1,
         seeds={"policy": "unknown", "base": None},
         source=source,
+        scale=scale,
     )
     notes += _copy(run, benchmark, files)
     run.update_status()

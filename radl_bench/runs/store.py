@@ -4,7 +4,7 @@
       manifest.json               what was asked for, and with what
       images/<sample_id>_<k>.png  written under a temporary name, then moved into place
       generations-<i>of<n>.jsonl  one row an image, appended and synced: the index for resuming
-      evidence/ scores/           written by scoring
+      evidence/ scores/           written by scoring; scores in a folder a judge set and protocol
 
 An image is done when its last row has status "ok" and the file has the sha256 of that row. `<hash8>` is a hash of the
 resolved configuration without shard, batch size, limit and images per sample, so that every part of one experiment
@@ -52,6 +52,7 @@ class RunFolder:
         git: Mapping[str, Any] | None = None,
         argv: list[str] | None = None,
         source: str | None = None,
+        scale: str | None = None,
     ) -> RunFolder:
         """Return the run of this configuration under `root`, new or found again.
 
@@ -63,6 +64,7 @@ class RunFolder:
             images_per_sample: the benchmark's own number when not given.
             seeds: `{"policy", "base"}`; `{"policy": "hashed", "base": 0}` when not given.
             source: folder of a benchmark that is not known by name (`benchmark.source_of`).
+            scale: world of the images, as the generator declares it (`runs.scale`).
 
         Raises:
             UsageError: the generator's description is no JSON, or its name is empty.
@@ -75,6 +77,7 @@ class RunFolder:
             "benchmark": _describe(benchmark, images_per_sample or benchmark.images_per_sample, source),
             "generator": dict(generator),
             "seeds": dict(seeds or {"policy": "hashed", "base": 0}),
+            "scale": scale,
             "environment": dict(environment or {}),
             "git": dict(git or {}),
             "argv": list(argv or []),
@@ -100,7 +103,7 @@ class RunFolder:
 
     @property
     def scores_dir(self) -> Path:
-        """Folder of `rows.parquet` and `scores.json`."""
+        """Folder of the scores, see `find_scores`."""
         return self.path / "scores"
 
     @property
@@ -166,6 +169,12 @@ def find_runs(root: str | Path = "runs") -> list[Path]:
     return sorted({file.parent for pattern in depths for file in top.glob(pattern)})
 
 
+def find_scores(run: Path) -> list[Path]:
+    """Return every scores.json of a run, the newest first: `scores/<key>/scores.json`, or the older `scores/`."""
+    files = [*(run / "scores").glob("*/scores.json"), *(run / "scores").glob("scores.json")]
+    return sorted(files, key=lambda file: (-file.stat().st_mtime_ns, str(file)))
+
+
 def config_hash(manifest: Mapping[str, Any]) -> str:
     """Return the eight hexadecimal digits that name the folder of a configuration."""
     recorded = manifest["benchmark"]
@@ -209,6 +218,8 @@ def _widen(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     larger = max(old, new, key=lambda recorded: recorded["n_samples"])
     images = max(old["images_per_sample"], new["images_per_sample"])
     merged = {**found, "status": "running", "benchmark": {**larger, "images_per_sample": images}}
+    if wanted["scale"] is not None:  # a manifest of an earlier version has none
+        merged["scale"] = wanted["scale"]
     if wanted["environment"] != found["environment"]:  # images of two environments may differ in their last bits
         record = {"at": wanted["created"], "environment": wanted["environment"], "git": wanted["git"]}
         others = found.get("resumed_with", [])

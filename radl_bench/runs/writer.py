@@ -41,6 +41,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
+_FILE = r"images/[A-Za-z0-9_-][A-Za-z0-9._-]*"
+
+
 @dataclass(frozen=True)
 class Shard:
     """The `index`-th of `count` parts of a run, counted from 0."""
@@ -169,8 +172,8 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     row |= {key: safe(row[key]) for key in ("error", "note") if isinstance(row.get(key), str)}
     if row["status"] == "error":
         return row
-    # The name must be that of a file in images/: a row is data, and must not lead a reader anywhere else.
-    file_ok = isinstance(row.get("file"), str) and re.fullmatch(r"images/[A-Za-z0-9_-][A-Za-z0-9._-]*", row["file"])
+    # The name must be its own image's: a row is data, and must not lead a reader anywhere else.
+    file_ok = row.get("file") == f"images/{row['sample_id']}_{row['k']}.png" and re.fullmatch(_FILE, row["file"])
     return row if file_ok and isinstance(row.get("sha256"), str) else None
 
 

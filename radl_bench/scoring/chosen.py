@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 
 from radl_bench.errors import BadInput, RadlBenchError, UsageError, did_you_mean
-from radl_bench.registry import describe_error, resolve
+from radl_bench.registry import describe_error, known, resolve
 from radl_bench.scoring.conditions import SHARED
-from radl_bench.scoring.metrics import EVIDENCE, Context, Metric, Pool, Row, View
+from radl_bench.scoring.metrics import Context, Metric, Pool, Row, View
 from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import THRESHOLDS, Protocol, resolve_protocol
 from radl_bench.types import Benchmark, Sample
@@ -177,9 +177,9 @@ def _chosen(name: str, table: Mapping[str, object], folder: Path | None, where: 
 
 
 def _value(metric: Metric, key: str, value: object, where: str) -> float | str:
-    known = (*metric.thresholds, *metric.own, *metric.options)
-    if key not in known:
-        hint = did_you_mean(key, known, "key") if known else f"Unknown key '{key}'. This metric takes none."
+    keys = (*metric.thresholds, *metric.own, *metric.options)
+    if key not in keys:
+        hint = did_you_mean(key, keys, "key") if keys else f"Unknown key '{key}'. This metric takes none."
         raise BadInput(f"{where}: {hint}")
     if key in metric.options:
         if not isinstance(value, str):
@@ -203,7 +203,7 @@ def _problems(metric: object) -> Iterator[str]:
         return
     if (metric.rows is None) == (metric.pool is None):
         yield "it needs either 'rows' or a 'pool'"
-    yield from _unknown("kind of evidence", metric.requires, EVIDENCE)
+    yield from _unknown("kind of evidence", metric.requires, known("measurements"))
     yield from _unknown("threshold of the protocol", metric.thresholds, THRESHOLDS)
     taken = set(metric.own).intersection(THRESHOLDS) | set(metric.options).intersection((*THRESHOLDS, *metric.own))
     yield from (f"'{key}' is a threshold already; give its own another name" for key in sorted(taken))
@@ -223,14 +223,14 @@ def _problems_of(spec: object) -> Iterator[str]:
     if not _NAME.fullmatch(spec.name):
         yield f"the score {spec.name!r:.60} must be named in lower-case letters, digits and underscores"
     texts = [setting for setting in spec.settings if isinstance(setting, str)]
-    yield from _unknown(f"setting of '{spec.name}'", texts, SHARED)
+    yield from _unknown(f"setting of '{spec.name}'", texts, (*SHARED, *known("measurements")))
     if any(not isinstance(setting, str) and not callable(setting) for setting in spec.settings):
         yield f"a setting of '{spec.name}' is neither a name nor a function of Conditions"
 
 
-def _unknown(what: str, names: Iterable[str], known: Iterable[str]) -> Iterator[str]:
-    known = tuple(known)
-    yield from (did_you_mean(name, known, what).rstrip(".") for name in names if name not in known)
+def _unknown(what: str, names: Iterable[str], there: Iterable[str]) -> Iterator[str]:
+    there = tuple(there)
+    yield from (did_you_mean(name, there, what).rstrip(".") for name in names if name not in there)
 
 
 def _quoted(name: str) -> str:

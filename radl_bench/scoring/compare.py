@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.errors import MissingData, UsageError
+from radl_bench.report.choice import Choice, scored_alike
 from radl_bench.report.collect import ScoredRun, collect
 from radl_bench.report.ties import difference_of, is_number
 from radl_bench.scoring.kinds import ALPHA
@@ -62,7 +63,12 @@ class Comparison:
 
 def compare_runs(a: Path, b: Path) -> Comparison:
     """Compare two scored runs; raises `MissingData` or `UsageError` where that cannot be done, and `BadInput`."""
-    one, other = _scored(a), _scored(b)
+    return compare_scored(*scored_alike(_scored(a), _scored(b)))
+
+
+def compare_scored(one: ScoredRun, other: ScoredRun) -> Comparison:
+    """Compare two scored runs that are read already; see `compare_runs`."""
+    a, b = one.path, other.path
     _check_benchmark(one, other)
     keys = [key for key in one.cells if key in other.cells]
     if not keys:
@@ -75,11 +81,11 @@ def compare_runs(a: Path, b: Path) -> Comparison:
     return Comparison(_what(one), _what(other), benchmark, tuple(_notes(one, other)), lines)
 
 
-def _scored(path: Path) -> ScoredRun:
-    scored, unscored = collect([path])
+def _scored(path: Path) -> list[ScoredRun]:
+    scored, unscored = collect([path], Choice(every=True))
     if unscored:
         raise MissingData(f"{path} is not scored yet. Run `radl-bench score {path}`.")
-    return scored[0]
+    return scored
 
 
 def _check_benchmark(one: ScoredRun, other: ScoredRun) -> None:

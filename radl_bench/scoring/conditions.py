@@ -22,6 +22,7 @@ class Conditions:
         phrase: how the encoder reads a phrase, see `judges.templates`.
         sizes: sizes of the images where they are not as expected, see `runs.notes.sizes_of`.
         own: the metric's own thresholds.
+        more: parts of the kinds of measurement, by key; a score that names such a key in its settings has that part.
         pool: what the metric's pool adds, by key; the values are parts of the signature.
     """
 
@@ -37,6 +38,7 @@ class Conditions:
     phrase: str = "plain"
     sizes: str = ""
     own: Mapping[str, float] = field(default_factory=dict)
+    more: Mapping[str, str] = field(default_factory=dict)
     pool: Mapping[str, str] = field(default_factory=dict)
 
     def signature(self, spec: ScoreSpec, level: int | None, n: int, ci: str) -> str:
@@ -51,10 +53,13 @@ class Conditions:
         parts = [spec.name, f"bench:{bench}", f"level:{level if level is not None else _span(self.levels)}"]
         parts += [f"n:{n}", f"img:{self.images_per_sample}"] + [f"size:{self.sizes}"] * bool(self.sizes)
         parts += [f"protocol:{self.protocol.name}"]
-        parts += [SHARED[s](self) if isinstance(s, str) else s(self) for s in spec.settings]
+        parts += [self._part(s) if isinstance(s, str) else s(self) for s in spec.settings]
         parts += [f"{key}:{short(value)}" for key, value in self.own.items()]
         parts += self.pool.values()
         return "|".join([*filter(None, parts), f"seed:{_seed(self.seeds)}", f"ci:{ci}", f"v:{__version__}"])
+
+    def _part(self, setting: str) -> str:
+        return SHARED[setting](self) if setting in SHARED else self.more[setting]
 
 
 def short(value: float) -> str:

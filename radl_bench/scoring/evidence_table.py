@@ -1,147 +1,160 @@
-"""A table of measured values on disk: Parquet parts, a small index in memory, and a few parts at hand.
+"""A table of measured values on disk: one SQLite file, found by exact keys.
 
-Memory holds eight bytes of hash and eight of place a key, whatever the values weigh, so the evidence of a large run is
-read as it is needed and in the order in which it was written.
+What was added waits in memory until `flush`, or until it has waited `PATIENCE` seconds, and is then written in one
+short transaction: a kill loses that much and no more, other processes are never kept waiting, and memory holds neither
+the keys nor the values of what is written.
 """
 
 from __future__ import annotations
 
-import hashlib
-import uuid
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from radl_bench.errors import BadInput
-from radl_bench.files import remove_leftovers, replacing
 
-_FLUSH = 4096  # rows a Parquet part
-_PARTS = 8  # parts held at once
+PATIENCE = 20.0
+"""Seconds for which a measured value may wait before it is written."""
 
-Key = tuple[str, ...]
+_TYPES = {"number": "REAL", "whole": "INTEGER", "text": "TEXT", "doubles": "BLOB", "floats": "BLOB"}
+_ARRAYS: dict[str, np.dtype[Any]] = {"doubles": np.dtype("<f8"), "floats": np.dtype("<f4")}
+_BUSY = 60.0  # seconds to wait for another process that writes
+
+Key: TypeAlias = tuple[str, ...]
+Cell: TypeAlias = "float | int | str | np.ndarray"
+Value: TypeAlias = "tuple[Cell, ...]"
 
 
 class EvidenceTable:
-    """A table of measured values by key, in Parquet parts of one folder; rows are added, never changed.
+    """Measured values by key, of one judge; rows are added, never changed.
 
     Args:
-        folder: where the parts lie; made at the first flush.
-        signature: the judge's; it is written into every part, and a part of another signature is refused.
-        keys, values: the columns, in order. A key column holds strings, a value column numbers or lists of numbers.
-        flush_rows: rows a part; fewer where a row is large.
+        file: made at the first flush; None keeps the table in memory.
+        signature: the judge's; a file of another signature is refused.
+        keys: columns of text.
+        values: column -> "number", "whole", "text", "doubles" (float64 [n]) or "floats" (float32 [n]).
+        facts: what else a reader has to know about the judge; kept beside the signature.
 
     Raises:
-        BadInput: a part cannot be read, or is of another judge.
+        BadInput: the file cannot be read, or is of another judge.
     """
 
     def __init__(
-        self, folder: Path, signature: str, keys: Sequence[str], values: Sequence[str], flush_rows: int = _FLUSH
+        self,
+        file: Path | None,
+        signature: str,
+        keys: Sequence[str],
+        values: Mapping[str, str],
+        facts: Mapping[str, bool] | None = None,
     ) -> None:
-        self.folder, self.signature, self.keys, self.values = folder, signature, tuple(keys), tuple(values)
-        self._flush_rows = flush_rows
-        self._pending: dict[Key, tuple[Any, ...]] = {}
-        self._parts: list[Path] = []
-        self._held: OrderedDict[int, list[_Column]] = OrderedDict()
-        self._hashes, self._places = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        remove_leftovers(folder)
-        for part in sorted(folder.glob("*.parquet")):
-            columns = self._read(part, self.keys)
-            self._index(part, zip(*(c.to_pylist() for c in columns), strict=True))
+        self.file, self.signature, self.keys, self.values = file, signature, tuple(keys), dict(values)
+        self.facts = dict(facts or {})
+        self._pending: dict[Key, Value] = {}
+        self._since = time.monotonic()
+        self._base: sqlite3.Connection | None = None
+        where = " AND ".join(f'"{key}" = ?' for key in self.keys)
+        self._select = f"SELECT {', '.join(f'{chr(34)}{v}{chr(34)}' for v in self.values)} FROM evidence WHERE {where}"
+        if file is None or file.is_file():
+            self._open()
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._pending or self._place(key) is not None
+        return key in self._pending or self._row(key) is not None
 
-    def __getitem__(self, key: Key) -> tuple[Any, ...]:
-        """Return the values of a key, lists as lists; raises `KeyError` for one that was never measured."""
+    def __getitem__(self, key: Key) -> Value:
+        """Return the values of a key, lists as arrays; raises `KeyError` for one that was never measured."""
         if key in self._pending:
             return self._pending[key]
-        place = self._place(key)
-        if place is None:
+        row = self._row(key)
+        if row is None:
             raise KeyError(key)
-        part, row = divmod(place, 1 << 32)
-        return tuple(column[row] for column in self._part(part))
+        return tuple(_unpacked(v, kind) for v, kind in zip(row, self.values.values(), strict=True))
 
-    def add(self, key: Key, value: tuple[Any, ...]) -> None:
-        """Keep `value` under `key`; it reaches the disk with the next flush."""
+    def __iter__(self) -> Iterator[Key]:
+        """Yield the keys that are on disk."""
+        columns = ", ".join(f'"{key}"' for key in self.keys)
+        yield from () if self._base is None else self._base.execute(f"SELECT {columns} FROM evidence")
+
+    def add(self, key: Key, value: Value) -> None:
+        """Keep `value` under `key`; it reaches the disk with the next flush, or after `PATIENCE` seconds."""
+        if not self._pending:
+            self._since = time.monotonic()
         self._pending[key] = value
-        if len(self._pending) >= self._flush_rows:
+        if time.monotonic() - self._since >= PATIENCE:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was added since the last flush as a new part, atomically."""
+        """Write what was added since the last flush: all of it, or nothing when the process is killed meanwhile."""
         if not self._pending:
             return
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        columns = [*zip(*self._pending, strict=True), *zip(*self._pending.values(), strict=True)]
-        table = pa.table({name: list(column) for name, column in zip(self.keys + self.values, columns, strict=True)})
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f"{uuid.uuid4().hex[:12]}.parquet"
-        with replacing(part) as written:
-            pq.write_table(table.replace_schema_metadata({"signature": self.signature}), written)
-        self._index(part, self._pending)
+        base = self._base or self._open()
+        kinds = tuple(self.values.values())
+        rows = [(*k, *(_packed(v, t) for v, t in zip(vs, kinds, strict=True))) for k, vs in self._pending.items()]
+        marks = ", ".join("?" * (len(self.keys) + len(kinds)))
+        try:
+            with base:  # one transaction
+                base.executemany(f"INSERT OR REPLACE INTO evidence VALUES ({marks})", rows)
+        except sqlite3.Error as error:
+            raise BadInput(
+                f"The evidence cannot be written to {self.file} ({error}). Free space, score again."
+            ) from None
         self._pending.clear()
 
-    def _index(self, part: Path, keys: Iterable[Key]) -> None:
-        hashes = np.fromiter((_hash(key) for key in keys), np.uint64)
-        places = (len(self._parts) << 32) + np.arange(len(hashes))
-        self._parts.append(part)
-        hashes, places = np.concatenate([self._hashes, hashes]), np.concatenate([self._places, places])
-        order = np.argsort(hashes, kind="stable")
-        self._hashes, self._places = hashes[order], places[order]
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._base is not None:
+            self._base.close()
+            self._base = None
 
-    def _place(self, key: Key) -> int | None:
-        wanted = np.uint64(_hash(key))
-        at = int(np.searchsorted(self._hashes, wanted))
-        found = at < len(self._hashes) and self._hashes[at] == wanted
-        return int(self._places[at]) if found else None
-
-    def _part(self, number: int) -> list[_Column]:
-        if number not in self._held:
-            self._held[number] = [_Column(column) for column in self._read(self._parts[number], self.values)]
-            if len(self._held) > _PARTS:
-                self._held.popitem(last=False)
-        self._held.move_to_end(number)
-        return self._held[number]
-
-    def _read(self, part: Path, names: Sequence[str]) -> list[Any]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+    def _open(self) -> sqlite3.Connection:
         try:
-            table = pq.read_table(part, columns=list(names))
-            signature = (table.schema.metadata or {}).get(b"signature", b"").decode()
-            columns = [table.column(name).combine_chunks() for name in names]
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise BadInput(f"The evidence in {part} cannot be read ({error}). Delete it and score again.") from error
-        if signature != self.signature:
-            raise BadInput(f"The evidence in {part} is of '{signature}', not '{self.signature}'. Delete this folder.")
-        return columns
+            if self.file is not None:
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+            base = sqlite3.connect(self.file or ":memory:", timeout=_BUSY)
+            with base:
+                self._prepare(base)
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise BadInput(
+                f"The evidence in {self.file} cannot be read ({error}). Delete it and score again."
+            ) from None
+        self._base = base
+        return base
+
+    def _prepare(self, base: sqlite3.Connection) -> None:
+        columns = [f'"{key}" TEXT NOT NULL' for key in self.keys]
+        columns += [f'"{name}" {_TYPES[kind]}' for name, kind in self.values.items()]
+        keys = ", ".join(f'"{key}"' for key in self.keys)
+        base.execute("CREATE TABLE IF NOT EXISTS judge (signature TEXT NOT NULL, facts TEXT NOT NULL)")
+        base.execute(f"CREATE TABLE IF NOT EXISTS evidence ({', '.join(columns)}, PRIMARY KEY ({keys}))")
+        found = base.execute("SELECT signature, facts FROM judge").fetchone()
+        if found is None:
+            base.execute("INSERT INTO judge VALUES (?, ?)", (self.signature, json.dumps(self.facts)))
+        elif found[0] != self.signature:
+            raise BadInput(f"The evidence in {self.file} is of '{found[0]}', not '{self.signature}'. Delete it.")
+        else:
+            self.facts = json.loads(found[1])
+
+    def _row(self, key: Key) -> tuple[Cell | bytes, ...] | None:
+        if self._base is None:
+            return None
+        try:
+            found: tuple[Cell | bytes, ...] | None = self._base.execute(self._select, key).fetchone()
+        except sqlite3.Error as error:
+            raise BadInput(
+                f"The evidence in {self.file} cannot be read ({error}). Delete it and score again."
+            ) from None
+        return found
 
 
-class _Column:
-    """A value column as numpy arrays: numbers, or lists of numbers with their offsets."""
-
-    def __init__(self, column: Any) -> None:
-        import pyarrow as pa
-
-        self.offsets: np.ndarray | None = None
-        if pa.types.is_list(column.type):
-            self.offsets = column.offsets.to_numpy()
-            column = column.values
-        # a part in which all lists are empty has no type of its own
-        self.numbers = np.zeros(0) if pa.types.is_null(column.type) else column.to_numpy(zero_copy_only=False)
-
-    def __getitem__(self, row: int) -> Any:
-        if self.offsets is None:
-            return self.numbers[row].item()
-        return self.numbers[self.offsets[row] : self.offsets[row + 1]].tolist()
+def _packed(value: Cell, kind: str) -> Cell | bytes:
+    return np.asarray(value, _ARRAYS[kind]).tobytes() if kind in _ARRAYS else value
 
 
-def _hash(key: Key) -> int:
-    # 64 bits: two of a million keys collide with a chance of 3e-8
-    return int.from_bytes(hashlib.blake2b("\0".join(key).encode(), digest_size=8).digest(), "little")
+def _unpacked(value: Cell | bytes, kind: str) -> Cell:
+    if isinstance(value, bytes):
+        return np.frombuffer(value, _ARRAYS[kind])
+    return value

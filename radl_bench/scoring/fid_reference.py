@@ -14,17 +14,19 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from radl_bench import __version__
 from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.files import file_sha256, replace_file
+from radl_bench.judges.checks import asking, check_vectors
+from radl_bench.judges.contracts import FeatureExtractor, declared
+from radl_bench.judges.kinds import batches
 from radl_bench.parsing import at_home, is_file, is_folder, shown
 from radl_bench.runs.image_folder import ImageFolder, read_folder, stem_of
 from radl_bench.runs.image_reading import BadImage, read_image
-from radl_bench.scoring.evidence import batches
 from radl_bench.scoring.metrics.frechet import Moments, moments_of
 from radl_bench.types import Benchmark
 from radl_model.home import data_home
@@ -67,7 +69,7 @@ class Reference:
         return f"ref:{self.name}:{self.moments.n or 'unknown'}:{self.images_sha256[:8] or 'unknown'}"
 
 
-def find_reference(benchmark: Benchmark, wanted: str | None, judge: Any) -> Reference:
+def find_reference(benchmark: Benchmark, wanted: str | None, judge: FeatureExtractor) -> Reference:
     """Return the reference for a run: the given file, or scenes rendered for the mini judge.
 
     Args:
@@ -78,7 +80,7 @@ def find_reference(benchmark: Benchmark, wanted: str | None, judge: Any) -> Refe
         BadInput: the file is none, or is of another judge.
     """
     own = benchmark.metrics.get("fid", {}).get("reference")
-    if judge.signature.startswith("mini-") and wanted in (None, own):  # what a benchmark names are photographs
+    if declared(judge).scale == "mini" and wanted in (None, own):  # what a benchmark names are photographs
         return rendered_reference(benchmark, judge)
     if wanted is None:
         raise MissingData(
@@ -172,7 +174,7 @@ def write_reference(reference: Reference, file: Path) -> None:
     replace_file(file, stream.getvalue())
 
 
-def build_reference(name: str, images: Iterable[tuple[str, str, Image]], judge: Any) -> Reference:
+def build_reference(name: str, images: Iterable[tuple[str, str, Image]], judge: FeatureExtractor) -> Reference:
     """Measure a reference.
 
     Args:
@@ -187,7 +189,9 @@ def build_reference(name: str, images: Iterable[tuple[str, str, Image]], judge: 
     for batch in batches(images, _BATCH):
         ids += [identity for identity, _, _ in batch]
         total.update("".join(f"{identity} {sha}\n" for identity, sha, _ in batch).encode())
-        parts.append(np.asarray(judge.features([image for _, _, image in batch]), np.float32))
+        with asking(judge):
+            vectors = check_vectors(judge, judge.features([image for _, _, image in batch]), len(batch))
+        parts.append(vectors.astype(np.float32))
     if len(ids) < 2:
         raise UsageError(f"A reference needs two images at least; {name} has {len(ids)}.")
     vectors = np.concatenate(parts)
@@ -197,7 +201,7 @@ def build_reference(name: str, images: Iterable[tuple[str, str, Image]], judge: 
     )
 
 
-def rendered_reference(benchmark: Benchmark, judge: Any) -> Reference:
+def rendered_reference(benchmark: Benchmark, judge: FeatureExtractor) -> Reference:
     """Return scenes of the benchmark's own layouts, drawn by the mini world under seeds that no run has; cached."""
     from radl_bench.mini.scenes import render
 

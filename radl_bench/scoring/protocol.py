@@ -17,6 +17,9 @@ import numpy as np
 from radl_bench.errors import UsageError, did_you_mean
 from radl_bench.types import Instance
 
+FLOOR = 0.05
+"""Least score of a detection that is kept as evidence, whichever detector gave it; AP is computed from all of them."""
+
 
 @dataclass(frozen=True)
 class Protocol:

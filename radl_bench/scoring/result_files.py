@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.errors import BadInput, MissingData
+from radl_bench.judges.checks import problem_of_score
 from radl_bench.parsing import is_number, read_json, shown, whole
 from radl_bench.runs.image_reading import MAX_PIXELS
 from radl_bench.runs.images import Picture
@@ -121,8 +122,12 @@ def _entry(row: dict[str, Any], classes: Mapping[int, str], where: str) -> Entry
         category = classes[number]
     if not isinstance(category, str) or not category.strip():
         raise BadInput(f"{where}: 'category' must be a name, not {shown(category)}.")
-    if not is_number(score) or not 0.0 <= score <= 1.0:
+    if not is_number(score):
         raise BadInput(f"{where}: 'score' must be a number from 0 to 1, not {shown(score)}.")
+    problem = problem_of_score(score)
+    if problem:
+        what, remedy = problem
+        raise BadInput(f"{where}: the file {what.replace('gave', 'gives', 1)}; {remedy}.")
     box = row.get("bbox")
     four = four_numbers(box)
     ok = box is None or (four is not None and min(four[2:]) >= 0 and max(map(abs, four)) <= LIMIT)

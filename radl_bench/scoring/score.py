@@ -1,33 +1,36 @@
-"""Scoring: run folders in, `scores/rows.parquet` and `scores/scores.json` out.
+"""Scoring: run folders in, rows and scores out, in one folder a judge set and protocol (`scoring.score_files`).
 
-Images are judged chunk by chunk, so memory holds one chunk of pictures whatever the size of the run. What a judge saw
+Images are judged chunk by chunk, so memory holds one chunk of images whatever the size of the run. What a judge saw
 is kept as evidence; scoring again, or under other thresholds, reads that and loads no model. No generator is ever
 imported.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from radl_bench.benchmarks.loading import benchmark_of
 from radl_bench.errors import RadlBenchError, UsageError
-from radl_bench.files import replace_file
+from radl_bench.judges.contracts import NONE, Judge, Remarking, declared
+from radl_bench.judges.kinds import Kind
+from radl_bench.judges.kinds.cosines import look_of
 from radl_bench.progress import stage
 from radl_bench.runs.images import Picture
 from radl_bench.runs.notes import notes_of, sizes_of
-from radl_bench.runs.store import RunFolder
+from radl_bench.runs.plan import RunImages
+from radl_bench.runs.scale import measured_scale, scale_of_manifest
 from radl_bench.scoring.aggregate import MeanPool, facts_of, gather, pools_of, scores_of
 from radl_bench.scoring.chosen import Chosen, by_rules, choose
 from radl_bench.scoring.conditions import Conditions
-from radl_bench.scoring.evidence import Evidence
-from radl_bench.scoring.judging import NO_ENCODER, Judges, judge, make_judges
-from radl_bench.scoring.metrics import Context, Metric
+from radl_bench.scoring.evidence import Evidence, kinds_of
+from radl_bench.scoring.judging import Judges, judge, make_judges
+from radl_bench.scoring.metrics import Context, Metric, Pool
 from radl_bench.scoring.protocol import THRESHOLDS, Protocol, resolve_protocol
-from radl_bench.scoring.score_files import RowWriter, write_draws
+from radl_bench.scoring.score_files import ScoreWriter, scores_key, scoring_into
+from radl_bench.scoring.seen_files import SeenFiles
 from radl_bench.scoring.statistics import RESAMPLES
 from radl_bench.types import Benchmark
 
@@ -67,6 +70,7 @@ def score_each(
     fid_reference: str | Path | None = None,
     device: str | None = None,
     box_format: str = "auto",
+    judges: Mapping[str, str] | None = None,
     resamples: int = RESAMPLES,
     batch_size: int = 16,
 ) -> list[Scored]:
@@ -83,6 +87,7 @@ def score_each(
         fid_reference: statistics of real images, see `metrics.fid`; the benchmark's when not given.
         device: passed to judges that take one.
         box_format: how the boxes of files of results are read, see `box_formats.parse_format`.
+        judges: more judges, names by role, for kinds of measurement that are not built in.
         resamples: draws of the bootstrap; batch_size: pictures a call of a judge.
 
     Raises:
@@ -91,13 +96,16 @@ def score_each(
     """
     thresholds = {"iou": iou, "score": score_threshold, "coverage": coverage, "nms": nms}
     resolve_protocol(protocol, **thresholds)  # a bad threshold must not wait for the judges
-    judges = make_judges(detector, segmenter, encoder, device, features, box_format)
+    own = [role for role in judges or {} if role in ("detector", "segmenter", "encoder", "features")]
+    if own:
+        raise UsageError(f"The {own[0]} has an option of its own: --{own[0]} NAME.")
+    made = make_judges(detector, segmenter, encoder, device, features, box_format, **(judges or {}))
     parameters = {"fid": {"reference": str(fid_reference)}} if fid_reference is not None else {}
     done: list[Scored] = []
     failures: list[RadlBenchError] = []
     for run in runs:
         try:
-            done.append(score_run(Path(run), judges, protocol, thresholds, resamples, batch_size, parameters))
+            done.append(score_run(Path(run), made, protocol, thresholds, resamples, batch_size, parameters))
         except RadlBenchError as error:
             failures.append(error)
     if failures:
@@ -115,60 +123,82 @@ def score_run(
     parameters: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Scored:
     """Score one run folder; see `score_each`. `parameters` of metrics by name win over the benchmark's tables."""
-    run = RunFolder.open(path)
-    benchmark = benchmark_of(run.manifest)
-    groups = by_rules([c for c in choose(benchmark) if judges.having(c.metric.requires)], protocol, thresholds)
-    chosen = [member for _, members in groups for member in members]
-    _refuse_unused(parameters or {}, {one.name for one, _ in chosen}, benchmark)
-    needs = [_needs([one.metric for one, _ in members], rules) for rules, members in groups]
-    features = judges.features if any("features" in kinds for kinds in needs) else None
-    pictures = plan_pictures(run, benchmark)
-    judges.prepare(pictures)
-    means = {n: MeanPool(spec, resamples) for c, _ in chosen if c.metric.rows for n, spec in c.specs.items()}
-    context = Context(resamples, benchmark, features=features)
-    pools = pools_of(chosen, context, parameters or {})
-    evidence = Evidence(run.evidence_dir, judges.detector, judges.segmenter, judges.encoder, batch_size, features)
-    run.scores_dir.mkdir(exist_ok=True)
-    with RowWriter(run.scores_dir / "rows.parquet") as writer, stage("score", len(pictures)) as bar:
-        seen = [judge(pictures, evidence, rules, kinds) for (rules, _), kinds in zip(groups, needs, strict=True)]
-        for views in zip(*seen, strict=True):
-            for view, (_, members) in zip(views, groups, strict=True):
-                writer.write(view, gather(view, members, means, pools))
-            bar.advance(1, failed=int(views[0].problem is not None))
-    conditions = _conditions(run, benchmark, groups[0][0], judges, evidence)
-    scores, draws = scores_of(chosen, means, pools, conditions)
-    content = _summary(run, benchmark, judges, _main_rules(groups), pictures, features)
-    content["notes"] += _notes_of_judges(judges, pictures, frozenset().union(*needs))
-    content |= {
-        "table": asdict(benchmark.table) if benchmark.table else None,
-        "facts": facts_of(chosen),
-        "scores": scores,
-    }
-    write_draws(run.scores_dir / "draws.npz", draws)
-    file = run.scores_dir / "scores.json"
-    replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
-    problems = tuple(f"{p.sample.id}_{p.k}: {p.problem}" for p in pictures if p.problem is not None)
+    images = RunImages.open(path)
+    asked = choose(images.benchmark)
+    judges.check_roles(frozenset().union(*(one.metric.requires for one in asked)))
+    groups = by_rules([one for one in asked if judges.having(one.metric.requires)], protocol, thresholds)
+    scoring = _Scoring(images, groups, resamples)
+    _refuse_unused(parameters or {}, {one.name for one, _ in scoring.chosen}, images.benchmark)
+    parties = judges.standing() | judges.of(scoring.kinds)
+    judges.prepare(scoring.pictures)
+    content = _summary(images, judges, parties, _main_rules(groups), parameters)
+    evidence = Evidence(images.run.evidence_dir, batch_size, **parties)
+    try:
+        with scoring_into(images.run.scores_dir / scores_key(content)) as out:
+            pools = scoring.judge(evidence, out, parties.get("features"), parameters or {})
+            conditions = _conditions(images, groups[0][0], parties, kinds_of(scoring.kinds))
+            scores, draws = scores_of(scoring.chosen, scoring.means, pools, conditions)
+            content |= scoring.found(parties) | {"scores": scores}
+            file = out.finish(content, draws)
+    finally:
+        evidence.close()
     of_scores = dict.fromkeys(f"{entry['metric']}: {entry['note']}" for entry in scores if "note" in entry)
-    notes = (*content["notes"], *of_scores)
-    return Scored(path, file, len(pictures), problems, notes)
+    return Scored(path, file, len(scoring.pictures), scoring.problems, (*content["notes"], *of_scores))
 
 
-def plan_pictures(run: RunFolder, benchmark: Benchmark) -> list[Picture]:
-    """Return every image the run was asked for, in the benchmark's order; one that is not there has a `problem`."""
-    rows = {(row["sample_id"], row["k"]): row for row in run.rows()}
-    out = []
-    for sample in benchmark.samples:
-        for k in range(run.manifest["benchmark"]["images_per_sample"]):
-            row = rows.get((sample.id, k))
-            if row is None:
-                out.append(Picture(sample, k, None, problem="it is not generated yet"))
-            elif row["status"] != "ok":
-                out.append(Picture(sample, k, None, problem=f"generating it failed: {row.get('error')}"))
-            else:
-                file = run.path / row["file"]
-                problem = None if file.is_file() else f"the file {file.name} is gone"
-                out.append(Picture(sample, k, file, row["sha256"], problem))
-    return out
+Groups = Sequence[tuple[Protocol, Sequence[tuple[Chosen, Protocol]]]]
+"""Metrics with their rules, in groups that share all thresholds; see `chosen.by_rules`."""
+
+
+class _Scoring:
+    """One pass over the images of a run: what each group of metrics needs, and what is gathered."""
+
+    def __init__(self, images: RunImages, groups: Groups, resamples: int) -> None:
+        self.images, self.groups, self.resamples = images, groups, resamples
+        self.chosen = [member for _, members in groups for member in members]
+        self.needs = [_needs([one.metric for one, _ in members], rules) for rules, members in groups]
+        self.kinds = frozenset[str]().union(*self.needs)
+        self.pictures = list(images.planned())
+        rowed = [one for one, _ in self.chosen if one.metric.rows]
+        self.means = {name: MeanPool(spec, resamples) for one in rowed for name, spec in one.specs.items()}
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why some images could not be judged."""
+        return tuple(f"{p.sample.id}_{p.k}: {p.problem}" for p in self.pictures if p.problem is not None)
+
+    def judge(
+        self,
+        evidence: Evidence,
+        out: ScoreWriter,
+        features: Judge | None,
+        parameters: Mapping[str, Mapping[str, str]],
+    ) -> dict[str, Pool]:
+        """Have every image judged under the rules of each group, write its rows, and return the filled pools."""
+        pools = pools_of(self.chosen, Context(self.resamples, self.images.benchmark, features=features), parameters)
+        files = SeenFiles(self.images.run.evidence_dir)
+        with closing(files.table), out.rows as writer, stage("score", len(self.pictures)) as bar:
+            seen = [
+                judge(self.pictures, evidence, rules, needs, files if n == 0 else None)  # the first looks at the files
+                for n, ((rules, _), needs) in enumerate(zip(self.groups, self.needs, strict=True))
+            ]
+            for views in zip(*seen, strict=True):
+                for view, (_, members) in zip(views, self.groups, strict=True):
+                    writer.write(view, gather(view, members, self.means, pools))
+                bar.advance(1, failed=int(views[0].problem is not None))
+        return pools
+
+    def found(self, parties: Mapping[str, Judge | None]) -> dict[str, Any]:
+        """Return what scores.json says of the images and the scores, beside the numbers."""
+        benchmark = self.images.benchmark
+        asked = {kind.role.name for kind in kinds_of(self.kinds)}
+        said = _notes_of_judges((judge for role, judge in parties.items() if role in asked), self.pictures)
+        return {
+            "images": {"n": len(self.pictures), "n_missing": len(self.problems)},
+            "notes": [*notes_of(self.images.run.path, benchmark), *said],
+            "table": asdict(benchmark.table) if benchmark.table else None,
+            "facts": facts_of(self.chosen),
+        }
 
 
 def _refuse_unused(parameters: Mapping[str, Mapping[str, str]], metrics: Set[str], benchmark: Benchmark) -> None:
@@ -182,61 +212,64 @@ def _needs(metrics: Sequence[Metric], rules: Protocol) -> frozenset[str]:
     return needs | {"coverage"} if rules.color_gates_iou and "detections" in needs else needs
 
 
-def _main_rules(groups: Sequence[tuple[Protocol, Sequence[tuple[Chosen, Protocol]]]]) -> Protocol:
+def _main_rules(groups: Groups) -> Protocol:
     """Return the rules of the metric that stands first in the tables: what pictures and figures are shown under."""
     places = {min(spec.order for spec in one.metric.scores): rules for rules, members in groups for one, _ in members}
     return places[min(places)] if places else groups[0][0]
 
 
 def _conditions(
-    run: RunFolder, benchmark: Benchmark, rules: Protocol, judges: Judges, evidence: Evidence
+    images: RunImages, rules: Protocol, parties: Mapping[str, Judge | None], kinds: Sequence[Kind[Any]]
 ) -> Conditions:
-    recorded = run.manifest["benchmark"]
+    recorded, encoder = images.run.manifest["benchmark"], parties.get("encoder")
+    asked = ((kind, parties.get(kind.role.name)) for kind in kinds)
     return Conditions(
         benchmark=recorded,
-        levels=tuple(sorted({sample.level for sample in benchmark.samples})),
+        levels=tuple(sorted({sample.level for sample in images.benchmark.samples})),
         images_per_sample=recorded["images_per_sample"],
-        seeds=run.manifest["seeds"],
+        seeds=images.run.manifest["seeds"],
         protocol=rules,
-        detector=judges.detector.signature,
-        segmenter=judges.segmenter.signature,
-        encoder=judges.encoder.signature if judges.encoder else NO_ENCODER,
-        features=evidence.featurer.signature if evidence.featurer else NO_ENCODER,
-        phrase=evidence.look(rules).phrase,
-        sizes=sizes_of(run, benchmark),
+        detector=_signature(parties.get("detector")),
+        segmenter=_signature(parties.get("segmenter")),
+        encoder=_signature(parties.get("encoder")),
+        features=_signature(parties.get("features")),
+        phrase=look_of(encoder is not None and declared(encoder).ensembles, rules).phrase,
+        sizes=sizes_of(images.run, images.benchmark),
+        more={kind.key: kind.setting(judge) for kind, judge in asked if judge is not None},
     )
 
 
+def _signature(judge: Judge | None) -> str:
+    return NONE if judge is None else judge.signature
+
+
 def _summary(
-    run: RunFolder,
-    benchmark: Benchmark,
+    images: RunImages,
     judges: Judges,
+    parties: Mapping[str, Judge | None],
     rules: Protocol,
-    pictures: Sequence[Picture],
-    features: Any | None,
+    parameters: Mapping[str, Mapping[str, str]] | None,
 ) -> dict[str, Any]:
-    recorded, generator = run.manifest["benchmark"], run.manifest["generator"]
-    known = {(row["sample_id"], row["k"]) for row in run.rows()}
-    finished = all((p.sample.id, p.k) in known for p in pictures)
-    objects = {"detector": judges.detector, "segmenter": judges.segmenter, "encoder": judges.encoder}
-    objects |= {"features": features} if features is not None else {}
+    """Return what scores.json says beside numbers: under which conditions, and of what."""
+    manifest = images.run.manifest
+    recorded, generator = manifest["benchmark"], manifest["generator"]
+    scales = [declared(judge).scale for judge in parties.values() if judge is not None]
     return {
         "schema_version": 1,
         "protocol": rules.name,
         "thresholds": {key: getattr(rules, key) for key in THRESHOLDS},
+        **({"parameters": parameters} if parameters else {}),
+        "scale": measured_scale(scale_of_manifest(manifest), scales),
         "benchmark": {key: recorded[key] for key in ("name", "version", "sha256", "filter", "images_per_sample")},
         "generator": {key: generator.get(key) for key in ("name", "revision", "model", "params")},
-        "status": "complete" if finished else "partial",
-        "images": {"n": len(pictures), "n_missing": sum(p.problem is not None for p in pictures)},
+        "status": "complete" if images.finished else "partial",
         "judges": {
-            kind: {"name": judges.names[kind], "signature": getattr(item, "signature", None)}
-            for kind, item in objects.items()
+            role: {"name": judges.names[role], "signature": None if judge is None else judge.signature}
+            for role, judge in parties.items()
         },
-        "notes": notes_of(run.path, benchmark),
     }
 
 
-def _notes_of_judges(judges: Judges, pictures: Sequence[Picture], needs: frozenset[str]) -> list[str]:
+def _notes_of_judges(parties: Iterable[object], pictures: Sequence[Picture]) -> list[str]:
     """Return what the judges have to say of these images and their texts: names, boxes, prompts that are too long."""
-    objects = [judges.detector, judges.segmenter, *([judges.encoder] if "cosines" in needs else [])]
-    return [note for judge in objects if callable(getattr(judge, "notes", None)) for note in judge.notes(pictures)]
+    return [note for party in parties if isinstance(party, Remarking) for note in party.notes(pictures)]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from scores import scores as scores_of
 
 from radl_bench.cli import demo as module
 from radl_bench.cli import doctor
@@ -19,7 +18,7 @@ def test_the_way_of_the_demo_with_the_rendered_row_and_the_oracle(tmp_path, monk
     )
     module.demo(limit=5, root=tmp_path / "runs", reports=tmp_path / "reports")
     (run,) = find_runs(tmp_path / "runs")
-    scores = json.loads((run / "scores" / "scores.json").read_text())["scores"]
+    scores = scores_of(run)["scores"]
     (success,) = [s for s in scores if s["metric"] == "success_inst" and s["level"] is None]
     assert (success["n"], success["value"]) == (20, 100.0)
     printed = capsys.readouterr().out

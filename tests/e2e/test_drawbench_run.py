@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from scores import scores as scores_of
 from typer.testing import CliRunner
 
 from radl_bench.cli import build_app
@@ -29,7 +29,7 @@ def run(tmp_path_factory) -> Path:
 
 def scores(run: Path, detector: str) -> dict[str, dict]:
     call("score", str(run), "--detector", detector, "--encoder", "none")
-    content = json.loads((run / "scores" / "scores.json").read_text("utf-8"))
+    content = scores_of(run)
     return {s["metric"]: s for s in content["scores"] if s["level"] is None}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scores import scores as scores_of
 
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.generators.sprites import SpritesGenerator
@@ -42,7 +43,7 @@ def test_a_second_scoring_loads_no_model(tmp_path: Path, tiny_benchmark: Path, m
         words = [sys.executable, "-c", SCORE, str(run.path), iou, least]
         done = subprocess.run(words, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1]), json.loads((run.scores_dir / "scores.json").read_text("utf-8"))
+        return json.loads(done.stdout.splitlines()[-1]), scores_of(run.path)
 
     loaded, first = score("0.5", "0.25")
     assert "torch" in loaded

@@ -13,10 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from gallery_runs import HOSTILE, hostile_rows, hostile_runs, large_run, scored_runs
 from PIL import Image
+from scores import rows as rows_of
 
 from radl_bench.report import build_report, write_report
 
@@ -144,7 +144,7 @@ def test_each_filter_leaves_what_it_says(open_page):
 
 
 def test_failed_objects_of_a_class_are_those_of_the_rows(open_page, runs):
-    rows = pd.read_parquet(runs[1] / "scores" / "rows.parquet").fillna(0.0)
+    rows = rows_of(runs[1]).fillna(0.0)
     inst = rows[rows["metric"] == "success_inst"]
     failed = inst[inst["value"] == 0.0]["sample_id"].nunique()
     page = open_page("gallery.html#g=0&m=1&o=failed")
@@ -177,7 +177,7 @@ def test_a_sample_shows_every_row_and_reason_and_has_an_address(open_page, runs)
     sample = re.search(r"s=([\w-]+)", page.url)[1]
     shown = page.inner_text("dialog")
     for run in runs:
-        rows = pd.read_parquet(run / "scores" / "rows.parquet")
+        rows = rows_of(run)
         reasons = rows[rows["sample_id"] == sample]["reason"]
         assert len(reasons) > 4
         assert [reason for reason in reasons if reason not in shown] == []
@@ -241,7 +241,7 @@ def test_texts_of_others_stay_texts(open_page, tmp_path, make_benchmark):
 
 def test_a_comparison_and_the_samples_that_changed_most(open_page, runs):
     page = open_page("compare.html#g=0&a=2&b=1")
-    sums = [pd.read_parquet(run / "scores" / "rows.parquet").fillna(0.0) for run in runs]
+    sums = [rows_of(run).fillna(0.0) for run in runs]
     means = [r[r["metric"] == "success_inst"].groupby("sample_id")["value"].mean() for r in sums]
     gaps = (means[2] - means[1]).abs().sort_values(ascending=False, kind="stable")
     page.wait_for_selector(".card")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scores import scores as scores_of
 
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.judges.color import coverage
@@ -42,7 +42,7 @@ def score(run: RunFolder, *options: str) -> dict[tuple[str, int | None], dict]:
     command = [sys.executable, "-c", code, "score", str(run.path), "--encoder", "none", *options]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr
-    content = json.loads((run.scores_dir / "scores.json").read_text("utf-8"))
+    content = scores_of(run.path)
     return {(s["metric"], s["level"]): s for s in content["scores"]}
 
 

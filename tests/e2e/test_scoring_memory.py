@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_ten_times_the_rows_fill_the_buffers_and_no_more() -> None:
-    """KID's matrix (up to 34 MB) and the parts of evidence at hand grow to their bounds and stay there.
+    """KID's matrix (up to 34 MB) and the caches of SQLite grow to their bounds and stay there.
 
     Measured by the script: 236 MB at 1,400 rows, 268 at 14,000, 276 at 30,800, 286 at 100,800.
     """

@@ -55,7 +55,7 @@ def see(pixels: np.ndarray, sample: Sample, found: list[Detection], rules, tmp_p
     Image.fromarray(pixels).save(path)
     picture = Picture(sample, 0, path, hashlib.sha256(path.read_bytes()).hexdigest())
     detector = Given({tuple(int(v) for v in pixels[0, 0]): found})
-    evidence = Evidence(tmp_path / "e" / rules.name, detector, BoxSegmenter())
+    evidence = Evidence(tmp_path / "e" / rules.name, detector=detector, segmenter=BoxSegmenter())
     (view,) = judge([picture], evidence, rules, frozenset({"detections", "coverage"}))
     return view
 
@@ -176,7 +176,7 @@ def test_a_fifth_of_the_mask_is_enough_and_an_empty_mask_fails(tmp_path) -> None
     path = tmp_path / "empty.png"
     Image.fromarray(pixels).save(path)
     picture = Picture(sample, 0, path, hashlib.sha256(path.read_bytes()).hexdigest())
-    evidence = Evidence(tmp_path / "x", Given({tuple(int(v) for v in pixels[0, 0]): found}), Empty())
+    evidence = Evidence(tmp_path / "x", detector=Given({tuple(int(v) for v in pixels[0, 0]): found}), segmenter=Empty())
     (view,) = judge([picture], evidence, V1, frozenset({"detections", "coverage"}))
     assert values(success, view, V1) == [0.0]
 
@@ -210,7 +210,7 @@ def test_one_class_is_asked_for_by_its_name_alone(tmp_path) -> None:
     path = tmp_path / "p.png"
     Image.fromarray(GREY).save(path)
     picture = Picture(Sample("s", "p", (CAR,)), 0, path, hashlib.sha256(path.read_bytes()).hexdigest())
-    evidence = Evidence(tmp_path / "e", Listening({(128, 128, 128): []}), BoxSegmenter())
+    evidence = Evidence(tmp_path / "e", detector=Listening({(128, 128, 128): []}), segmenter=BoxSegmenter())
     list(judge([picture], evidence, V1, frozenset({"detections"})))
     assert asked == [["car"]]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scores import part
 from typer.testing import CliRunner
 
 from radl_bench.benchmarks.loading import load_benchmark
@@ -218,7 +219,7 @@ def test_score_writes_fid_with_its_note_and_signature(run, judge, reference, tmp
     assert scored.notes[-1] == f"fid: {fid['note']}"
     assert kid["ci_low"] < kid["value"] < kid["ci_high"]
     assert content["judges"]["features"]["signature"] == "colours@1"
-    assert set(np.load(run.scores_dir / "draws.npz").files) == {"kid@all"}
+    assert set(np.load(part(run.path, "draws")).files) == {"kid@all"}
     with pytest.raises(MissingData, match="data fid-reference"):
         score_each([run.path], **options)
     with pytest.raises(UsageError, match="--fid-reference is of no use here: the features are none"):

@@ -38,9 +38,9 @@ def judged(tmp_path_factory) -> list[Path]:
     method.write_text(
         "from PIL import Image\n"
         "class Grey:\n"
-        "    name, revision, max_batch = 'grey', '1', 4\n"
+        "    name, revision, max_batch, scale = 'grey', '1', 4, 'mini'\n"
         "    def generate(self, samples, seeds):\n"
-        "        return [Image.new('RGB', (64, 64), (120, 120, 120)) for _ in samples]\n"
+        "        return [Image.new('RGB', (128, 128), (120, 120, 120)) for _ in samples]\n"
     )
     benchmark = load_benchmark("coco-mig", limit=5)
     runs = [

@@ -14,9 +14,9 @@ from PIL import Image
 
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.benchmarks.samples import sample_from_dict
-from radl_bench.errors import BadInput, MissingWeights, UsageError
+from radl_bench.errors import BadInput, Interrupted, MissingWeights, UsageError
 from radl_bench.progress import PlainStage, duration
-from radl_bench.runs.generate import Interrupted, build_generator, generate_run, plan
+from radl_bench.runs.generate import build_generator, generate_run, plan
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
 from radl_bench.runs.writer import Shard

@@ -15,6 +15,7 @@ from radl_bench.judges.grounding import Query, load_tokenizer, make_query, pixel
 from radl_bench.judges.grounding_config import default_config
 from radl_bench.judges.grounding_dino import GroundingDino, TransformersNetwork, load_model
 from radl_bench.judges.groundingdino_py import GroundingDinoPy, OriginalNetwork, build_original
+from radl_bench.judges.kinds.detections import DETECTOR
 from radl_bench.scoring.judging import make_judges
 
 CATEGORIES = ["dog", "dining table", "cup"]
@@ -201,9 +202,10 @@ def test_judges_are_made_by_name_with_a_device_and_load_nothing(name, hub, monke
     monkeypatch.setattr("radl_bench.judges.local_weights.weights_folder", lambda _: hub)
     judges = make_judges(name, None, "none", device="cpu")
     assert judges.names["segmenter"] == "grabcut"
-    assert judges.detector.signature.startswith(f"{name}@")
-    assert judges.detector.device == "cpu"
-    assert not {"network", "tokenizer"} & vars(judges.detector).keys()
+    detector = judges.get(DETECTOR)
+    assert detector.signature.startswith(f"{name}@")
+    assert detector.device == "cpu"
+    assert not {"network", "tokenizer"} & vars(detector).keys()
 
 
 @pytest.mark.slow

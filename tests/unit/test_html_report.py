@@ -8,10 +8,10 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from gallery_runs import HOSTILE, hostile_rows, hostile_runs, make_run, scored_runs
 from PIL import Image
+from scores import rows as rows_of
 
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.errors import UsageError
@@ -95,7 +95,7 @@ def test_every_row_with_its_reason_is_in_the_blocks(folder, runs):
     index = taken(folder / "data" / "0.js")
     lines = details(folder, index)
     for r, run in enumerate(runs):
-        rows = pd.read_parquet(run / "scores" / "rows.parquet")
+        rows = rows_of(run)
         expected = {
             (s, k, i, m, None if v != v else round(v, 2), reason)
             for s, k, i, m, v, reason in rows.drop(columns="level").itertuples(index=False)
@@ -111,12 +111,7 @@ def test_every_row_with_its_reason_is_in_the_blocks(folder, runs):
 
 def test_outcomes_are_those_of_the_rows(folder, runs):
     index = taken(folder / "data" / "0.js")
-    rows = (
-        pd.read_parquet(runs[1] / "scores" / "rows.parquet")
-        .fillna(0.0)
-        .set_index(["sample_id", "metric"])["value"]
-        .sort_index()
-    )
+    rows = rows_of(runs[1]).fillna(0.0).set_index(["sample_id", "metric"])["value"].sort_index()
     for n, (sample, _) in enumerate(index["rows"]):
         name = index["samples"][sample]["id"]
         assert index["runs"][1]["passed"][n] == str(int((rows.loc[[(name, "success_img")]] == 100.0).all()))
@@ -185,7 +180,7 @@ def test_differences_are_those_of_the_compare_command(folder, runs):
 def test_means_by_sample_are_those_of_the_rows(folder, runs):
     content, index = taken(folder / "data" / "0-compare.js"), taken(folder / "data" / "0.js")
     (place,) = [at for name, _, _, _, at in content["metrics"] if name == "success_inst"]
-    rows = pd.read_parquet(runs[1] / "scores" / "rows.parquet").fillna(0.0)
+    rows = rows_of(runs[1]).fillna(0.0)
     means = rows[rows["metric"] == "success_inst"].groupby("sample_id")["value"].mean()
     assert content["means"][1][place] == pytest.approx([means[s["id"]] for s in index["samples"]], abs=1e-4)
     assert [at for name, *_, at in content["metrics"] if name == "ap"] == [None]
@@ -218,7 +213,7 @@ def test_a_run_that_is_going_is_named_as_such(tmp_path):
     for page in ("index.html", "gallery.html"):
         assert "RaDL: this run is still going, 3 of 4 images are made." in (tmp_path / "html" / page).read_text("utf-8")
     lines = details(tmp_path / "html", taken(tmp_path / "html" / "data" / "0.js"))
-    assert [line[0]["problem"] for line in lines].count("not made yet") == 1
+    assert [line[0]["problem"] for line in lines].count("it is not generated yet") == 1
 
 
 def test_a_run_without_its_benchmark_keeps_its_numbers(tmp_path, make_benchmark):

@@ -10,12 +10,12 @@ import pytest
 
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.errors import BadInput, RadlBenchError, UsageError
-from radl_bench.registry import METRICS, resolve
+from radl_bench.registry import MEASUREMENTS, METRICS, resolve
 from radl_bench.scoring.aggregate import MeanPool
 from radl_bench.scoring.chosen import Chosen, by_rules, choose
 from radl_bench.scoring.conditions import SHARED, Conditions
 from radl_bench.scoring.kinds import TREATMENTS
-from radl_bench.scoring.metrics import EVIDENCE, Metric, Row, View
+from radl_bench.scoring.metrics import Metric, Row, View
 from radl_bench.scoring.metrics.known import known_spec
 from radl_bench.scoring.metrics.spec import KINDS, ScoreSpec, read_spec
 from radl_bench.scoring.protocol import THRESHOLDS, resolve_protocol
@@ -330,7 +330,7 @@ def test_two_metrics_with_one_score_are_refused(tiny_benchmark) -> None:
 
 def test_built_in_metrics_declare_only_what_there_is() -> None:
     for metric in built_in().values():
-        assert set(metric.requires) <= set(EVIDENCE)
+        assert set(metric.requires) <= set(MEASUREMENTS)
         assert set(metric.thresholds) <= set(THRESHOLDS)
         for spec in metric.scores:
             assert all(callable(s) or s in SHARED for s in spec.settings)

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from radl_bench.errors import BadInput, MissingWeights, UsageError
-from radl_bench.judges.detectors import BlindDetector
+from radl_bench.judges.kinds.cosines import ENCODER
 from radl_bench.judges.open_clip import OpenClip
-from radl_bench.judges.segmenters import BoxSegmenter
 from radl_bench.judges.templates import Look, sentences, with_articles
 from radl_bench.runs.images import Picture, crop_square
 from radl_bench.scoring.evidence import Evidence
@@ -72,7 +71,7 @@ def by_hand(folder: Path, image: Image.Image, texts: list[str]) -> float:
 
 def rows(folder: Path, picture: Picture, tmp_path: Path, protocol: str) -> list[float]:
     rules = PROTOCOLS[protocol]
-    evidence = Evidence(tmp_path / "e", BlindDetector(), BoxSegmenter(), OpenClip(str(folder)))
+    evidence = Evidence(tmp_path / "e", encoder=OpenClip(str(folder)))
     (view,) = judge([picture], evidence, rules, frozenset({"cosines"}))
     return [row.value for row in clip_score.rows(view, rules)]
 
@@ -154,6 +153,6 @@ def test_what_is_missing_or_wrong_is_a_sentence(folder, tmp_path, monkeypatch) -
     with pytest.raises(BadInput, match="open_clip cannot load"):
         OpenClip(f"ViT-B-32:{torn}").encode_texts(["a"])
     made = make_judges("blind", "box", f"open-clip:{folder}")
-    assert made.encoder.signature.startswith(f"open-clip:{folder.name}@")
+    assert made.get(ENCODER).signature.startswith(f"open-clip:{folder.name}@")
     with pytest.raises(UsageError, match="takes nothing after its name"):
         make_judges("blind:x", "box", "none")

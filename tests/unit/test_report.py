@@ -137,7 +137,7 @@ def test_mini_numbers_are_labelled_and_others_are_not(tmp_path, monkeypatch):
     dino = {"judges": {"detector": "grounding-dino"}, "signature": "det:grounding-dino|seed:hashed"}
     runs = [make_run(tmp_path, "radl", 0.7), make_run(tmp_path, "radl", 0.6, model="sd14", hash="0" * 8, **dino)]
     report = build_report(runs)
-    mini, paper = sorted(report.sections, key=lambda s: not s.cells[0][0].mini)
+    mini, paper = sorted(report.sections, key=lambda s: s.cells[0][0].scale)
     assert all(title.endswith("(mini)") for title in (mini.title, *(t.title for t in mini.tables)))
     assert not any("mini" in text for text in (paper.title, *(t.title for t in paper.tables), *paper.notes))
     assert {r["scale"] for r in _records(runs) if r["model"] == "sd14"} == {"paper"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scores import scores as scores_of
 from typer.testing import CliRunner
 
 from radl_bench.benchmarks.loading import load_benchmark
@@ -108,7 +109,7 @@ def test_an_imported_picture_is_known_by_its_own_file(write, tmp_path) -> None:
         ([entry(bbox=[1, 2, 3])], r"entry 0: 'bbox' must be \[x, y, width, height\]"),
         ([entry(bbox=[0, 0, -1, 1])], "'bbox'"),
         ([entry(bbox=[0, 0, float("nan"), 1])], "'bbox'"),
-        ([entry(score=55)], "'score' must be a number from 0 to 1, not 55"),
+        ([entry(score=55)], "gives the score 55; a score is a number from 0 to 1"),
         ([entry(category=None, category_id=12)], "no class has the id 12"),
         ([entry(category=7)], "'category' must be a name"),
         ({"annotations": [], "images": [1]}, "'images' should be a list of objects with an id"),
@@ -256,7 +257,7 @@ def test_the_command_takes_detections_and_masks(run, write, tmp_path) -> None:
     words = ["score", str(path), "--encoder", "none", "--detections", str(boxes)]
     result = CliRunner().invoke(build_app(), [*words, "--masks", str(write(polygons, "masks.json"))])
     assert result.exit_code == 0, result.output
-    content = json.loads((path / "scores" / "scores.json").read_text("utf-8"))
+    content = scores_of(path)
     assert {kind: judge["name"] for kind, judge in content["judges"].items() if kind in ("detector", "segmenter")} == {
         "detector": "file",
         "segmenter": "file",

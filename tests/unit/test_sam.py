@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from radl_bench.errors import BadInput, MissingWeights
+from radl_bench.judges.kinds.coverage import SEGMENTER
 from radl_bench.judges.sam import SamSegmenter, pixels_of
 from radl_bench.runs.images import Picture
 from radl_bench.scoring.evidence import Evidence
@@ -119,7 +120,7 @@ def test_the_protocol_says_whose_box_prompts(folder, tmp_path, protocol, expecte
     file = tmp_path / "s_0.png"
     Image.fromarray(picture(64, 64)).save(file)
     shown = Picture(sample, 0, file, hashlib.sha256(file.read_bytes()).hexdigest())
-    evidence = Evidence(tmp_path / "evidence", Finder(), sam)
+    evidence = Evidence(tmp_path / "evidence", detector=Finder(), segmenter=sam)
     needs = frozenset({"detections", "coverage"})
     (view,) = judge([shown], evidence, resolve_protocol(protocol), needs)
     assert prompts == [pytest.approx(boxes[expected])]
@@ -144,8 +145,8 @@ def test_weights_that_are_nowhere_or_broken_are_sentences(folder, tmp_path, monk
     for file in folder.iterdir():
         (place / file.name).write_bytes(file.read_bytes())
     judges = make_judges("blind", "sam", "none", device="cpu")
-    assert judges.segmenter.signature.startswith("sam@")
-    assert "model" not in vars(judges.segmenter)
+    assert judges.get(SEGMENTER).signature.startswith("sam@")
+    assert "model" not in vars(judges.get(SEGMENTER))
     (place / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(BadInput, match="cannot be read as a SAM"):
         SamSegmenter().masks(picture(8, 8), BOXES)

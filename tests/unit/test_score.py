@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scores import rows as rows_of
+from scores import scores as scores_of
 from typer.testing import CliRunner
 
 from radl_bench.benchmarks.loading import load_benchmark
@@ -19,7 +20,7 @@ from radl_bench.errors import BadInput, GenerationFailed, MissingData, UsageErro
 from radl_bench.judges.detectors import OracleDetector
 from radl_bench.judges.segmenters import MiniSegmenter
 from radl_bench.runs.image_import import import_images
-from radl_bench.runs.store import RunFolder
+from radl_bench.runs.store import RunFolder, find_scores
 from radl_bench.scoring.score import score_each, score_runs
 from radl_bench.scoring.statistics import sample_sums
 
@@ -60,8 +61,7 @@ def run(tmp_path, benchmark, tiny_benchmark) -> RunFolder:
 
 
 def read(run: RunFolder) -> tuple[dict, pd.DataFrame]:
-    content = json.loads((run.scores_dir / "scores.json").read_text("utf-8"))
-    return content, pd.read_parquet(run.scores_dir / "rows.parquet")
+    return scores_of(run.path), rows_of(run.path)
 
 
 def cell(content: dict, metric: str, level: int | None = None) -> dict:
@@ -181,19 +181,19 @@ def test_a_picture_made_later_is_judged_alone(run, benchmark, monkeypatch) -> No
 
 def test_a_judge_that_fails_leaves_the_old_scores_and_what_was_measured(run, monkeypatch) -> None:
     score_runs([run.path], **ORACLE)
-    before = (run.scores_dir / "scores.json").read_bytes()
+    before = find_scores(run.path)[0].read_bytes()
     monkeypatch.setattr(MiniSegmenter, "signature", "mini-other")
     monkeypatch.setattr(MiniSegmenter, "masks", lambda *_: 1 / 0)
     with pytest.raises(Exception, match="The judge 'mini-other' failed: ZeroDivisionError"):
         score_runs([run.path], **ORACLE)
-    assert (run.scores_dir / "scores.json").read_bytes() == before
-    assert [file.name for file in run.scores_dir.iterdir() if file.name.startswith(".")] == []
+    assert find_scores(run.path)[0].read_bytes() == before
+    assert [file.name for file in run.scores_dir.rglob("*.part")] == []
 
 
 def test_one_bad_run_does_not_keep_the_others_from_being_scored(run, tmp_path) -> None:
     with pytest.raises(MissingData, match="is no run"):
         score_runs([tmp_path / "nothing", run.path], **ORACLE)
-    assert (run.scores_dir / "scores.json").exists()
+    assert find_scores(run.path)
 
 
 @pytest.mark.parametrize(
@@ -323,4 +323,4 @@ def test_the_command_imports_scores_and_names_what_is_missing(folder, tiny_bench
     assert result.exception.exit_code == 1
     assert "2 of 9 images" in str(result.exception)
     assert "1 file (tiny-008_0) missing" in result.output
-    assert len(list((tmp_path / "runs" / "tiny" / "theirs").glob("*/scores/scores.json"))) == 1
+    assert len(list((tmp_path / "runs" / "tiny" / "theirs").glob("*/scores/*/scores.json"))) == 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -57,6 +57,7 @@ class MiniClip(MiniJudge):
     """
 
     title = "mini CLIP"
+    companions: ClassVar = {"features": "mini"}
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
         super().__init__(weights)

@@ -32,6 +32,8 @@ class MiniJudge(ABC):
     title: str
     """Its name in sentences."""
 
+    scale = "mini"
+
     def __init__(self, weights: Path) -> None:
         self.folder = Path(weights)
         self.file = self.folder / "model.safetensors"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from radl_bench.errors import UsageError, did_you_mean
 from radl_bench.mini.judges.common import SIDE, MiniJudge, square
 from radl_bench.runs.image_reading import constant
 from radl_bench.scoring.protocol import Boxes
-from radl_bench.types import Detection, Sample
+from radl_bench.types import Detection
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,6 +53,7 @@ class MiniDetector(MiniJudge):
     """
 
     title = "mini detector"
+    companions: ClassVar = {"segmenter": "mini"}
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
         super().__init__(weights)
@@ -64,10 +65,8 @@ class MiniDetector(MiniJudge):
 
         return build(len(self.config["categories"]), **self.config["network"])
 
-    def detect(
-        self, images: Sequence[Image], queries: Sequence[Sequence[str]], samples: Sequence[Sample] | None = None
-    ) -> list[list[Detection]]:
-        """Return the detections (score >= 0.05) of the asked categories, one list a picture; `samples` is not read.
+    def detect(self, images: Sequence[Image], queries: Sequence[Sequence[str]]) -> list[list[Detection]]:
+        """Return the detections (score >= `FLOOR`) of the asked categories, one list an image.
 
         An image of one colour throughout shows nothing, so nothing is found in it.
 

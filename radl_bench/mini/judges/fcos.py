@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS, FCOSClassificationHead, FCOSHead, FCOSRegressionHead
 
+from radl_bench.scoring.protocol import FLOOR
+
 SIZE = 128
 NMS = 0.65
-FLOOR = 0.05
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, act: bool = True) -> nn.Sequential:

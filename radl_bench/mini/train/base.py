@@ -237,6 +237,7 @@ def on_sample(
     halves = [deepcopy(part).half() for part in (vae, module.text_encoder, module.unet)]
     saved = pipeline(TextToLatent(halves[2], halves[1]), tokenizer, halves[0])
     saved.save_pretrained(out / "base", safe_serialization=True)
+    (out / "base" / "scale.json").write_text('{"scale": "mini"}\n')  # what it draws is of the sprite world
     for config in (out / "base").glob("*/config.json"):
         # transformers would load the text tower in the type of the file, and half precision does not run on every CPU.
         text = config.read_text().replace('"dtype": "float16"', '"dtype": "float32"')

@@ -26,7 +26,7 @@ from radl_bench.mini.layouts import LayoutSampler, with_article
 from radl_bench.mini.scenes import render_visible
 from radl_bench.mini.train.augment import augment
 from radl_bench.mini.train.judges import VISIBLE, calibrate, save, to_tensor
-from radl_bench.scoring.evidence import crop_square
+from radl_bench.runs.images import crop_square
 from radl_bench.types import COLORS, Instance, Sample
 from radl_model.train.loop import Loop, LoopConfig
 

@@ -21,9 +21,6 @@ from radl_bench.types import Benchmark, Sample
 WHOLE_IMAGE = -1
 """`instance` of a row that speaks of the whole image."""
 
-EVIDENCE = ("detections", "coverage", "object_colors", "cosines", "features")
-"""Kinds of evidence that a metric may require."""
-
 
 class Row(NamedTuple):
     """One line of rows.parquet; `value` is per cent or 100 * cosine as in the tables, NaN without evidence."""
@@ -47,6 +44,7 @@ class View:
             detections, best first, with n the number of instances of the category.
         clip: cosine of image and prompt; local_clip: of each instance's crop and phrase; NaN without an encoder.
         features: float32 [D] of the feature judge, or None without one.
+        more: what kinds of measurement that are not built in saw, by the names they give it.
     """
 
     sample: Sample
@@ -59,6 +57,7 @@ class View:
     clip: float = float("nan")
     local_clip: tuple[float, ...] = ()
     features: np.ndarray | None = None
+    more: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class Metric:
 
     Attributes:
         scores: what it gives.
-        requires: kinds of evidence, out of `EVIDENCE`.
+        requires: kinds of measurement, names of `registry.MEASUREMENTS` or of an entry point.
         rows: rows of one image, also of one without evidence (its `problem` is set): a unit that cannot be judged is a
             row whose value is NaN, and `ScoreSpec.missing` says what it counts as.
         pool: makes the pool of a metric that is no mean of rows.

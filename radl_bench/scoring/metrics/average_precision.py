@@ -21,6 +21,7 @@ from radl_bench.scoring.metrics.ap_curve import ClassTable, weighted_ap
 from radl_bench.scoring.metrics.ap_parts import ApParts, ap_intervals, class_tables, image_order
 from radl_bench.scoring.metrics.matching import right_bits
 from radl_bench.scoring.metrics.spec import ScoreSpec
+from radl_bench.scoring.protocol import FLOOR
 from radl_bench.scoring.statistics import resample_counts
 
 _MOST = 100
@@ -121,8 +122,6 @@ def _by_category(view: View) -> dict[str, list[tuple[float, ...]]]:
 
 def floor(_: Conditions) -> str:
     """The least score of a detection that is kept at all: AP takes them all."""
-    from radl_bench.scoring.evidence import FLOOR
-
     return f"score:{short(FLOOR)}"
 
 

@@ -120,6 +120,7 @@ def few_images(reference: Reference) -> str | None:
 def make_pool(context: Context) -> FeaturePool:
     """Return the pool of a run; finds its reference first, so that a missing one is told before anything is judged."""
     wanted = context.parameters.get("reference")
+    assert context.features is not None, "required by the metric"
     reference = find_reference(context.benchmark, None if wanted is None else str(wanted), context.features)
     return FeaturePool(reference, context.resamples)
 

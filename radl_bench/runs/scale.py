@@ -1,0 +1,57 @@
+"""The world a number belongs to: what the generator and the judges declare, recorded in manifests and scores.
+
+"mini" is the embedded sprite world, "paper" that of the literature; None is a generator that declares neither. Numbers
+of two worlds never share a column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from radl_bench.errors import UsageError
+from radl_bench.types import SCALES
+
+MINI, PAPER = SCALES
+
+LABELS = {PAPER: "", MINI: "mini", None: "scale not stated"}
+"""What stands in brackets behind a title."""
+
+_OLD_NAME = "mini"  # how recordings without a scale name the embedded model and the embedded judges
+_OLD_METHOD = "sprites"  # and the method that draws their world
+
+
+def declared_scale(generator: object) -> str | None:
+    """Return the `scale` that a generator declares, None where it declares none; raises `UsageError` for another."""
+    scale = getattr(generator, "scale", None)
+    if scale is not None and scale not in SCALES:
+        name = getattr(generator, "name", type(generator).__name__)
+        raise UsageError(
+            f"The method {name} declares scale = {scale!r}; it must be {' or '.join(SCALES)}, or left out."
+        )
+    return scale
+
+
+def scale_of_manifest(manifest: Mapping[str, Any]) -> str | None:
+    """Return the scale of a run's images; that of a manifest without the field follows from its names."""
+    if "scale" in manifest:
+        return manifest["scale"] if manifest["scale"] in SCALES else None
+    return _by_names(manifest.get("generator", {}), {})
+
+
+def scale_of_scores(content: Mapping[str, Any]) -> str | None:
+    """Return the scale of a scores.json; that of one without the field follows from its names."""
+    if "scale" in content:
+        return content["scale"] if content["scale"] in SCALES else None
+    return _by_names(content.get("generator", {}), content.get("judges", {}))
+
+
+def measured_scale(images: str | None, judges: Iterable[str | None]) -> str | None:
+    """Return the scale of numbers: mini where the images or any of the judges are of the mini world."""
+    return MINI if MINI in (images, *judges) else images
+
+
+def _by_names(generator: Mapping[str, Any], judges: Mapping[str, Any]) -> str:
+    names = [judge.get("name") if isinstance(judge, Mapping) else judge for judge in judges.values()]
+    small = _OLD_NAME in (generator.get("model"), *names) or generator.get("name") == _OLD_METHOD
+    return MINI if small else PAPER
