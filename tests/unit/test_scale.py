@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli import build_app
 from radl_bench.errors import BadInput, UsageError
+from radl_bench.generators.engine import base_scale
 from radl_bench.generators.sprites import SpritesGenerator
-from radl_bench.generators.stable_diffusion import base_scale
 from radl_bench.registry import GENERATORS
 from radl_bench.report import build_report
 from radl_bench.report.formats import as_csv
