@@ -157,7 +157,7 @@ def test_imported_images_have_the_scale_that_is_stated(tiny_benchmark, tmp_path)
 
     def scored(*words: str) -> dict:
         root = tmp_path / "-".join(("runs", *words))
-        call = ["score", "--images", str(folder), "--benchmark", str(tiny_benchmark), "--root", str(root)]
+        call = ["score", "--images", str(folder), "--benchmark", str(tiny_benchmark), "--runs", str(root)]
         call += ["--detector", "blind", "--segmenter", "box", "--encoder", "none", *words]
         result = CliRunner().invoke(build_app(), call)
         if isinstance(result.exception, UsageError):
