@@ -214,7 +214,7 @@ def test_a_broken_metric_is_told_before_an_image_is_made(folder, tmp_path, word,
         str(tmp_path / "pictures"),
         "--benchmark",
         str(folder),
-        "--root",
+        "--runs",
         str(tmp_path / "runs"),
     ]
     done = CliRunner().invoke(build_app(), make if word == "generate" else score)
