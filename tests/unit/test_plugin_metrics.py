@@ -205,7 +205,7 @@ def _move(run: Path, shift: float) -> None:
 @pytest.mark.parametrize("word", ["generate", "score"])
 def test_a_broken_metric_is_told_before_an_image_is_made(folder, tmp_path, word, toy_method) -> None:
     (folder / "offset.py").write_text(OFFSET.replace('"nms", "iou", "match"', '"nms", "iuo"'), "utf-8")
-    make = ["generate", str(folder), "--method", toy_method, "--out", str(tmp_path / "runs")]
+    make = ["generate", str(folder), "--method", toy_method, "--runs", str(tmp_path / "runs")]
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / "tiny-000.png")
     score = [
