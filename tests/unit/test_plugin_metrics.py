@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scores import part, scores
 from typer.testing import CliRunner
 
 from radl_bench.benchmarks.loading import load_benchmark, source_of
 from radl_bench.cli import build_app
 from radl_bench.mini.scenes import render
 from radl_bench.report import build_report, report_runs, show, write_report
-from radl_bench.runs.store import RunFolder, find_scores
+from radl_bench.runs.store import RunFolder
 from radl_bench.scoring.compare import compare_runs
 from radl_bench.scoring.score import score_runs
 from tests.conftest import tiny_row
@@ -87,7 +88,7 @@ def runs(tmp_path, folder, monkeypatch) -> list[Path]:
 
 
 def scored(run: Path) -> dict:
-    content = json.loads(find_scores(run)[0].read_text("utf-8"))
+    content = scores(run)
     return content | {"scores": {(s["metric"], s["level"]): s for s in content["scores"]}}
 
 
@@ -196,7 +197,7 @@ def test_a_lower_distance_wins(runs) -> None:
 def _move(run: Path, shift: float) -> None:
     import pandas as pd
 
-    file = find_scores(run)[0].with_name("rows.parquet")
+    file = part(run, "rows")
     rows = pd.read_parquet(file)
     rows.loc[rows["metric"] == "offset", "value"] += shift
     rows.to_parquet(file)
