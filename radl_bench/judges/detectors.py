@@ -4,13 +4,14 @@ A detector has `signature: str` and `detect(images, queries, samples=None)`: one
 returns one list of `Detection` a picture, in any order, whatever its score. `samples` is passed by name to a detector
 whose signature has it. Building a detector must be cheap and tell its signature; weights are loaded at the first
 `detect`, so that scoring from cached evidence loads no model. One that sets `needs_sample = True` has its evidence
-cached by sample as well.
+cached by sample as well. `thresholds` are those of the protocol that a detector was made for, by name: they replace the
+benchmark's and the protocol's own, and those of the command line replace them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from radl_bench.errors import UsageError
 from radl_bench.types import Detection, Sample
@@ -24,6 +25,8 @@ class OracleDetector:
 
     signature = "oracle"
     needs_sample = True
+    thresholds: ClassVar[dict[str, float]] = {"nms": 1.0}
+    """What it says is the truth: two boxes of a class that lie nearly on each other are two things."""
 
     def detect(
         self, images: Sequence[Image], queries: Sequence[Sequence[str]], samples: Sequence[Sample] | None = None

@@ -116,7 +116,8 @@ def score_run(
     """Score one run folder; see `score_each`. `parameters` of metrics by name win over the benchmark's tables."""
     run = RunFolder.open(path)
     benchmark = benchmark_of(run.manifest)
-    rules = resolve_protocol(protocol, **(_thresholds_of(benchmark) | _given(thresholds)))
+    own = getattr(judges.detector, "thresholds", {})
+    rules = resolve_protocol(protocol, **{**_thresholds_of(benchmark), **own, **_given(thresholds)})
     metrics = [m for m in metrics_of(benchmark) if judges.having(m.requires)]
     needs = _needs(metrics, rules)
     features = judges.features if "features" in needs else None
@@ -221,7 +222,7 @@ def _summary(
         "protocol": rules.name,
         "thresholds": {key: getattr(rules, key) for key in THRESHOLDS},
         "benchmark": {key: recorded[key] for key in ("name", "version", "sha256", "filter", "images_per_sample")},
-        "generator": {key: generator.get(key) for key in ("name", "revision", "model", "params")},
+        "generator": {key: generator.get(key) for key in ("name", "revision", "model", "params", "reference")},
         "status": "complete" if finished else "partial",
         "images": {"n": len(pictures), "n_missing": sum(p.problem is not None for p in pictures)},
         "judges": {
