@@ -73,6 +73,8 @@ KINDS: dict[str, dict[str, str]] = {
     "report_formats": REPORT_FORMATS,
 }
 _WORDS = {"generators": "method", "features": "feature judge", "report_formats": "format"}
+_ATTRIBUTE = {"metrics": "METRIC", "report_formats": "function"}
+"""What a file of one's own has to hold; a class, where nothing else is said."""
 
 
 def known(kind: str) -> dict[str, str]:
@@ -81,25 +83,30 @@ def known(kind: str) -> dict[str, str]:
     return KINDS[kind] | {p.name: p.value for p in sorted(points, key=lambda p: p.name) if p.name not in KINDS[kind]}
 
 
-def resolve(kind: str, name: str) -> Any:
+def resolve(kind: str, name: str, base: Path | None = None) -> Any:
     """Return the class (or module, or function) of a name, importing it now.
 
     Args:
         kind: a key of `KINDS`.
         name: a built-in name, the name of an entry point, or `path/to/file.py:Class`.
+        base: the folder that a relative path starts from; the current one when not given.
 
     Raises:
         UsageError: unknown name, or the file cannot be imported or has no such class.
         MissingExtra: a package that this part needs is not installed.
     """
-    names = known(kind)
+    names, word = known(kind), _WORDS.get(kind, kind[:-1])
     if name in names:
         return _import(names[name], name)
+    form = f"path/to/file.py:{_ATTRIBUTE.get(kind, 'Class')}"
     if is_file_spec(name):
         path, _, attribute = name.rpartition(":")
-        return _attribute(_import_file(Path(path).expanduser()), attribute, path)
-    hint = " A class of your own is given as path/to/file.py:Class." if ".py" in name else ""
-    raise UsageError(did_you_mean(name, names, _WORDS.get(kind, kind[:-1])) + hint)
+        file = Path(base or "", Path(path).expanduser())
+        if not file.is_file():
+            raise UsageError(f"There is no file {file}. Give the {word} as {form}.")
+        return _attribute(_import_file(file), attribute, f"{word} in {file}")
+    hint = f" A {word} of your own is given as {form}." if ".py" in name else ""
+    raise UsageError(did_you_mean(name, names, word) + hint)
 
 
 def is_file_spec(name: str) -> bool:
@@ -132,12 +139,12 @@ def _import(spec: str, name: str) -> Any:
     except ImportError as error:
         package = (error.name or module_name).partition(".")[0]
         raise MissingExtra(f"'{name}' needs the package {package} ({error}). Run: pip install {package}") from error
-    return _attribute(module, attribute, module_name) if attribute else module
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"'{name}' ({module_name}) cannot be imported: {describe_error(error)}.") from error
+    return _attribute(module, attribute, f"name in {module_name}") if attribute else module
 
 
 def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UsageError(f"There is no file {path}. Give the method as path/to/file.py:Class.")
     path = path.resolve()
     name = f"radl_bench_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -156,8 +163,13 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _attribute(module: ModuleType, attribute: str, origin: str) -> Any:
+def _attribute(module: ModuleType, attribute: str, what: str) -> Any:
     if hasattr(module, attribute):
         return getattr(module, attribute)
-    classes = [name for name, value in vars(module).items() if inspect.isclass(value) and not name.startswith("_")]
-    raise UsageError(did_you_mean(attribute, classes, f"class in {origin}"))
+    parts = [name for name, value in vars(module).items() if not name.startswith("_") and _is_part(name, value)]
+    raise UsageError(did_you_mean(attribute, parts, what))
+
+
+def _is_part(name: str, value: object) -> bool:
+    """Say whether a name of a module may be what was meant: a class, or a constant as `METRIC` is."""
+    return inspect.isclass(value) or (name.isupper() and not isinstance(value, (str, int, float, tuple)))

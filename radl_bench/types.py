@@ -5,8 +5,9 @@ Boxes are `(x0, y0, x1, y1)` as fractions of the image side, origin top left, `0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -63,6 +64,26 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class TableLayout:
+    """How the main table of a benchmark looks: `[table]` in its `benchmark.toml`.
+
+    Attributes:
+        name: what the literature calls it, e.g. "Table II"; empty for benchmarks that the literature does not know.
+        what: its subject, in words.
+        columns: names of the scores in it, in order; the others go into a second table.
+        by_level: whether each score gets a table of its own with a column a level, where a run has several.
+        differences: scores whose differences are drawn, the first five that there are; the columns, then the others,
+            when empty.
+    """
+
+    name: str
+    what: str
+    columns: tuple[str, ...]
+    by_level: bool = False
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A versioned set of samples and the protocol they are scored under."""
 
@@ -72,12 +93,16 @@ class Benchmark:
     samples_sha256: str
     images_per_sample: int
     resolution: int
-    metrics: dict[str, dict[str, Any]]
+    metrics: Mapping[str, Mapping[str, object]]
     license: str
     citation: str
     description: str = ""
     filter: dict[str, Any] = field(default_factory=dict)
     """What was left of the set, e.g. `{"level": 6, "limit": 20}`; empty for the whole set."""
+    table: TableLayout | None = None
+    """How a report lays out its main table; None for the common form."""
+    folder: Path | None = None
+    """Where it was read from: metrics of its own are looked up here."""
 
 
 @runtime_checkable
@@ -100,18 +125,3 @@ class Detection:
     category: str
     box: Box
     score: float
-
-
-@dataclass(frozen=True)
-class Score:
-    """An aggregate with its uncertainty. `value` and interval are in the unit of the table (per cent for rates).
-
-    `n` counts the units that were asked for (failed images included), `n_missing` those without evidence.
-    """
-
-    value: float
-    ci_low: float
-    ci_high: float
-    n: int
-    n_missing: int
-    signature: str

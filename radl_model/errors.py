@@ -34,6 +34,8 @@ class MissingExtra(RadlError):
 
 def did_you_mean(word: str, known: Iterable[str], what: str) -> str:
     """Return the message for an unknown name: `Unknown method 'radel'. Did you mean 'radl'? Known: ...`."""
+    word = "".join(c if c.isprintable() else "?" for c in word)
+    word = word if len(word) <= 80 else word[:77] + "..."
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""

@@ -31,6 +31,13 @@ FIELDS = {
     "description": "Layouts of 2 to 6 coloured objects out of COCO val2014, 160 a level, colours drawn anew",
     "images_per_sample": 1,
     "resolution": 512,
+    "table": {
+        "name": "Table II",
+        "what": "success and position",
+        "columns": ["success_inst", "success_img", "miou"],
+        "by_level": True,
+        "differences": ["success_inst", "success_img", "miou", "local_clip", "clip", "ap", "fid"],
+    },
 }
 
 

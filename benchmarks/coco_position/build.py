@@ -29,6 +29,12 @@ EMBEDDED = {
     "license": "Apache-2.0; boxes and classes from COCO annotations, CC BY 4.0",
     "description": "Layouts of 2 to 6 objects out of COCO val2014, 32 a level, captions by template",
     "images_per_sample": 2,
+    "table": {
+        "name": "Table I",
+        "what": "position, text and realism",
+        "columns": ["success_inst", "success_img", "miou", "ap", "ap50", "ap75", "clip", "local_clip", "fid"],
+        "differences": ["success_inst", "success_img", "miou", "ap50", "ap75", "local_clip", "clip", "ap", "fid"],
+    },
 }
 
 

@@ -29,6 +29,11 @@ FIELDS = {
     "description": "60 prompts in the kinds of DrawBench: 20 colours, 20 quantities, 20 relations, with layouts",
     "images_per_sample": 8,
     "resolution": 512,
+    "table": {
+        "name": "Table III",
+        "what": "attributes, quantities and relations",
+        "columns": ["drawbench_attribute", "drawbench_quantity", "drawbench_relation"],
+    },
 }
 
 COLORS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -12,24 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.benchmarks.samples import parse_samples
+from radl_bench.benchmarks.toml import FIELDS, promises_of, read_file, read_table, read_toml
 from radl_bench.errors import BadInput, MissingData, UsageError, did_you_mean
 from radl_bench.types import Benchmark, Sample
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
-_FIELDS: dict[str, type] = {
-    "name": str,
-    "version": str,
-    "license": str,
-    "citation": str,
-    "images_per_sample": int,
-    "resolution": int,
-    "samples_sha256": str,
-}
 
 
 def load_benchmark(
@@ -146,7 +130,7 @@ def _roots() -> list[Path]:
 def _load(folder: Path) -> Benchmark:
     fields = read_toml(folder / "benchmark.toml")
     file = folder / "samples.jsonl"
-    data = _read(file)
+    data = read_file(file)
     digest = hashlib.sha256(data).hexdigest()
     # First, since a sentence about a line says more than one about a sum.
     samples = parse_samples(data, str(file), **promises_of(fields))
@@ -156,18 +140,14 @@ def _load(folder: Path) -> Benchmark:
             "if it was changed on purpose, write the new sum into benchmark.toml and raise its version."
         )
     _check_levels(samples, fields, file)
-    description, metrics = str(fields.get("description", "")), fields.get("metrics", {})
-    return Benchmark(samples=samples, metrics=metrics, description=description, **{k: fields[k] for k in _FIELDS})
-
-
-def promises_of(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `parse_samples` for the fields of a `benchmark.toml`."""
-    levels = fields.get("levels")
-    return {"levels": None if levels is None else [int(level) for level in levels], "free_phrases": _is_free(fields)}
-
-
-def _is_free(fields: Mapping[str, Any]) -> bool:
-    return fields.get("phrases", "named") == "free"
+    return Benchmark(
+        samples=samples,
+        metrics=fields.get("metrics", {}),
+        description=str(fields.get("description", "")),
+        table=read_table(fields.get("table"), str(file.with_name("benchmark.toml"))),
+        folder=folder,
+        **{k: fields[k] for k in FIELDS},
+    )
 
 
 def _check_levels(samples: tuple[Sample, ...], fields: Mapping[str, Any], file: Path) -> None:
@@ -177,56 +157,6 @@ def _check_levels(samples: tuple[Sample, ...], fields: Mapping[str, Any], file: 
             raise BadInput(
                 f"{file} has {counts[int(level)]} samples of level {level}; benchmark.toml promises {count}."
             )
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise MissingData(f"{file} cannot be read ({error.strerror}); a benchmark needs it.") from error
-
-
-def read_toml(file: Path) -> dict[str, Any]:
-    """Return the checked fields of a `benchmark.toml`; raises `MissingData` or `BadInput` naming the key."""
-    try:
-        fields = tomllib.loads(_read(file).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{file} is not TOML: {error}.") from error
-    for key, kind in _FIELDS.items():
-        if type(fields.get(key)) is not kind:
-            raise BadInput(f"{file}: '{key}' must be given as {kind.__name__}, not {_show(fields.get(key))}.")
-    if not _NAME.fullmatch(fields["name"]):
-        raise BadInput(
-            f"{file}: 'name' must be lower-case letters, digits, dots and dashes, not {_show(fields['name'])}."
-        )
-    if not re.fullmatch(r"[0-9a-f]{64}", fields["samples_sha256"]):
-        raise BadInput(
-            f"{file}: 'samples_sha256' must be 64 hexadecimal digits, not {_show(fields['samples_sha256'])}."
-        )
-    if fields["images_per_sample"] < 1 or fields["resolution"] < 1:
-        raise BadInput(f"{file}: 'images_per_sample' and 'resolution' must be at least 1.")
-    _check_tables(fields, file)
-    return fields
-
-
-def _check_tables(fields: Mapping[str, Any], file: Path) -> None:
-    levels = fields.get("levels", {})
-    if not isinstance(levels, dict) or not all(_is_level(*item) for item in levels.items()):
-        raise BadInput(f"{file}: 'levels' must be a table of numbers of samples by level, e.g. 6 = 160.")
-    if fields.get("phrases", "named") not in ("named", "free"):
-        raise BadInput(f'{file}: \'phrases\' must be "named" or "free", not {fields["phrases"]!r:.60}.')
-    metrics = fields.get("metrics", {})
-    if not isinstance(metrics, dict) or not all(isinstance(table, dict) for table in metrics.values()):
-        raise BadInput(f"{file}: 'metrics' must be tables, e.g. [metrics.success].")
-
-
-def _show(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _is_level(level: str, count: Any) -> bool:
-    return level.isascii() and level.isdigit() and 0 < len(level) < 4 and type(count) is int and count > 0
 
 
 def _keep_ids(benchmark: Benchmark, ids: list[str]) -> Benchmark:

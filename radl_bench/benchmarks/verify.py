@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from radl_bench.benchmarks.builders import MANIFEST
-from radl_bench.benchmarks.loading import benchmark_folder, benchmark_folders, load_benchmark, promises_of, read_toml
+from radl_bench.benchmarks.loading import benchmark_folder, benchmark_folders, load_benchmark
 from radl_bench.benchmarks.samples import find_problems
+from radl_bench.benchmarks.toml import promises_of, read_toml
 from radl_bench.downloads.download import file_sha256
 from radl_bench.downloads.fetch import catalogue, verify_fetched
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean

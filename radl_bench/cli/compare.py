@@ -45,14 +45,12 @@ def markdown(found: Comparison) -> str:
 
 def cells(line: Line) -> tuple[str, ...]:
     """Return the texts of a line, in the order of `HEAD`; a tie has no better one."""
-    from radl_bench.report.layouts import METRICS
-
     interval = "–" if line.ci_low is None else f"{line.ci_low:+.2f} to {line.ci_high:+.2f}"
     p = "–" if line.p is None else "< .001" if line.p < 0.001 else f"{line.p:.3f}".lstrip("0")
     better = {(1, 1): "tie" if line.p is not None else "–", (1, 2): "A", (2, 1): "B"}[line.groups]
     level = "all" if line.level is None else str(line.level)
     numbers = (_number(line.a), _number(line.b), _number(line.difference, "+"))
-    return (METRICS.get(line.metric, line.metric), level, *numbers, interval, p, str(line.n or "–"), better)
+    return (line.heading, level, *numbers, interval, p, str(line.n or "–"), better)
 
 
 def _number(value: float | None, sign: str = "") -> str:

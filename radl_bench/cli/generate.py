@@ -39,9 +39,11 @@ def generate(
     from radl_bench.benchmarks.loading import load_benchmark, source_of
     from radl_bench.runs.generate import build_generator, generate_run, origin, takes_model
     from radl_bench.runs.writer import Shard
+    from radl_bench.scoring.chosen import choose
 
     part = Shard.parse(shard)
     chosen = load_benchmark(benchmark, level=level, levels=levels, limit=limit)
+    choose(chosen)  # a metric that cannot be scored is told before an image is made
     if model is None and takes_model(method):
         model = "mini"
         print(_which(method), file=sys.stderr)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from radl_bench.scoring.metrics.spec import ScoreSpec
 
 
 def ls(
@@ -93,7 +96,26 @@ def _full(name: str) -> str:
 def _metrics() -> None:
     from radl_bench.registry import known
 
-    show("Metrics", ("name", "module"), known("metrics").items())
+    rows = [row for name in known("metrics") for row in _metric_rows(name)]
+    show("Metrics", ("metric", "score", "kind", "counts", "missing is", "better", "thresholds"), rows)
+    print("A metric of your own: a file in the benchmark's folder, see docs/metrics.md")
+
+
+def _metric_rows(name: str) -> list[tuple[object, ...]]:
+    from radl_bench.registry import resolve
+
+    try:
+        found = resolve("metrics", name)
+        metric = getattr(found, "METRIC", found)
+        thresholds = ", ".join((*metric.thresholds, *metric.own, *metric.options)) or "–"
+        return [(name, *_score_row(spec), thresholds) for spec in metric.scores]
+    except (RadlBenchError, AttributeError, TypeError) as error:  # one broken plug-in must not hide the others
+        return [(name, "broken", "", "", "", "", str(error))]
+
+
+def _score_row(spec: ScoreSpec) -> tuple[object, ...]:
+    missing = "left out" if spec.missing is None else f"{spec.missing:g}"
+    return spec.heading, spec.kind, spec.unit, missing, "lower" if spec.lower_is_better else "higher"
 
 
 def _judges() -> None:

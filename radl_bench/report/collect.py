@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import BadInput, MissingData
 from radl_bench.report.labels import told_apart
+from radl_bench.scoring.metrics.known import known_spec
+from radl_bench.scoring.metrics.spec import ScoreSpec, read_spec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +43,10 @@ REFERENCE = "sprites"
 
 REFERENCES = frozenset({"real", REFERENCE})
 """Pictures that are right by construction (photos are imported with `--name real`): they calibrate the judges and take
-no part in the contest."""
+no part in the contest. So do those whose generator says "ceiling" or "floor" of itself."""
+
+FLOOR = "floor"
+"""What a generator says whose pictures are wrong by construction."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,19 @@ class ScoredRun:
 
     @property
     def reference(self) -> bool:
-        """Whether these pictures are right by construction and so take no part in the contest."""
-        return self.method in REFERENCES
+        """Whether these pictures are right or wrong by construction and so take no part in the contest."""
+        return self.method in REFERENCES or self.data["generator"].get("reference") is not None
+
+    @property
+    def floor(self) -> bool:
+        """Whether these pictures are wrong by construction: what they score is the judges' own fault."""
+        return self.data["generator"].get("reference") == FLOOR
+
+    @property
+    def title(self) -> str:
+        """Name of the method in a table; that of a floor says what is wrong in its pictures."""
+        wrong = (self.data["generator"].get("params") or {}).get("wrong")
+        return f"floor: wrong {wrong} (rendered)" if self.floor and wrong else METHODS.get(self.method, self.method)
 
     @property
     def complete(self) -> bool:
@@ -107,6 +123,13 @@ class ScoredRun:
         return {(score["metric"], score["level"]): score for score in self.data["scores"]}
 
     @cached_property
+    def specs(self) -> dict[str, ScoreSpec]:
+        """The facts of each score, as its metric declared them when it was scored; older scores carry none."""
+        facts = self.data.get("facts", {})
+        names = dict.fromkeys(metric for metric, _ in self.cells)
+        return {name: read_spec(name, facts[name]) if name in facts else known_spec(name) for name in names}
+
+    @cached_property
     def rows(self) -> pd.DataFrame | None:
         """`rows.parquet` (one row an instance or image), or None when the file is not there."""
         file = self.path / "scores" / "rows.parquet"
@@ -141,6 +164,7 @@ class Group:
     identity: tuple
     runs: list[ScoredRun] = field(default_factory=list)
     signatures: dict[tuple[str, int | None], str] = field(default_factory=dict)
+    specs: dict[str, ScoreSpec] = field(default_factory=dict)
 
     @property
     def mini(self) -> bool:
@@ -150,9 +174,19 @@ class Group:
     def benchmark(self) -> dict[str, Any]:
         return self.runs[0].data["benchmark"]
 
+    @property
+    def table(self) -> object:
+        """The `[table]` of the benchmark, as the scores carry it; None where none of them does."""
+        return next((run.data["table"] for run in self.runs if run.data.get("table")), None)
+
+    def takes(self, run: ScoredRun, signatures: dict[tuple[str, int | None], str]) -> bool:
+        """Say whether all scores that the group and the run share were measured alike and mean the same."""
+        alike = all(self.signatures[key] == signatures[key] for key in self.signatures.keys() & signatures.keys())
+        return alike and all(self.specs[n].same_rules(run.specs[n]) for n in self.specs.keys() & run.specs.keys())
+
     def labels(self) -> list[str]:
         """Return a name for each run; runs of one method and model are told apart by settings, or else by folder."""
-        out = [METHODS.get(run.method, run.method) for run in self.runs]
+        out = [run.title for run in self.runs]
         for model in {run.model for run in self.runs}:
             at = [n for n, run in enumerate(self.runs) if run.model == model]
             alike = [self.runs[n] for n in at]
@@ -194,22 +228,19 @@ def group_runs(runs: Sequence[ScoredRun]) -> list[Group]:
     groups: list[Group] = []
     for run in sorted(runs, key=_order):
         signatures = {key: comparable(str(score.get("signature", ""))) for key, score in run.cells.items()}
-        home = next((g for g in groups if g.identity == _identity(run) and _agree(g.signatures, signatures)), None)
+        home = next((g for g in groups if g.identity == _identity(run) and g.takes(run, signatures)), None)
         if home is None:
             home = Group(_identity(run))
             groups.append(home)
         home.runs.append(run)
         home.signatures = {**signatures, **home.signatures}
+        home.specs = {**run.specs, **home.specs}
     return groups
 
 
 def comparable(signature: str) -> str:
     """Return what has to be equal for two numbers to share a column: a signature without size and seeds."""
     return "|".join(part for part in signature.split("|") if not part.startswith(("n:", "seed:")))
-
-
-def _agree(one: dict, other: dict) -> bool:
-    return all(one[key] == other[key] for key in one.keys() & other.keys())
 
 
 def _identity(run: ScoredRun) -> tuple:
@@ -222,7 +253,7 @@ def _identity(run: ScoredRun) -> tuple:
 def _order(run: ScoredRun) -> tuple:
     names = list(METHODS)
     place = names.index(run.method) if run.method in names else len(names) - 1.5
-    return (*_identity(run), place, run.method, run.model, str(run.path))
+    return (*_identity(run), place, run.method, run.floor, run.title, run.model, str(run.path))
 
 
 def _leaves(value: Any) -> list[Any]:
@@ -257,4 +288,11 @@ def _problem(data: dict[str, Any]) -> str | None:
     keys_of_score = {"metric", "level", "value", "ci_low", "ci_high", "n", "n_missing"}
     if not isinstance(scores, list) or not all(isinstance(s, dict) and keys_of_score <= s.keys() for s in scores):
         return "has no list of scores with metric, level, value, interval, n and n_missing"
+    facts = data.get("facts", {})
+    if not isinstance(facts, dict) or not all(isinstance(table, dict) for table in facts.values()):
+        return "has 'facts' that are no table by score"
+    try:
+        _ = [read_spec(name, table) for name, table in facts.items()]
+    except ValueError as error:
+        return f"has facts that are not understood ({error})"
     return None

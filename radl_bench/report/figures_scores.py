@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from radl_bench.report.collect import ScoredRun
 from radl_bench.report.figures_style import Look, legend_below, looks, panels
-from radl_bench.report.layouts import SUCCESS, head, in_order, layout_of
+from radl_bench.report.layouts import differences_of, in_order
 from radl_bench.report.tables import Section
-from radl_bench.report.ties import is_number, paired_draws, sums_of
-from radl_bench.scoring.statistics import paired_difference, percentile_interval
+from radl_bench.report.ties import difference_of, is_number
+from radl_bench.scoring.kinds import ALPHA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ALPHA = 0.05
 _DIFFERENCES = 5
 """Most panels of the figure of differences; the table of the literature comes first."""
 
@@ -26,8 +26,6 @@ _LEAST_REACH = 1.0
 
 _DODGE = 0.24
 """How far the first and the last curve stand apart, in objects, so that equal numbers do not hide each other."""
-
-_TEXT = ("local_clip", "clip", "ap", "fid")
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,8 @@ class Gap:
 def draw_levels(section: Section) -> Figure | None:
     """Return success and mIoU against the number of objects, with 95 % bands; None where there is one level only."""
     runs = section.runs
-    metrics = [m for m in SUCCESS if any(len(_levels(run, m)) > 1 for run, _ in runs)]
+    by_level = (spec.name for spec in in_order(section.specs.values()) if spec.by_level)
+    metrics = [m for m in by_level if any(len(_levels(run, m)) > 1 for run, _ in runs)]
     if not metrics:
         return None
     figure, axes = panels(len(metrics), 3.5, 3.6, sharey=True)
@@ -52,7 +51,7 @@ def draw_levels(section: Section) -> Figure | None:
     for panel, metric in zip(axes, metrics, strict=True):
         for n, (run, label) in enumerate(runs):
             _curve(panel, run, metric, label, look[label], _DODGE * (n / max(1, len(runs) - 1) - 0.5))
-        panel.set(title=head(metric), ylim=(-2, 102), xlabel="objects")
+        panel.set(title=section.specs[metric].column, ylim=_span(section, metrics), xlabel="objects")
         panel.set_xticks(sorted({level for run, _ in runs for level in _levels(run, metric)}))
     axes[0].set_ylabel("per cent")
     legend_below(figure, axes[0])
@@ -71,7 +70,7 @@ def gaps(runs: Sequence[tuple[ScoredRun, str]], baseline: ScoredRun, metric: str
 
 def draw_differences(section: Section, baseline: ScoredRun, name: str) -> Figure | None:
     """Return differences to a baseline with 95 % intervals, one panel a metric; None where there is nothing to show."""
-    found = {metric: gaps(section.runs, baseline, metric) for metric in _metrics(section)}
+    found = {metric: gaps(section.runs, baseline, metric) for metric in differences_of(section.layout, section.specs)}
     shown = dict([(metric, of) for metric, of in found.items() if of][:_DIFFERENCES])
     if not shown:
         return None
@@ -82,7 +81,12 @@ def draw_differences(section: Section, baseline: ScoredRun, name: str) -> Figure
         panel.axvline(0, color="black", linewidth=1)
         for gap in of:
             _interval(panel, labels.index(gap.label), gap, look[gap.label])
-        panel.set(title=head(metric), yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.5, -0.5))
+        panel.set(
+            title=section.specs[metric].column,
+            yticks=range(len(labels)),
+            yticklabels=labels,
+            ylim=(len(labels) - 0.5, -0.5),
+        )
         panel.set_xlim(_reach(of))
         panel.grid(axis="y", visible=False)
     figure.supxlabel(f"points above {name}", fontsize=10)
@@ -115,24 +119,18 @@ def _interval(panel: Axes, row: int, gap: Gap, look: Look) -> None:
 
 
 def _gap(run: ScoredRun, label: str, baseline: ScoredRun, metric: str) -> Gap | None:
-    value, other = (r.cells.get((metric, None), {}).get("value") for r in (run, baseline))
-    if value is None or other is None:
+    values = (r.cells.get((metric, None), {}).get("value") for r in (run, baseline))
+    if any(value is None for value in values):
         return None
-    a, b = sums_of(run, metric, None), sums_of(baseline, metric, None)
-    if set(a.ids) & set(b.ids):
-        d = paired_difference(a, b)
-        return Gap(label, d.value, d.ci_low, d.ci_high, d.p < _ALPHA)
-    draws = paired_draws(run, baseline, metric, None)
-    if draws is None:
-        return None
-    low, high = percentile_interval(draws)
-    return Gap(label, value - other, low, high, low > 0 or high < 0)
+    found, _ = difference_of(run, baseline, metric, None)
+    clear = found.p < ALPHA if found.n else found.ci_low > 0 or found.ci_high < 0
+    return None if math.isnan(found.p) else Gap(label, found.value, found.ci_low, found.ci_high, clear)
 
 
-def _metrics(section: Section) -> list[str]:
-    there = in_order(cell.metric for _, _, cell in section.cells)
-    main = layout_of(section.cells[0][0].data["benchmark"]["name"]).columns
-    return [m for m in main if m in there and m not in _TEXT] + [m for m in _TEXT if m in there]
+def _span(section: Section, metrics: Sequence[str]) -> tuple[float, float] | None:
+    """Return the ends of the axis: those of a percentage where all values are one, else what fits."""
+    values = [cell.value for _, _, cell in section.cells if cell.metric in metrics and cell.value is not None]
+    return (-2, 102) if all(0 <= value <= 100 for value in values) else None
 
 
 def _levels(run: ScoredRun, metric: str) -> list[int]:

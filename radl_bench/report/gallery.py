@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from radl_bench.errors import RadlBenchError
 from radl_bench.report.gallery_run import GalleryRun, ScoreRow
-from radl_bench.report.layouts import head, in_order
+from radl_bench.report.layouts import in_order
 from radl_bench.report.tables import Section
 from radl_bench.runs.images import Picture
+from radl_bench.scoring.metrics.known import known_spec
+from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.types import COLORS, Sample
 
 _BLOCK = 96  # pictures a block: some 100 KB
 
 PASSED, FAILED, UNKNOWN = "1", "0", "-"
-
-_NO_RATES = frozenset({"miou", "clip", "local_clip"})  # 0 or 100 only by chance
 
 
 class Placing(Protocol):
@@ -62,8 +62,10 @@ class Gallery:
         self.samples = _union([run.benchmark.samples for run in self.runs])
         images = max((run.images_per_sample for run in self.runs), default=0)
         self.rows = [(n, k) for n in range(len(self.samples)) for k in range(images)]
-        used = in_order({row[1] for run in self.runs for rows in run.scores.values() for row in rows})
-        self.metrics = {metric: n for n, metric in enumerate(used)}
+        self.specs = {name: spec for run in reversed(self.runs) for name, spec in run.scored.specs.items()}
+        used = {row[1] for run in self.runs for rows in run.scores.values() for row in rows}
+        self.specs = {name: known_spec(name) for name in used} | self.specs
+        self.metrics = {spec.name: n for n, spec in enumerate(in_order(self.specs[name] for name in used))}
         self.categories = sorted({i.category for sample in self.samples for i in sample.instances})
 
     @property
@@ -97,7 +99,7 @@ class Gallery:
             "block": self.block_size,
             "colors": COLORS,
             "categories": self.categories,
-            "metrics": [[metric, head(metric)] for metric in self.metrics],
+            "metrics": [[metric, self.specs[metric].column] for metric in self.metrics],
             "samples": [self._sample(sample) for sample in self.samples],
             "rows": self.rows,
             "runs": [self._run(run, shown) for run, shown in zip(self.runs, names, strict=True)],
@@ -117,7 +119,8 @@ class Gallery:
         return {"id": sample.id, "prompt": sample.prompt, "instances": instances, "relations": relations}
 
     def _run(self, run: GalleryRun, names: list[str]) -> dict[str, Any]:
-        judged = [outcome(run.scores.get((self.samples[n].id, k), []), self.samples[n]) for n, k in self.rows]
+        rows = [run.scores.get((self.samples[n].id, k), []) for n, k in self.rows]
+        judged = [outcome(found, self.samples[n], self.specs) for found, (n, _) in zip(rows, self.rows, strict=True)]
         sizes = (run.generated(self.samples[n].id, k) for n, k in self.rows)
         size = next(((row["width"], row["height"]) for row in sizes if row.get("width") and row.get("height")), (1, 1))
         return {
@@ -148,30 +151,24 @@ class Gallery:
         }
 
 
-def outcome(rows: Sequence[ScoreRow], sample: Sample) -> tuple[str, str]:
+def outcome(rows: Sequence[ScoreRow], sample: Sample, specs: Mapping[str, ScoreSpec]) -> tuple[str, str]:
     """Return whether the picture passed, and the same for each instance, as "1", "0", or "-" where nothing says so.
 
-    `success_img` and `success_inst` decide where they were measured; otherwise every row that is 0 or 100 (the rates
-    of DrawBench) has to be 100. A picture that is not there has failed, as it has in the scores.
+    Rates that give the verdict (`ScoreSpec.verdict`: R_img of an image, R_inst of an instance) decide where they were
+    measured; otherwise every rate has to pass, as those of DrawBench. A unit that is missing has failed or is left
+    out, as in the scores.
     """
-    by_metric: dict[str, list[tuple[int, float]]] = {}
-    for instance, metric, value, _ in rows:
-        by_metric.setdefault(metric, []).append((instance, value))
-    rates = {metric for metric, found in by_metric.items() if metric not in _NO_RATES and all(map(_is_rate, found))}
-    whole = {"success_img"} & rates or rates
-    part = {"success_inst"} & rates or rates
-    marks = [_all([v for m in part for i, v in by_metric[m] if i == n]) for n in range(len(sample.instances))]
-    return _all([v for m in whole for _, v in by_metric[m]]), "".join(marks)
+    found = [(n, specs[metric], specs[metric].passes(value)) for n, metric, value, _ in rows if specs[metric].is_rate]
+    whole, part = ([f for f in found if f[1].verdict and f[1].unit == u] or found for u in ("image", "instance"))
+    marks = [_all([passed for at, _, passed in part if at == n]) for n in range(len(sample.instances))]
+    return _all([passed for _, _, passed in whole]), "".join(marks)
 
 
-def _is_rate(item: tuple[int, float]) -> bool:
-    return item[1] in (0.0, 100.0) or math.isnan(item[1])
-
-
-def _all(values: Sequence[float]) -> str:
-    if not values:
+def _all(passed: Sequence[bool | None]) -> str:
+    known = [p for p in passed if p is not None]
+    if not known:
         return UNKNOWN
-    return PASSED if all(v == 100.0 for v in values) else FAILED
+    return PASSED if all(known) else FAILED
 
 
 def _union(lists: Sequence[Sequence[Sample]]) -> list[Sample]:

@@ -11,9 +11,10 @@ from radl_bench.errors import RadlBenchError
 from radl_bench.progress import stage
 from radl_bench.report.gallery import Gallery
 from radl_bench.report.gallery_run import GalleryRun
-from radl_bench.report.layouts import LOWER_IS_BETTER, decimals, head, in_order
-from radl_bench.scoring.compare import ALPHA, Comparison, compare_runs
-from radl_bench.scoring.metrics import MISSING_AS
+from radl_bench.report.layouts import in_order
+from radl_bench.scoring.compare import Comparison, compare_runs
+from radl_bench.scoring.kinds import ALPHA
+from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.statistics import SampleSums, sample_sums
 
 
@@ -31,14 +32,17 @@ def comparison(gallery: Gallery) -> dict[str, Any]:
         for a, b in pairs:
             content.append({"a": a, "b": b, **_pair(gallery.runs[a], gallery.runs[b])})
             bar.advance(1)
-    names = in_order({*gallery.metrics, *(metric for pair in content for metric in pair["scores"])})
+    wanted = {*gallery.metrics, *(metric for pair in content for metric in pair["scores"])}
+    specs = in_order(gallery.specs[name] for name in wanted)
     ids = [sample.id for sample in gallery.samples]
     return {
         "alpha": ALPHA,
         "metrics": [
-            [m, head(m), decimals(m), -1 if m in LOWER_IS_BETTER else 1, gallery.metrics.get(m)] for m in names
+            [spec.name, spec.column, spec.decimals, spec.sign, gallery.metrics.get(spec.name)] for spec in specs
         ],
-        "means": [[_means(_sums(run, metric), ids) for metric in gallery.metrics] for run in gallery.runs],
+        "means": [
+            [_means(_sums(run, gallery.specs[metric]), ids) for metric in gallery.metrics] for run in gallery.runs
+        ],
         "pairs": content,
     }
 
@@ -59,9 +63,9 @@ def _by_metric(found: Comparison) -> dict[str, list[list[Any]]]:
     return scores
 
 
-def _sums(run: GalleryRun, metric: str) -> SampleSums:
-    rows = [(sample, v) for (sample, _), found in run.scores.items() for _, m, v, _ in found if m == metric]
-    return sample_sums((s for s, _ in rows), (v for _, v in rows), MISSING_AS.get(metric))
+def _sums(run: GalleryRun, spec: ScoreSpec) -> SampleSums:
+    rows = [(sample, v) for (sample, _), found in run.scores.items() for _, m, v, _ in found if m == spec.name]
+    return sample_sums((s for s, _ in rows), (v for _, v in rows), spec.missing)
 
 
 def _means(sums: SampleSums, ids: Sequence[str]) -> list[float | None]:

@@ -1,95 +1,64 @@
-"""Which scores stand in which table, as data: the three tables of the literature, and one form for any benchmark."""
+"""How the scores of a benchmark are laid out: by the `[table]` of its `benchmark.toml`, or by the scores' own facts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
-METRICS = {
-    "success_inst": "R_inst",
-    "success_img": "R_img",
-    "miou": "mIoU",
-    "ap": "AP",
-    "ap50": "AP50",
-    "ap75": "AP75",
-    "clip": "CLIP",
-    "local_clip": "Local CLIP",
-    "fid": "FID",
-    "kid": "KID ×1000",
-    "drawbench_attribute": "Attribute",
-    "drawbench_quantity": "Quantity",
-    "drawbench_relation": "Relation",
-}
-"""Metric name -> column head, in the order of the columns; metrics unknown here follow under their own name."""
+from radl_bench.benchmarks.loading import benchmark_folders, is_packaged
+from radl_bench.benchmarks.toml import read_table, read_toml
+from radl_bench.errors import RadlBenchError
+from radl_bench.scoring.metrics.spec import ScoreSpec
+from radl_bench.types import TableLayout
 
-LOWER_IS_BETTER = frozenset({"fid", "kid"})
-
-SUCCESS = ("success_inst", "success_img", "miou")
-DETECTION_AND_TEXT = ("ap", "ap50", "ap75", "clip", "local_clip")
 AVERAGE = "avg"
 """Head of the column over all levels. As in the literature it is the mean over objects (or images), not over levels."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The main table of a benchmark.
+def layout_of(benchmark: str, table: object, specs: Iterable[ScoreSpec]) -> TableLayout:
+    """Return the layout of a benchmark's main table.
 
-    Attributes:
-        name: what the literature calls it, e.g. "Table II"; empty for benchmarks that the literature does not know.
-        what: its subject, in words.
-        columns: the metrics of the table, in order; scores outside it go into a second table.
-        by_level: whether each metric gets a table of its own with a column a level, where a run has several.
+    Args:
+        benchmark: its name.
+        table: the `[table]` that its scores carry; scores of older versions carry none.
+        specs: the scores that there are.
+
+    A benchmark without one takes that of the benchmark it is a variant of ("coco-mig-public" of "coco-mig"); any other
+    gets the scores that are worth a table by number of objects.
     """
-
-    name: str
-    what: str
-    columns: tuple[str, ...]
-    by_level: bool = False
-
-
-LAYOUTS = {
-    "coco-position": Layout("Table I", "position, text and realism", (*SUCCESS, *DETECTION_AND_TEXT, "fid")),
-    "coco-mig": Layout("Table II", "success and position", SUCCESS, by_level=True),
-    "drawbench": Layout(
-        "Table III", "attributes, quantities and relations", tuple(m for m in METRICS if m.startswith("drawbench_"))
-    ),
-}
-"""By the name of the benchmark; "coco-mig-public" and other variants take the layout of "coco-mig"."""
-
-ANY = Layout("", "success and position", SUCCESS, by_level=True)
+    try:
+        found = read_table(table, benchmark) if table else _own_layout(benchmark)
+    except RadlBenchError:
+        found = None  # scores of another version: their numbers stand
+    if found is not None:
+        return found
+    by_level = tuple(spec.name for spec in in_order(specs) if spec.by_level)
+    return TableLayout("", "success and position", by_level, by_level=True)
 
 
-def layout_of(benchmark: str) -> Layout:
-    """Return the layout of a benchmark by name."""
-    return LAYOUTS.get(family(benchmark), ANY)
+def _own_layout(benchmark: str) -> TableLayout | None:
+    folder = benchmark_folders().get(family(benchmark, packaged()))
+    if folder is None:
+        return None
+    file = folder / "benchmark.toml"
+    return read_table(read_toml(file).get("table"), str(file))
 
 
-def family(benchmark: str) -> str:
-    """Return the key of `LAYOUTS` that a benchmark is a variant of, or its own name."""
-    return next((name for name in LAYOUTS if benchmark == name or benchmark.startswith(f"{name}-")), benchmark)
+def packaged() -> list[str]:
+    """Return the names of the benchmarks that come with the package."""
+    return [name for name, folder in benchmark_folders().items() if is_packaged(folder)]
 
 
-def head(metric: str) -> str:
-    """Return the column head of a metric; an arrow marks those of which less is better."""
-    return METRICS.get(metric, metric) + (" ↓" if metric in LOWER_IS_BETTER else "")
+def family(benchmark: str, known: Iterable[str]) -> str:
+    """Return which of the `known` benchmarks this one is or is a variant of, or its own name."""
+    return next((name for name in known if benchmark == name or benchmark.startswith(f"{name}-")), benchmark)
 
 
-def decimals(metric: str) -> int:
-    """Return how many decimals a value is printed with; KID, times 1,000 already, is told apart below 1 as well."""
-    return 2 if metric == "kid" else 1
+def in_order(specs: Iterable[ScoreSpec]) -> list[ScoreSpec]:
+    """Return each score once, in the order of the columns."""
+    return sorted({spec.name: spec for spec in specs}.values(), key=lambda spec: spec.order)
 
 
-def number(metric: str, value: float) -> str:
-    """Return a value as every format prints it."""
-    return f"{value:.{decimals(metric)}f}"
-
-
-def place(metric: str) -> tuple[int, str]:
-    """Return what to sort metrics by: the order of `METRICS`, then the name."""
-    names = list(METRICS)
-    return (names.index(metric) if metric in names else len(names), metric)
-
-
-def in_order(metrics: Iterable[str]) -> list[str]:
-    """Return each metric once, in the order of the columns."""
-    return sorted(set(metrics), key=place)
+def differences_of(layout: TableLayout, specs: Mapping[str, ScoreSpec]) -> list[str]:
+    """Return the names of the scores whose differences are worth a panel, most telling first."""
+    names = layout.differences or (*layout.columns, *(spec.name for spec in in_order(specs.values())))
+    return [name for name in dict.fromkeys(names) if name in specs]

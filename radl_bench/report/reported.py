@@ -72,7 +72,8 @@ def reported_tables(benchmarks: Iterable[str] | None = None, file: Path | None =
         raise MissingData(f"{file} cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"{file} is no list of reported tables ({type(error).__name__}: {error}).") from error
-    wanted = None if benchmarks is None else {family(name) for name in benchmarks}
+    known = list(dict.fromkeys(table.benchmark for table in tables))
+    wanted = None if benchmarks is None else {family(name, known) for name in benchmarks}
     return tuple(table for table in tables if wanted is None or table.benchmark in wanted)
 
 

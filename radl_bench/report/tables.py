@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from radl_bench.report.collect import Group, ScoredRun
-from radl_bench.report.layouts import AVERAGE, METRICS, Layout, head, in_order, layout_of, number, place
+from radl_bench.report.collect import REFERENCE, Group, ScoredRun
+from radl_bench.report.layouts import AVERAGE, in_order, layout_of
 from radl_bench.report.ties import column_groups, is_number
+from radl_bench.scoring.metrics.spec import ScoreSpec
+from radl_bench.types import TableLayout
 
 NOTHING = "–"
 """What stands where nothing was measured."""
@@ -21,7 +23,7 @@ class Cell:
     `note` is a sentence that must stand by the number.
     """
 
-    metric: str
+    spec: ScoreSpec
     level: int | None
     value: float | None
     low: float | None
@@ -34,6 +36,11 @@ class Cell:
     note: str | None = None
 
     @property
+    def metric(self) -> str:
+        """The name of the score."""
+        return self.spec.name
+
+    @property
     def tied(self) -> bool:
         """Whether the number shares the best group with another one."""
         return self.group == 1 and not self.best
@@ -41,14 +48,14 @@ class Cell:
     @property
     def text(self) -> str:
         """The value as every format prints it."""
-        return NOTHING if self.value is None else number(self.metric, self.value)
+        return NOTHING if self.value is None else self.spec.text(self.value)
 
     @property
     def interval(self) -> str:
         """The ends of the interval as every format prints them: "94.2, 98.8"."""
         if self.low is None or self.high is None:
             return NOTHING
-        return f"{number(self.metric, self.low)}, {number(self.metric, self.high)}"
+        return f"{self.spec.text(self.low)}, {self.spec.text(self.high)}"
 
 
 Grid = dict[tuple[int, str, int | None], Cell]
@@ -62,7 +69,7 @@ Head = tuple[str, tuple[str, "int | None"]]
 class Line:
     """One method of a table; `cells` follow the table's columns, None where the run has no such score.
 
-    `reference` marks pictures made from the layout itself, which take no part in the contest.
+    `reference` marks pictures that are right or wrong by construction, which take no part in the contest.
     """
 
     label: str
@@ -79,6 +86,12 @@ class Table:
     heads: tuple[str, ...]
     lines: tuple[Line, ...]
 
+    def ends(self) -> Iterator[tuple[Line, bool]]:
+        """Yield the lines, each with whether it is the last of the references, after which the contest begins."""
+        following = [line.reference for line in self.lines[1:]] + [False]
+        for line, more in zip(self.lines, following, strict=True):
+            yield line, line.reference and not more
+
 
 @dataclass(frozen=True)
 class Section:
@@ -89,6 +102,8 @@ class Section:
     tables: tuple[Table, ...]
     notes: tuple[str, ...]
     signatures: tuple[str, ...]
+    specs: Mapping[str, ScoreSpec]
+    layout: TableLayout
 
     @property
     def runs(self) -> tuple[tuple[ScoredRun, str], ...]:
@@ -100,14 +115,15 @@ def build_section(group: Group, title: str) -> Section:
     """Lay out one group: the table of the literature for its benchmark, then every other score over all levels."""
     grid = _cells(group)
     levels = sorted({level for run in group.runs for _, level in run.cells if level is not None})
-    tables = tuple(_tables(group, grid, levels, "mini" if group.mini else ""))
-    listed = tuple(_listed(group, grid))
-    return Section(title, listed, tables, tuple(_notes(group)), tuple(_footnotes(group, grid)))
+    layout = layout_of(group.benchmark["name"], group.table, group.specs.values())
+    tables = tuple(_tables(group, grid, layout, levels, "mini" if group.mini else ""))
+    listed, notes = tuple(_listed(group, grid)), tuple(_notes(group))
+    return Section(title, listed, tables, notes, tuple(_footnotes(group, grid)), group.specs, layout)
 
 
 def _listed(group: Group, grid: Grid) -> Iterator[tuple[ScoredRun, str, Cell]]:
     for n, (run, label) in enumerate(zip(group.runs, group.labels(), strict=True)):
-        for metric, level in sorted(run.cells, key=lambda key: (place(key[0]), key[1] is None, key[1] or 0)):
+        for metric, level in sorted(run.cells, key=lambda key: (run.specs[key[0]].order, key[1] is None, key[1] or 0)):
             yield run, label, grid[n, metric, level]
 
 
@@ -119,14 +135,14 @@ def _cells(group: Group) -> Grid:
         alone = list(groups.values()).count(1) == 1  # in the group of the best
         for n, run in enumerate(group.runs):
             if (metric, level) in run.cells:
-                grid[n, metric, level] = _cell(run.cells[metric, level], groups.get(n), alone)
+                grid[n, metric, level] = _cell(group.specs[metric], run.cells[metric, level], groups.get(n), alone)
     return grid
 
 
-def _cell(score: dict, group: int | None, alone: bool) -> Cell:
+def _cell(spec: ScoreSpec, score: dict, group: int | None, alone: bool) -> Cell:
     value, low, high = (float(score[k]) if is_number(score[k]) else None for k in ("value", "ci_low", "ci_high"))
     return Cell(
-        metric=score["metric"],
+        spec=spec,
         level=score["level"],
         value=value,
         low=low,
@@ -140,14 +156,13 @@ def _cell(score: dict, group: int | None, alone: bool) -> Cell:
     )
 
 
-def _tables(group: Group, grid: Grid, levels: list[int], mark: str) -> Iterator[Table]:
-    layout = layout_of(group.benchmark["name"])
-    metrics = in_order(metric for run in group.runs for metric, _ in run.cells)
-    main = [metric for metric in layout.columns if metric in metrics]
-    rest = [metric for metric in metrics if metric not in main]
+def _tables(group: Group, grid: Grid, layout: TableLayout, levels: list[int], mark: str) -> Iterator[Table]:
+    specs = group.specs
+    main = [specs[name] for name in layout.columns if name in specs]
+    rest = [spec for spec in in_order(specs.values()) if spec not in main]
     where = f"L{levels[0]}" if len(levels) == 1 else "all levels"
     if layout.by_level and len(levels) > 1:
-        yield from (_level_table(group, grid, layout, metric, levels, mark) for metric in main)
+        yield from (_level_table(group, grid, layout, spec, levels, mark) for spec in main)
     elif main:
         title = f"{layout.what}, {where}" if layout.by_level else layout.what
         yield _table(group, grid, _title_of(layout, title, mark), _heads(main))
@@ -155,17 +170,17 @@ def _tables(group: Group, grid: Grid, levels: list[int], mark: str) -> Iterator[
         yield _table(group, grid, _tagged(f"Other scores, {where}", mark), _heads(rest))
 
 
-def _level_table(group: Group, grid: Grid, layout: Layout, metric: str, levels: list[int], mark: str) -> Table:
-    heads: list[Head] = [*((f"L{level}", (metric, level)) for level in levels), (AVERAGE, (metric, None))]
-    return _table(group, grid, _title_of(layout, f"{head(metric)} by number of objects", mark), heads)
+def _level_table(group: Group, grid: Grid, layout: TableLayout, spec: ScoreSpec, levels: list[int], mark: str) -> Table:
+    heads: list[Head] = [*((f"L{level}", (spec.name, level)) for level in levels), (AVERAGE, (spec.name, None))]
+    return _table(group, grid, _title_of(layout, f"{spec.column} by number of objects", mark), heads)
 
 
-def _title_of(layout: Layout, what: str, mark: str) -> str:
+def _title_of(layout: TableLayout, what: str, mark: str) -> str:
     return _tagged(f"{layout.name}: {what}" if layout.name else what[0].upper() + what[1:], mark)
 
 
-def _heads(metrics: Iterable[str]) -> list[Head]:
-    return [(head(metric), (metric, None)) for metric in metrics]
+def _heads(specs: Iterable[ScoreSpec]) -> list[Head]:
+    return [(spec.column, (spec.name, None)) for spec in specs]
 
 
 def _table(group: Group, grid: Grid, title: str, heads: Sequence[Head]) -> Table:
@@ -188,6 +203,7 @@ def _tagged(title: str, mark: str) -> str:
 def _notes(group: Group) -> Iterator[str]:
     if group.mini:
         yield "mini: made by the embedded small models or measured by the embedded judges; not comparable with papers."
+        yield _bounds(group)
     yield from filter(None, map(_progress, group.runs, group.labels()))
     if group.seeds_differ:
         yield "Seeds differ, as the labels say: these methods did not start from the same noise."
@@ -197,6 +213,18 @@ def _notes(group: Group) -> Iterator[str]:
         yield f"Numbers of samples differ ({', '.join(sizes)}); ties are judged on the samples all methods have."
     elif limits[0]:
         yield f"A part of the benchmark: {limits[0]} samples."
+
+
+def _bounds(group: Group) -> str:
+    """Say between which rows the numbers of the mini world lie, or how to get the rows."""
+    lacking = [
+        f"{word} (--method {REFERENCE}{how})"
+        for word, floor, how in (("ceiling", False, ""), ("floor", True, " --set wrong=color, class, place"))
+        if not any(run.reference and run.floor == floor for run in group.runs)
+    ]
+    if lacking:
+        return f"Not shown, what the judges give to scenes drawn right or wrong on purpose: {' and '.join(lacking)}."
+    return "Right and wrong scenes, drawn on purpose, are the ceiling and the floor: methods lie between them."
 
 
 def _progress(run: ScoredRun, label: str) -> str | None:
@@ -214,13 +242,14 @@ def _progress(run: ScoredRun, label: str) -> str | None:
 def _footnotes(group: Group, grid: Grid) -> Iterator[str]:
     """One line for each metric over all levels and each different (n, missing, signature)."""
     labels = group.labels()
-    for metric in in_order(metric for _, metric, _ in grid):
-        cells = {label: grid[n, metric, None] for n, label in enumerate(labels) if (n, metric, None) in grid}
+    for spec in in_order(group.specs.values()):
+        at = ((label, (n, spec.name, None)) for n, label in enumerate(labels))
+        cells = {label: grid[key] for label, key in at if key in grid}
         kinds = dict.fromkeys((cell.n, cell.missing, cell.signature) for cell in cells.values())
         for n, missing, signature in kinds:
             of = [label for label, c in cells.items() if (c.n, c.missing, c.signature) == (n, missing, signature)]
             whose = "" if len(kinds) == 1 else f" ({', '.join(of)})"
-            yield f"{METRICS.get(metric, metric)}{whose}: n {n:,}, missing {missing:,}; `{signature}`"
+            yield f"{spec.heading}{whose}: n {n:,}, missing {missing:,}; `{signature}`"
         for note in dict.fromkeys(cell.note for cell in cells.values() if cell.note):
             noted = ", ".join(label for label, cell in cells.items() if cell.note == note)
-            yield f"{METRICS.get(metric, metric)} ({noted}): {note}"
+            yield f"{spec.heading} ({noted}): {note}"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from radl_bench.report.collect import ScoredRun
-from radl_bench.report.layouts import LOWER_IS_BETTER
-from radl_bench.scoring.statistics import SampleSums, percentile_interval, sample_sums, tie_groups
+from radl_bench.scoring.kinds import NO_DIFFERENCE, TREATMENTS
+from radl_bench.scoring.statistics import Difference, SampleSums, percentile_interval, sample_sums
 
 if TYPE_CHECKING:
     import numpy as np
-
-COSINES = frozenset({"clip", "local_clip"})
-"""Means over what was measured: a picture that is not there has no cosine, while it does have a success of 0."""
 
 
 def column_groups(runs: Sequence[ScoredRun], metric: str, level: int | None) -> dict[int, int]:
@@ -34,7 +32,8 @@ def column_groups(runs: Sequence[ScoredRun], metric: str, level: int | None) -> 
         return _by_interval(runs, metric, level, values)
     paired = {str(n): s.take([sample for sample in s.ids if sample in common]) for n, s in sums.items()}
     means = {name: s.value for name, s in paired.items()}
-    groups = tie_groups(means, paired, higher_is_better=metric not in LOWER_IS_BETTER)
+    spec = runs[next(iter(values))].specs[metric]
+    groups = TREATMENTS[spec.kind].ties(means, paired, higher_is_better=not spec.lower_is_better)
     return {int(name): group for name, group in groups.items()}
 
 
@@ -56,7 +55,29 @@ def sums_of(run: ScoredRun, metric: str, level: int | None) -> SampleSums:
     if level is not None:
         rows = rows[rows["level"] == level]
     # Seeds of a sample and instances of an image are summed together: the sample is the unit.
-    return sample_sums(rows["sample_id"], rows["value"].astype(float), None if metric in COSINES else 0.0)
+    return sample_sums(rows["sample_id"], rows["value"].astype(float), run.specs[metric].missing)
+
+
+def difference_of(a: ScoredRun, b: ScoredRun, metric: str, level: int | None) -> tuple[Difference, str]:
+    """Return the paired difference a - b of a score, with interval and p, and the name of the test.
+
+    Scores with rows are compared over the samples both have, others by their draws; "none", with NaN for interval and
+    p, where neither can be paired.
+    """
+    treatment = TREATMENTS[a.specs[metric].kind]
+    one, other = sums_of(a, metric, level), sums_of(b, metric, level)
+    if one.ids and other.ids:
+        return treatment.difference(one, other), treatment.test
+    values = [run.cells[metric, level]["value"] for run in (a, b)]
+    if not all(map(is_number, values)):
+        return NO_DIFFERENCE, "none"
+    gap = float(values[0] - values[1])
+    draws = paired_draws(a, b, metric, level)
+    return (
+        (replace(NO_DIFFERENCE, value=gap), "none")
+        if draws is None
+        else (treatment.of_draws(gap, draws), treatment.test_of_draws)
+    )
 
 
 def paired_draws(a: ScoredRun, b: ScoredRun, metric: str, level: int | None) -> np.ndarray | None:
@@ -74,8 +95,7 @@ def paired_draws(a: ScoredRun, b: ScoredRun, metric: str, level: int | None) -> 
 
 
 def _by_interval(runs: Sequence[ScoredRun], metric: str, level: int | None, values: dict[int, float]) -> dict[int, int]:
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    order = sorted(values, key=lambda n: sign * values[n], reverse=True)
+    order = sorted(values, key=lambda n: runs[n].specs[metric].sign * values[n], reverse=True)
     ends = {n: [runs[n].cells[metric, level][end] for end in ("ci_low", "ci_high")] for n in order}
     if not all(is_number(end) for pair in ends.values() for end in pair):
         return {}

@@ -13,15 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from radl_bench.errors import MissingData, UsageError
 from radl_bench.report.collect import ScoredRun, collect
-from radl_bench.report.layouts import LOWER_IS_BETTER, METRICS
-from radl_bench.report.ties import is_number, paired_draws, sums_of
-from radl_bench.scoring.statistics import Difference, paired_difference, percentile_interval
-
-ALPHA = 0.05
+from radl_bench.report.ties import difference_of, is_number
+from radl_bench.scoring.kinds import ALPHA
 
 _FREE = ("n:", "seed:", "ci:", "level:")
 """Parts of a signature that may differ: size and seeds; the interval's kind; the span of levels, told by a note."""
@@ -37,6 +32,7 @@ class Line:
     """
 
     metric: str
+    heading: str
     level: int | None
     a: float | None
     b: float | None
@@ -73,8 +69,7 @@ def compare_runs(a: Path, b: Path) -> Comparison:
         raise UsageError(f"{a} and {b} have no score in common; score both with the same metrics.")
     for key in keys:
         _check_signature(one, other, key)
-    order = {metric: n for n, metric in enumerate(METRICS)}
-    keys.sort(key=lambda key: (order.get(key[0], len(order)), key[0], -1 if key[1] is None else key[1]))
+    keys.sort(key=lambda key: (one.specs[key[0]].order, -1 if key[1] is None else key[1]))
     lines = tuple(_line(one, other, *key) for key in keys)
     benchmark = {key: one.data["benchmark"][key] for key in ("name", "version", "sha256")}
     return Comparison(_what(one), _what(other), benchmark, tuple(_notes(one, other)), lines)
@@ -101,6 +96,11 @@ def _check_signature(one: ScoredRun, other: ScoredRun, key: tuple[str, int | Non
             f"'{key[0]}' was measured differently in {one.path} and {other.path}: {' against '.join(apart)}. "
             "Score both with the same judges, protocol and thresholds."
         )
+    if not one.specs[key[0]].same_rules(other.specs[key[0]]):
+        raise UsageError(
+            f"'{key[0]}' means different things in {one.path} and {other.path}: its kind, unit, direction or what a "
+            "missing image counts as has changed. Score both with the same version of the metric."
+        )
 
 
 def _parts(signature: str) -> list[str]:
@@ -109,33 +109,14 @@ def _parts(signature: str) -> list[str]:
 
 def _line(one: ScoredRun, other: ScoredRun, metric: str, level: int | None) -> Line:
     a, b = (run.cells[metric, level]["value"] for run in (one, other))
-    found, test = _difference(one, other, metric, level)
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    found, test = difference_of(one, other, metric, level)
+    spec = one.specs[metric]
     groups = (1, 1)
     if found.p < ALPHA:
-        groups = (1, 2) if sign * found.value > 0 else (2, 1)
+        groups = (1, 2) if spec.sign * found.value > 0 else (2, 1)
     gap, low, high, p = (None if math.isnan(v) else v for v in (found.value, found.ci_low, found.ci_high, found.p))
     a, b = (value if is_number(value) else None for value in (a, b))
-    return Line(metric, level, a, b, gap, low, high, p, found.n or None, groups, test)
-
-
-def _difference(one: ScoredRun, other: ScoredRun, metric: str, level: int | None) -> tuple[Difference, str]:
-    a, b = sums_of(one, metric, level), sums_of(other, metric, level)
-    if a.ids and b.ids:
-        return paired_difference(a, b), "paired permutation over samples"
-    draws = paired_draws(one, other, metric, level)
-    values = [run.cells[metric, level]["value"] for run in (one, other)]
-    if draws is None or not all(map(is_number, values)):
-        gap = float(values[0] - values[1]) if all(map(is_number, values)) else math.nan
-        return Difference(gap, math.nan, math.nan, math.nan, 0), "none"
-    gap = float(values[0] - values[1])
-    return Difference(gap, *percentile_interval(draws), bootstrap_p(draws), 0), "paired bootstrap over samples"
-
-
-def bootstrap_p(draws: np.ndarray) -> float:
-    """Return the two-sided p of a difference of 0 by its draws: twice the smaller tail, with the +1 correction."""
-    tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    return min(1.0, 2.0 * (tail + 1) / (len(draws) + 1))
+    return Line(metric, spec.heading, level, a, b, gap, low, high, p, found.n or None, groups, test)
 
 
 def _notes(one: ScoredRun, other: ScoredRun) -> Iterator[str]:
@@ -146,11 +127,24 @@ def _notes(one: ScoredRun, other: ScoredRun) -> Iterator[str]:
     for run in (one, other):
         missing = run.data.get("images", {}).get("n_missing", 0)
         if missing:
-            yield f"{missing} images of {run.path} could not be judged; they count as failures."
+            yield f"{missing} images of {run.path} could not be judged; {_missing_rule(run)}."
     left = sorted({key[0] for key in one.cells.keys() ^ other.cells.keys()})
     if left:
         yield f"Scores of one run alone are left out: {', '.join(left)}."
     yield f"p is not corrected for the number of lines; runs whose p is {ALPHA:g} or more are tied."
+
+
+def _missing_rule(run: ScoredRun) -> str:
+    """Say what an image without evidence counts as: one rule a score, and not the same for all."""
+    left_out = [spec.heading for spec in sorted(run.specs.values(), key=lambda s: s.order) if spec.missing is None]
+    if not left_out:
+        return "they count as failures"
+    names = ", ".join(left_out)
+    return (
+        "they count as failures" + f", and are left out of {names}"
+        if len(left_out) < len(run.specs)
+        else (f"they are left out of {names}")
+    )
 
 
 def _what(run: ScoredRun) -> dict[str, Any]:

@@ -8,8 +8,8 @@ oddities are in docs/protocols.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +36,7 @@ class Protocol:
             detections decide.
         margin: least distance of two centres that makes one left of or above the other; gap: most air between things
             that are next to or on top of each other. Both are fractions of the image side.
+        own: thresholds of the metric that is asked, by name (`metrics.Metric.own`); no judging depends on them.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Protocol:
     count: float = 0.35
     margin: float = 0.05
     gap: float = 0.2
+    own: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 PROTOCOLS = {

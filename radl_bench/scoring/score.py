@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from radl_bench.benchmarks.loading import benchmark_of
 from radl_bench.errors import RadlBenchError
 from radl_bench.files import replace_file
 from radl_bench.progress import stage
-from radl_bench.registry import resolve
 from radl_bench.runs.image_import import notes_of
 from radl_bench.runs.images import Picture
 from radl_bench.runs.store import RunFolder
-from radl_bench.scoring.aggregate import Conditions, MeanPool, scores_of
+from radl_bench.scoring.aggregate import MeanPool, facts_of, gather, pools_of, scores_of
+from radl_bench.scoring.chosen import Chosen, by_rules, choose
+from radl_bench.scoring.conditions import Conditions
 from radl_bench.scoring.evidence import Evidence
 from radl_bench.scoring.judging import NO_ENCODER, Judges, judge, make_judges
 from radl_bench.scoring.metrics import Context, Metric
@@ -29,9 +30,6 @@ from radl_bench.scoring.protocol import THRESHOLDS, Protocol, resolve_protocol
 from radl_bench.scoring.score_files import RowWriter, write_draws
 from radl_bench.scoring.statistics import RESAMPLES
 from radl_bench.types import Benchmark
-
-USUAL = ("success", "iou", "average_precision", "clip_score")
-"""Metrics of a benchmark that names none: those that any layout has and that need no reference."""
 
 
 @dataclass(frozen=True)
@@ -111,34 +109,37 @@ def score_run(
     thresholds: dict[str, float | None],
     resamples: int = RESAMPLES,
     batch_size: int = 16,
-    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    parameters: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Scored:
     """Score one run folder; see `score_each`. `parameters` of metrics by name win over the benchmark's tables."""
     run = RunFolder.open(path)
     benchmark = benchmark_of(run.manifest)
-    own = getattr(judges.detector, "thresholds", {})
-    rules = resolve_protocol(protocol, **{**_thresholds_of(benchmark), **own, **_given(thresholds)})
-    metrics = [m for m in metrics_of(benchmark) if judges.having(m.requires)]
-    needs = _needs(metrics, rules)
-    features = judges.features if "features" in needs else None
+    declared = getattr(judges.detector, "thresholds", {})
+    thresholds = {**declared, **{key: value for key, value in thresholds.items() if value is not None}}
+    groups = by_rules([c for c in choose(benchmark) if judges.having(c.metric.requires)], protocol, thresholds)
+    chosen = [member for _, members in groups for member in members]
+    needs = [_needs([one.metric for one, _ in members], rules) for rules, members in groups]
+    features = judges.features if any("features" in kinds for kinds in needs) else None
     pictures = plan_pictures(run, benchmark)
-    means = {score: MeanPool(score, resamples) for m in metrics if m.pool is None for score in m.scores}
+    means = {n: MeanPool(spec, resamples) for c, _ in chosen if c.metric.rows for n, spec in c.specs.items()}
     context = Context(resamples, benchmark, features=features)
-    pools = {m.name: m.pool(_with_parameters(context, m.name, parameters)) for m in metrics if m.pool is not None}
+    pools = pools_of(chosen, context, parameters or {})
     evidence = Evidence(run.evidence_dir, judges.detector, judges.segmenter, judges.encoder, batch_size, features)
     run.scores_dir.mkdir(exist_ok=True)
     with RowWriter(run.scores_dir / "rows.parquet") as writer, stage("score", len(pictures)) as bar:
-        for view in judge(pictures, evidence, rules, needs):
-            rows = [row for m in metrics if m.rows is not None for row in m.rows(view, rules)]
-            writer.write(view, rows)
-            for pool in means.values():
-                pool.add(view, rows)
-            for pool in pools.values():
-                pool.add(view)
-            bar.advance(1, failed=int(view.problem is not None))
-    conditions = _conditions(run, benchmark, rules, judges, evidence)
-    scores, draws = scores_of(metrics, means, pools, conditions)
-    content = _summary(run, judges, rules, pictures, features) | {"scores": scores}
+        seen = [judge(pictures, evidence, rules, kinds) for (rules, _), kinds in zip(groups, needs, strict=True)]
+        for views in zip(*seen, strict=True):
+            for view, (_, members) in zip(views, groups, strict=True):
+                writer.write(view, gather(view, members, means, pools))
+            bar.advance(1, failed=int(views[0].problem is not None))
+    conditions = _conditions(run, benchmark, groups[0][0], judges, evidence)
+    scores, draws = scores_of(chosen, means, pools, conditions)
+    content = _summary(run, judges, _main_rules(groups), pictures, features)
+    content |= {
+        "table": asdict(benchmark.table) if benchmark.table else None,
+        "facts": facts_of(chosen),
+        "scores": scores,
+    }
     write_draws(run.scores_dir / "draws.npz", draws)
     file = run.scores_dir / "scores.json"
     replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
@@ -166,29 +167,15 @@ def plan_pictures(run: RunFolder, benchmark: Benchmark) -> list[Picture]:
     return out
 
 
-def metrics_of(benchmark: Benchmark) -> list[Metric]:
-    """Return the metrics that the benchmark names, or `USUAL`; raises `UsageError` for an unknown one."""
-    found = [resolve("metrics", name) for name in benchmark.metrics or USUAL]
-    return [getattr(item, "METRIC", item) for item in found]
-
-
-def _with_parameters(context: Context, metric: str, given: Mapping[str, Mapping[str, Any]] | None) -> Context:
-    table = context.benchmark.metrics.get(metric, {})
-    return replace(context, parameters={**table, **(given or {}).get(metric, {})})
-
-
 def _needs(metrics: Sequence[Metric], rules: Protocol) -> frozenset[str]:
     needs = frozenset().union(*(m.requires for m in metrics))
     return needs | {"coverage"} if rules.color_gates_iou and "detections" in needs else needs
 
 
-def _thresholds_of(benchmark: Benchmark) -> dict[str, float | None]:
-    tables = benchmark.metrics.values()
-    return {key: value for table in tables for key, value in table.items() if key in THRESHOLDS}
-
-
-def _given(thresholds: dict[str, float | None]) -> dict[str, float | None]:
-    return {key: value for key, value in thresholds.items() if value is not None}
+def _main_rules(groups: Sequence[tuple[Protocol, Sequence[tuple[Chosen, Protocol]]]]) -> Protocol:
+    """Return the rules of the metric that stands first in the tables: what pictures and figures are shown under."""
+    places = {min(spec.order for spec in one.metric.scores): rules for rules, members in groups for one, _ in members}
+    return places[min(places)] if places else groups[0][0]
 
 
 def _conditions(

@@ -156,6 +156,7 @@ def _steps(fraction: float, total: int, gate: str) -> int:
     """Number of indices i with i < fraction * total, or i <= it; none at all for a share of 0."""
     if fraction <= 0:
         return 0
-    # The margin keeps 0.7 * 10, a little over 7 in floating point, from being rounded up to 8.
+    # The margin keeps a product that misses a whole number by a rounding error, as 0.57 * 100 = 56.99999999999999 and
+    # 0.07 * 100 = 7.000000000000001 do, from moving the gate by a step.
     reach = math.ceil(fraction * total - 1e-6) if gate == "below" else math.floor(fraction * total + 1e-6) + 1
     return min(total, reach)

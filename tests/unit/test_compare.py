@@ -16,7 +16,8 @@ from radl_bench.errors import MissingData, UsageError
 from radl_bench.report.collect import collect
 from radl_bench.report.ties import sums_of
 from radl_bench.runs.store import RunFolder
-from radl_bench.scoring.compare import bootstrap_p, compare_runs
+from radl_bench.scoring.compare import compare_runs
+from radl_bench.scoring.kinds import bootstrap_p
 from radl_bench.scoring.score import score_runs
 from radl_bench.scoring.statistics import paired_difference
 from tests.conftest import tiny_row

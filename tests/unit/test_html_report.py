@@ -21,6 +21,8 @@ from radl_bench.report.gallery import outcome
 from radl_bench.report.html_folder import MARK, replaced_folder
 from radl_bench.runs.store import RunFolder
 from radl_bench.scoring.compare import compare_runs
+from radl_bench.scoring.metrics.known import known_spec
+from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.score import score_runs
 
 
@@ -271,13 +273,29 @@ def write_broken(out: Path) -> None:
 def test_rates_of_a_benchmark_without_success_decide():
     (sample,) = load_benchmark("coco-mig", level=2, limit=1).samples
     rows = [(0, "drawbench_relation", 100.0, ""), (-1, "drawbench_quantity", 0.0, ""), (0, "clip", 0.0, "")]
-    assert outcome(rows, sample) == ("0", "1-")
-    assert outcome(rows[:1], sample) == ("1", "1-")
-    assert outcome([], sample) == ("-", "--")
-    assert outcome([(1, "success_inst", float("nan"), ""), (-1, "success_img", float("nan"), "")], sample) == (
-        "0",
-        "-0",
-    )
+    specs = {name: known_spec(name) for _, name, _, _ in rows} | {
+        n: known_spec(n) for n in ("success_inst", "success_img")
+    }
+    assert outcome(rows, sample, specs) == ("0", "1-")
+    assert outcome(rows[:1], sample, specs) == ("1", "1-")
+    assert outcome([], sample, specs) == ("-", "--")
+    lost = [(1, "success_inst", float("nan"), ""), (-1, "success_img", float("nan"), "")]
+    assert outcome(lost, sample, specs) == ("0", "-0")
+
+
+def test_success_alone_gives_the_verdict_and_a_rate_of_which_less_is_better_passes_at_zero():
+    (sample,) = load_benchmark("coco-mig", level=2, limit=1).samples
+    extra = ScoreSpec("extra", "Extra", "rate", "image", missing=100.0, lower_is_better=True)
+    kept = ScoreSpec("kept", "Kept", "rate", "image", missing=None)
+    specs = {name: known_spec(name) for name in ("success_inst", "success_img", "miou")} | {
+        "extra": extra,
+        "kept": kept,
+    }
+    right = [(0, "success_inst", 100.0, ""), (1, "success_inst", 0.0, ""), (-1, "success_img", 100.0, "")]
+    assert outcome([*right, (-1, "extra", 100.0, ""), (0, "miou", 0.0, "")], sample, specs) == ("1", "10")
+    assert outcome([(-1, "extra", 0.0, "")], sample, specs)[0] == "1"
+    assert outcome([(-1, "extra", float("nan"), "")], sample, specs)[0] == "0"  # counts as 100, the worst
+    assert outcome([(-1, "kept", float("nan"), "")], sample, specs)[0] == "-"  # left out, as in the score
 
 
 def test_an_unknown_way_of_showing_pictures_is_named(runs, tmp_path):

@@ -149,7 +149,7 @@ def test_an_image_without_evidence_gives_nan_rows_that_say_why(metric) -> None:
     rows = metric.rows(View(Sample("s", "p", (RED_CAR, DOG)), 0, problem="the file is gone"), STRICT)
     assert rows
     assert all(math.isnan(row.value) and row.reason == "no image: the file is gone" for row in rows)
-    assert {row.metric for row in rows} == set(metric.METRIC.scores)
+    assert {row.metric for row in rows} == {spec.name for spec in metric.METRIC.scores}
 
 
 def test_protocols_take_thresholds_and_refuse_nonsense() -> None:

@@ -18,9 +18,12 @@ from pylatexenc.latex2text import LatexNodes2Text
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexMacroNode, LatexWalker
 from report_runs import METHODS, bare_run, make_run
 
+from radl_bench.errors import BadInput, UsageError
 from radl_bench.report import build_report, report_runs, show
 from radl_bench.report.latex import escaped
-from radl_bench.report.layouts import family, layout_of
+from radl_bench.report.layouts import differences_of, family, layout_of, packaged
+from radl_bench.scoring.compare import compare_runs
+from radl_bench.scoring.metrics.known import known_spec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 POSITION = {
@@ -114,10 +117,58 @@ def test_less_is_better_for_fid_and_kid(sections):
 
 
 def test_variants_take_the_layout_of_their_benchmark_and_others_the_common_form():
-    assert layout_of("coco-mig-public") == layout_of("coco-mig")
-    assert family("drawbench-public") == "drawbench"
-    assert family("drawbenchmark") == "drawbenchmark"
-    assert (layout_of("mine").name, layout_of("mine").by_level) == ("", True)
+    assert layout_of("coco-mig-public", None, ()) == layout_of("coco-mig", None, ())
+    assert layout_of("drawbench-public", None, ()).name == "Table III"
+    assert family("drawbench-public", packaged()) == "drawbench"
+    assert family("drawbenchmark", packaged()) == "drawbenchmark"
+    specs = [known_spec(name) for name in ("clip", "miou", "success_inst", "fid", "success_img")]
+    common = layout_of("mine", None, specs)
+    assert (common.name, common.by_level) == ("", True)
+    assert common.columns == ("success_inst", "success_img", "miou")
+
+
+def test_differences_are_drawn_of_the_most_telling_scores_first():
+    specs = {
+        name: known_spec(name) for name in ("ap", "ap50", "clip", "local_clip", "success_inst", "success_img", "miou")
+    }
+    layout = layout_of("coco-mig", None, ())
+    assert differences_of(layout, specs)[:5] == ["success_inst", "success_img", "miou", "local_clip", "clip"]
+    common = layout_of("mine", None, specs.values())
+    assert differences_of(common, specs)[:4] == ["success_inst", "success_img", "miou", "ap"]
+
+
+def test_scores_that_mean_different_things_never_share_a_column(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    numbers = {"mine": (5.0, 4.0, 6.0)}
+    runs = [bare_run(tmp_path, "mine", method, numbers) for method in ("a", "b")]
+    facts = {
+        "heading": "Mine",
+        "kind": "mean",
+        "unit": "image",
+        "missing": 0.0,
+        "lower_is_better": False,
+        "decimals": 1,
+    }
+    facts |= {"place": 5, "by_level": False, "verdict": False}
+    for run, missing in zip(runs, (0.0, None), strict=True):
+        file = run / "scores" / "scores.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"facts": {"mine": facts | {"missing": missing}}}))
+    assert len(build_report(runs).sections) == 2
+    with pytest.raises(UsageError, match="'mine' means different things"):
+        compare_runs(*runs)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"facts": {"mine": facts}}))
+    assert len(build_report(runs).sections) == 1
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"facts": {"mine": facts | {"kind": "x"}}}))
+    with pytest.raises(BadInput, match=r"facts that are not understood.*'kind' must be one of"):
+        build_report(runs)
+
+
+def test_a_benchmark_lays_out_its_own_table():
+    table = {"name": "Table IX", "what": "mine", "columns": ["miou", "clip"], "by_level": False, "differences": []}
+    own = layout_of("coco-mig", table, ())
+    assert (own.name, own.columns, own.by_level) == ("Table IX", ("miou", "clip"), False)
+    # scores of a version that knows more keys still have a report
+    assert layout_of("coco-mig", table | {"colour": "red"}, ()).name == ""
 
 
 def _gap(tmp_path, name, shift, **changes):

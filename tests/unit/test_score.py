@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,29 @@ def test_scores_count_what_is_wrong_failed_and_missing(run) -> None:
     assert content["status"] == "partial"
     assert (scored.images, len(scored.problems)) == (9, 2)
     assert "tiny-001_0: generating it failed: out of luck" in scored.problems
+
+
+def test_each_metric_is_judged_by_its_own_threshold(run, tiny_benchmark, monkeypatch) -> None:
+    """Detections a little off: right at the .5 of success, matched anew at the .9 that mIoU asks for."""
+    detect = OracleDetector.detect
+
+    def moved(self, images, queries, samples=None):
+        found = detect(self, images, queries, samples)
+        return [[replace(d, box=(d.box[0], d.box[1], d.box[2], d.box[3] - 0.15)) for d in seen] for seen in found]
+
+    monkeypatch.setattr(OracleDetector, "detect", moved)
+    file = tiny_benchmark / "benchmark.toml"
+    file.write_text(file.read_text("utf-8").replace("[metrics.iou]\n", "[metrics.iou]\niou = 0.9\n"), "utf-8")
+    for protocol, miou in (("strict", 70.0), ("mig_bench_v1", 70.0)):
+        score_runs([run.path], **ORACLE, protocol=protocol)
+        content, rows = read(run)
+        assert cell(content, "success_inst")["value"] > 60  # at .9 all would be out of place
+        assert "iou:.5" in cell(content, "success_inst")["signature"].split("|")
+        assert "iou:.9" in cell(content, "miou")["signature"].split("|")
+        assert cell(content, "miou")["value"] == pytest.approx(miou * 20 / 27)
+        assert content["thresholds"]["iou"] == 0.5  # what the gallery and the figures show R_inst under
+        assert content["facts"]["miou"]["thresholds"]["iou"] == 0.9
+        assert len(rows) == 27 + 9 + 27
 
 
 def test_rows_say_why_and_their_means_are_the_scores(run) -> None:

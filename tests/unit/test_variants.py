@@ -121,6 +121,11 @@ def test_steps_of_the_papers():
     assert variant("migc").active_steps(50, 0) == 0
     assert variant("migc").active_steps(50, 1) == 50
     assert variant("paper").active_steps(10, 0.7) == 7
+    # rounding errors on either side of a whole number do not move the gate
+    assert 0.07 * 100 > 7
+    assert variant("paper").active_steps(100, 0.07) == 7
+    assert 0.57 * 100 < 57
+    assert variant("migc").active_steps(100, 0.57) == 58
     assert variant("migc++").refine_steps(50) == 50
 
 

@@ -43,12 +43,13 @@ def benchmark_toml(
     `levels` maps a number of instances to the number of samples that have it; the loader holds the file to it. Values
     are strings and numbers, whose JSON spelling is TOML too (the standard library reads TOML but writes none).
     """
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
+    tables = {key: value for key, value in fields.items() if isinstance(value, Mapping)}
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items() if key not in tables]
     lines.append(f'samples_sha256 = "{sha256(samples).hexdigest()}"')
     if levels:
         lines += ["", "[levels]", *(f"{level} = {count}" for level, count in sorted(levels.items()))]
-    for name, parameters in metrics.items():
-        lines += ["", f"[metrics.{name}]"]
+    for name, parameters in (*tables.items(), *((f"metrics.{name}", table) for name, table in metrics.items())):
+        lines += ["", f"[{name}]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in parameters.items()]
     return "\n".join(lines) + "\n"
 

@@ -1,8 +1,8 @@
 """Metrics: pure functions from what the judges saw in an image to rows, and from rows to numbers.
 
-A metric is a module with a `METRIC`. Its `rows(view, protocol)` gives one `Row` an instance or image; a score is the
-mean of its rows, so that resampling is re-summing. A metric that is no mean (AP) keeps a pool instead and aggregates
-that.
+A metric is a module with a `METRIC`, which holds all facts about its scores (`spec.ScoreSpec`). Its
+`rows(view, protocol)` gives one `Row` an instance or image; a score is the mean of its rows, so that resampling is
+re-summing. A metric that is no mean (AP) keeps a pool instead and aggregates that. docs/metrics.md adds one.
 """
 
 from __future__ import annotations
@@ -14,23 +14,15 @@ from typing import Protocol as TypingProtocol
 
 import numpy as np
 
+from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import Boxes, Match, Protocol
 from radl_bench.types import Benchmark, Sample
 
 WHOLE_IMAGE = -1
 """`instance` of a row that speaks of the whole image."""
 
-MISSING_AS: dict[str, float | None] = {
-    "success_inst": 0.0,
-    "success_img": 0.0,
-    "miou": 0.0,
-    "clip": None,
-    "local_clip": None,
-    "drawbench_attribute": 0.0,
-    "drawbench_quantity": 0.0,
-    "drawbench_relation": 0.0,
-}
-"""What a missing value (NaN in rows.parquet) counts as in a mean: a failure is 0, an unknown cosine is left out."""
+EVIDENCE = ("detections", "coverage", "object_colors", "cosines", "features")
+"""Kinds of evidence that a metric may require."""
 
 
 class Row(NamedTuple):
@@ -76,13 +68,13 @@ class Context:
     Attributes:
         resamples: draws of its bootstrap.
         benchmark: the benchmark, cut down as the run was.
-        parameters: the benchmark's table of this metric, with the options of the call over it.
+        parameters: the metric's own thresholds and options: the benchmark's, with those of the call over them.
         features: the feature judge, or None.
     """
 
     resamples: int
     benchmark: Benchmark
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, float | str] = field(default_factory=dict)
     features: Any | None = None
 
 
@@ -104,7 +96,13 @@ class Estimate(NamedTuple):
 
 
 class Pool(TypingProtocol):
-    """Gathers views for a metric that is no mean of rows. It may have `settings`, more parts of the signature."""
+    """Gathers views for a metric that is no mean of rows.
+
+    Attributes:
+        settings: what it adds to the signature of its scores, by key, e.g. `{"ref": "ref:coco:6400:<sha8>"}`.
+    """
+
+    settings: Mapping[str, str]
 
     def add(self, view: View) -> None:
         """Take what the metric needs out of a view."""
@@ -117,21 +115,25 @@ class Pool(TypingProtocol):
 
 @dataclass(frozen=True)
 class Metric:
-    """What `radl_bench.registry.METRICS` names.
+    """What `radl_bench.registry.METRICS` names: either `rows` or a `pool`, and the facts of its scores.
 
     Attributes:
-        scores: names of the scores it gives, in table order.
-        requires: kinds of evidence: "detections", "coverage", "object_colors", "cosines",
-            "features".
-        settings: signature parts that belong to it, as keys: "det", "score", "floor", "nms", "iou", "color", "mask",
-            "enc", "crop", "features", or keys of the pool's own `settings`.
-        rows: rows of one image.
+        scores: what it gives.
+        requires: kinds of evidence, out of `EVIDENCE`.
+        rows: rows of one image, also of one without evidence (its `problem` is set): a unit that cannot be judged is a
+            row whose value is NaN, and `ScoreSpec.missing` says what it counts as.
         pool: makes the pool of a metric that is no mean of rows.
+        thresholds: thresholds of the protocol that its table in `benchmark.toml` may set, for this metric alone.
+        own: thresholds of its own, by name, with their defaults; its table may set them too, `rows` finds them in
+            `protocol.own`, and they always stand in the signature.
+        options: other keys of its table, texts that are handed to its pool.
     """
 
     name: str
-    scores: tuple[str, ...]
+    scores: tuple[ScoreSpec, ...]
     requires: frozenset[str]
-    settings: tuple[str, ...]
     rows: Callable[[View, Protocol], list[Row]] | None = None
-    pool: Callable[[Context], Any] | None = None
+    pool: Callable[[Context], Pool] | None = None
+    thresholds: tuple[str, ...] = ()
+    own: Mapping[str, float] = field(default_factory=dict)
+    options: tuple[str, ...] = ()

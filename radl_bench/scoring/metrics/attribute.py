@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from radl_bench.scoring.conditions import Conditions
 from radl_bench.scoring.metrics import Metric, Row, View
 from radl_bench.scoring.metrics.clauses import asks, lost
+from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import Protocol
 from radl_bench.types import COLORS, Instance
 
@@ -54,10 +56,25 @@ def _row(n: int, instance: Instance, shares: np.ndarray, got: int | None, protoc
     return Row(n, SCORE, 0.0, text)
 
 
+def object_mask(c: Conditions) -> str:
+    """Which segmenter, prompted by the strongest detections."""
+    return f"mask:{c.segmenter}@det|pick:strongest"
+
+
 METRIC = Metric(
     name="attribute",
-    scores=(SCORE,),
+    scores=(
+        ScoreSpec(
+            SCORE,
+            "Attribute",
+            "rate_of_few",
+            "instance",
+            missing=0.0,
+            place=60,
+            settings=("det", "score", "nms", "color", object_mask),
+        ),
+    ),
     requires=frozenset({"detections", "object_colors"}),
-    settings=("det", "score", "nms", "color", "object_mask"),
     rows=rows,
+    thresholds=("score", "nms", "coverage"),
 )

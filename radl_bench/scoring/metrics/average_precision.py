@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
+from radl_bench.scoring.conditions import Conditions, short
 from radl_bench.scoring.metrics import Estimate, Metric, View
 from radl_bench.scoring.metrics.matching import THRESHOLDS, right_bits
+from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.statistics import percentile_interval, resample_counts
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
@@ -43,6 +46,8 @@ class _Category:
 
 class PrecisionPool:
     """Gathers the boxes of all images; a missing image adds its layout and no detection."""
+
+    settings: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, resamples: int = 1000, seed: int = 0) -> None:
         self.resamples, self.seed = resamples, seed
@@ -158,10 +163,27 @@ def _reached(recall: np.ndarray) -> np.ndarray:
     return below + (_RECALLS[below] <= recall)
 
 
+def floor(_: Conditions) -> str:
+    """The least score of a detection that is kept at all: AP takes them all."""
+    from radl_bench.scoring.evidence import FLOOR
+
+    return f"score:{short(FLOOR)}"
+
+
+def queries(_: Conditions) -> str:
+    """What a detector is asked for: the classes of an image's own layout."""
+    return "queries:layout"
+
+
+def _score(name: str, heading: str, place: int) -> ScoreSpec:
+    settings = ("det", floor, "nms", queries)
+    return ScoreSpec(name, heading, "precision", "instance", missing=0.0, place=place, settings=settings)
+
+
 METRIC = Metric(
     name="average_precision",
-    scores=_NAMES,
+    scores=(_score("ap", "AP", 30), _score("ap50", "AP50", 31), _score("ap75", "AP75", 32)),
     requires=frozenset({"detections"}),
-    settings=("det", "floor", "nms", "queries"),
     pool=lambda context: PrecisionPool(context.resamples),
+    thresholds=("nms",),
 )

@@ -7,7 +7,9 @@ stretched to a square. Cosines are neither clamped nor rescaled (the 24.66 style
 
 from __future__ import annotations
 
+from radl_bench.scoring.conditions import Conditions
 from radl_bench.scoring.metrics import WHOLE_IMAGE, Metric, Row, View
+from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import Protocol
 
 
@@ -26,10 +28,24 @@ def rows(view: View, protocol: Protocol) -> list[Row]:
     ]
 
 
+def crop(_: Conditions) -> str:
+    """What is cut out for a phrase."""
+    return "crop:box-square"
+
+
+def phrase(c: Conditions) -> str:
+    """How the encoder reads a phrase."""
+    return f"phrase:{c.phrase}"
+
+
 METRIC = Metric(
     name="clip_score",
-    scores=("clip", "local_clip"),
+    scores=(
+        ScoreSpec("clip", "CLIP", "cosine", "image", missing=None, place=40, settings=("enc",)),
+        ScoreSpec(
+            "local_clip", "Local CLIP", "cosine", "instance", missing=None, place=41, settings=("enc", crop, phrase)
+        ),
+    ),
     requires=frozenset({"cosines"}),
-    settings=("enc", "crop", "phrase"),
     rows=rows,
 )

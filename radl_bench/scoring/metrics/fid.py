@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from radl_bench.errors import BadInput
 from radl_bench.scoring.fid_reference import Reference, find_reference
 from radl_bench.scoring.metrics import Context, Estimate, Metric, View
 from radl_bench.scoring.metrics.frechet import Frechet, kernel_distance, kernel_sums, moments_of
+from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.statistics import SampleSums, percentile_interval, ratio_draws, resample_counts
 
 ENOUGH = 2048
@@ -37,7 +38,7 @@ class FeaturePool:
 
     def __init__(self, reference: Reference, resamples: int = 1000, seed: int = 0) -> None:
         self.reference, self.resamples, self.seed = reference, resamples, seed
-        self.settings = {"ref": reference.setting, "form": "form:float64-eigh/cubic-x1000"}
+        self.settings: Mapping[str, str] = {"ref": reference.setting, "form": "form:float64-eigh/cubic-x1000"}
         self.n_missing = 0
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._dimension = len(reference.moments.mean)
@@ -114,10 +115,27 @@ def make_pool(context: Context) -> FeaturePool:
     return FeaturePool(reference, context.resamples)
 
 
+def _distance(name: str, heading: str, place: int, decimals: int = 1) -> ScoreSpec:
+    return ScoreSpec(
+        name,
+        heading,
+        "distance",
+        "image",
+        missing=None,
+        lower_is_better=True,
+        decimals=decimals,
+        place=place,
+        settings=("features",),
+    )
+
+
 METRIC = Metric(
     name="fid",
-    scores=("fid", "kid"),
+    scores=(
+        _distance("fid", "FID", 50),
+        _distance("kid", "KID ×1000", 51, decimals=2),  # times 1,000 already, and told apart below 1 as well
+    ),
     requires=frozenset({"features"}),
-    settings=("features", "ref", "form"),
     pool=make_pool,
+    options=("reference",),
 )

@@ -7,7 +7,9 @@ the public COCO-MIG scorer; under `strict` colour plays no part.
 
 from __future__ import annotations
 
+from radl_bench.scoring.conditions import Conditions, color, mask
 from radl_bench.scoring.metrics import Metric, Row, View
+from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.metrics.success import color_failure
 from radl_bench.scoring.protocol import Protocol
 
@@ -26,10 +28,26 @@ def rows(view: View, protocol: Protocol) -> list[Row]:
     return out
 
 
+def gate(c: Conditions) -> str:
+    """How colour is judged, where a wrong one zeroes the IoU."""
+    return f"gate:{color(c)}:{mask(c)}" if c.protocol.color_gates_iou else ""
+
+
 METRIC = Metric(
     name="iou",
-    scores=("miou",),
+    scores=(
+        ScoreSpec(
+            "miou",
+            "mIoU",
+            "mean",
+            "instance",
+            missing=0.0,
+            place=20,
+            by_level=True,
+            settings=("det", "score", "nms", "iou", "match", gate),
+        ),
+    ),
     requires=frozenset({"detections"}),
-    settings=("det", "score", "nms", "iou", "match", "gate"),
     rows=rows,
+    thresholds=("iou", "coverage", "score", "nms"),
 )

@@ -17,8 +17,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from radl_bench.scoring.conditions import Conditions, short
 from radl_bench.scoring.metrics import WHOLE_IMAGE, Metric, Row, View
 from radl_bench.scoring.metrics.clauses import asks, lost, wanted
+from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import Boxes, Protocol, kept_of
 
 SCORE = "drawbench_quantity"
@@ -47,10 +49,17 @@ def counts(view: View, categories: Sequence[str], protocol: Protocol) -> dict[st
     return {c: kept[c] for c in categories}
 
 
+def count(c: Conditions) -> str:
+    """The least score of a detection that is counted."""
+    return f"count:{short(c.protocol.count)}"
+
+
 METRIC = Metric(
     name="quantity",
-    scores=(SCORE,),
+    scores=(
+        ScoreSpec(SCORE, "Quantity", "rate_of_few", "image", missing=0.0, place=61, settings=("det", count, "nms")),
+    ),
     requires=frozenset({"detections"}),
-    settings=("det", "count", "nms"),
     rows=rows,
+    thresholds=("count", "nms"),
 )

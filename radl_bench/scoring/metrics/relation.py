@@ -21,8 +21,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import product
 
+from radl_bench.scoring.conditions import Conditions, short
 from radl_bench.scoring.metrics import Metric, Row, View
 from radl_bench.scoring.metrics.clauses import asks, lost, wanted
+from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import Protocol
 from radl_bench.types import Relation
 
@@ -138,10 +140,31 @@ _RULES: dict[str, Callable[[Sequence[float], Sequence[float], Protocol], bool]] 
     "next to": _next_to,
 }
 
+
+def margin(c: Conditions) -> str:
+    """The least distance of two centres."""
+    return f"margin:{short(c.protocol.margin)}"
+
+
+def gap(c: Conditions) -> str:
+    """The most air between things that touch, and which detections count."""
+    return f"gap:{short(c.protocol.gap)}|pick:strongest"
+
+
 METRIC = Metric(
     name="relation",
-    scores=(SCORE,),
+    scores=(
+        ScoreSpec(
+            SCORE,
+            "Relation",
+            "rate_of_few",
+            "relation",
+            missing=0.0,
+            place=62,
+            settings=("det", "score", "nms", margin, gap),
+        ),
+    ),
     requires=frozenset({"detections"}),
-    settings=("det", "score", "nms", "margin", "gap"),
     rows=rows,
+    thresholds=("score", "nms", "margin", "gap"),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from radl_bench.scoring.metrics import WHOLE_IMAGE, Metric, Row, View
+from radl_bench.scoring.metrics.spec import ScoreSpec, Unit
 from radl_bench.scoring.protocol import Match, Protocol
 from radl_bench.types import COLORS, Instance
 
@@ -55,10 +56,20 @@ def _share_text(instance: Instance, share: np.ndarray) -> str:
     return "" if instance.color is None else f", {share[COLORS.index(instance.color)]:.0%} {instance.color}"
 
 
+def _rate(name: str, heading: str, unit: Unit, place: int) -> ScoreSpec:
+    settings = ("det", "score", "nms", "iou", "match", "color", "mask")
+    return ScoreSpec(
+        name, heading, "rate", unit, missing=0.0, place=place, by_level=True, verdict=True, settings=settings
+    )
+
+
 METRIC = Metric(
     name="success",
-    scores=("success_inst", "success_img"),
+    scores=(
+        _rate("success_inst", "R_inst", "instance", place=10),
+        _rate("success_img", "R_img", "image", place=11),
+    ),
     requires=frozenset({"detections", "coverage"}),
-    settings=("det", "score", "nms", "iou", "match", "color", "mask"),
     rows=rows,
+    thresholds=("iou", "coverage", "score", "nms"),
 )

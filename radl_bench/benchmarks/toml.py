@@ -1,0 +1,123 @@
+"""`benchmark.toml`: its keys, checked, with an error that names the file, the key and the remedy for every other."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import fields as fields_of
+from pathlib import Path
+from typing import Any
+
+from radl_bench.errors import BadInput, MissingData, did_you_mean
+from radl_bench.types import TableLayout
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+FIELDS: dict[str, type] = {
+    "name": str,
+    "version": str,
+    "license": str,
+    "citation": str,
+    "images_per_sample": int,
+    "resolution": int,
+    "samples_sha256": str,
+}
+_OPTIONAL = ("description", "levels", "phrases", "metrics", "table")
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return the checked fields of a `benchmark.toml`; raises `MissingData` or `BadInput` naming the key."""
+    try:
+        fields = tomllib.loads(read_file(file).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{file} is not TOML: {error}.") from error
+    _check_keys(fields, (*FIELDS, *_OPTIONAL), str(file))
+    for key, kind in FIELDS.items():
+        if type(fields.get(key)) is not kind:
+            raise BadInput(f"{file}: '{key}' must be given as {kind.__name__}, not {_show(fields.get(key))}.")
+    if not _NAME.fullmatch(fields["name"]):
+        raise BadInput(
+            f"{file}: 'name' must be lower-case letters, digits, dots and dashes, not {_show(fields['name'])}."
+        )
+    if not re.fullmatch(r"[0-9a-f]{64}", fields["samples_sha256"]):
+        raise BadInput(
+            f"{file}: 'samples_sha256' must be 64 hexadecimal digits, not {_show(fields['samples_sha256'])}."
+        )
+    if fields["images_per_sample"] < 1 or fields["resolution"] < 1:
+        raise BadInput(f"{file}: 'images_per_sample' and 'resolution' must be at least 1.")
+    _check_tables(fields, file)
+    return fields
+
+
+def _check_tables(fields: Mapping[str, Any], file: Path) -> None:
+    levels = fields.get("levels", {})
+    if not isinstance(levels, dict) or not all(_is_level(*item) for item in levels.items()):
+        raise BadInput(f"{file}: 'levels' must be a table of numbers of samples by level, e.g. 6 = 160.")
+    if fields.get("phrases", "named") not in ("named", "free"):
+        raise BadInput(f'{file}: \'phrases\' must be "named" or "free", not {fields["phrases"]!r:.60}.')
+    metrics = fields.get("metrics", {})
+    if not isinstance(metrics, dict) or not all(isinstance(table, dict) for table in metrics.values()):
+        raise BadInput(f"{file}: 'metrics' must be tables, e.g. [metrics.success].")
+    read_table(fields.get("table"), str(file))
+
+
+def read_table(table: object, where: str) -> TableLayout | None:
+    """Return the `[table]` of a `benchmark.toml`, None without one; raises `BadInput` naming `where` and the key."""
+    if table is None:
+        return None
+    if not isinstance(table, dict):
+        raise BadInput(f"{where}: 'table' must be a table, e.g. [table] with columns = [\"success_inst\"].")
+    _check_keys(table, [f.name for f in fields_of(TableLayout)], f"{where}: [table]")
+    for key, kind in {"name": str, "what": str, "by_level": bool}.items():
+        if type(table.get(key, kind())) is not kind:
+            raise BadInput(f"{where}: [table]: '{key}' must be given as {kind.__name__}, not {_show(table[key])}.")
+    for key in ("columns", "differences"):
+        names = table.get(key, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BadInput(f'{where}: [table]: \'{key}\' must be a list of scores, e.g. ["success_inst", "miou"].')
+    return TableLayout(
+        name=table.get("name", ""),
+        what=table.get("what") or "scores",
+        columns=tuple(table.get("columns", ())),
+        by_level=table.get("by_level", False),
+        differences=tuple(table.get("differences", ())),
+    )
+
+
+def _check_keys(table: Mapping[str, object], known: Iterable[str], where: str) -> None:
+    known = list(known)
+    for key in table:
+        if key not in known:
+            raise BadInput(f"{where}: {did_you_mean(key, known, 'key')}")
+
+
+def _show(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _is_level(level: str, count: Any) -> bool:
+    return level.isascii() and level.isdigit() and 0 < len(level) < 4 and type(count) is int and count > 0
+
+
+def promises_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `parse_samples` for the fields of a `benchmark.toml`."""
+    levels = fields.get("levels")
+    return {"levels": None if levels is None else [int(level) for level in levels], "free_phrases": _is_free(fields)}
+
+
+def _is_free(fields: Mapping[str, Any]) -> bool:
+    return fields.get("phrases", "named") == "free"
+
+
+def read_file(file: Path) -> bytes:
+    """Return the bytes of a benchmark's file; raises `MissingData`."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise MissingData(f"{file} cannot be read ({error.strerror}); a benchmark needs it.") from error
