@@ -1,7 +1,7 @@
 """Floor and ceiling of the mini judges by the least score of a detection: `python -m radl_bench.mini.train.floor`.
 
 Scenes of random layouts, six things each, that no training and no benchmark holds. R_inst of right scenes is the ceiling,
-that of wrong ones the floor. The threshold that the mini detector declares (`MiniDetector.thresholds`) is chosen here.
+that of wrong ones the floor.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from radl_bench.types import COLORS, Detection, Sample
 
 SEED = 940_000
 SCENES = 160
-THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
+THRESHOLDS = (0.1, 0.15, 0.18, 0.2, 0.22, 0.24, 0.26, 0.3, 0.4)
 ROWS = ("right", "soft", *KINDS)
 
 
