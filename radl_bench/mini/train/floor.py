@@ -1,7 +1,7 @@
 """Floor and ceiling of the mini judges by the least score of a detection: `python -m radl_bench.mini.train.floor`.
 
-Scenes of random layouts, six things each, that no training and no benchmark holds. R_inst of right scenes is the ceiling,
-that of wrong ones the floor.
+Scenes of random layouts, six things each, that no training and no benchmark holds. R_inst of right scenes is the
+ceiling, that of wrong ones the floor.
 """
 
 from __future__ import annotations
