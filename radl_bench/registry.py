@@ -35,6 +35,7 @@ DETECTORS = {
 }
 SEGMENTERS = {
     "mini": "radl_bench.judges.segmenters:MiniSegmenter",
+    "mini-reach": "radl_bench.judges.segmenters:MiniReachSegmenter",
     "grabcut": "radl_bench.judges.segmenters:GrabCutSegmenter",
     "box": "radl_bench.judges.segmenters:BoxSegmenter",
     "sam": "radl_bench.judges.sam:SamSegmenter",

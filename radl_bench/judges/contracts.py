@@ -135,6 +135,8 @@ class Declared:
         scale: "mini" when it knows the sprite world alone, which makes every number it measures a mini number; "paper"
             for one of the literature; None for one that is of neither, such as `oracle`.
         companions: names of the judges that go with it, by role: `{"segmenter": "mini"}`.
+        thresholds: of the protocol that a detector was made for, by name: they replace the benchmark's and the
+            protocol's own, and those of the command line replace them.
     """
 
     takes: tuple[str, ...] = ()
@@ -142,6 +144,7 @@ class Declared:
     ensembles: bool = False
     scale: str | None = None
     companions: Mapping[str, str] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
 
 def declared(judge: object) -> Declared:
@@ -166,4 +169,7 @@ def _problem(key: str, value: object) -> str | None:
     if key == "companions":
         ok = isinstance(value, Mapping) and all(isinstance(v, str) for pair in value.items() for v in pair)
         return None if ok else 'it must name judges by role: {"segmenter": "mini"}.'
+    if key == "thresholds":
+        ok = isinstance(value, Mapping) and all(isinstance(v, int | float) and 0 <= v <= 1 for v in value.values())
+        return None if ok else 'it must be fractions by name of a threshold: {"nms": 1.0}.'
     return None if isinstance(value, bool) else "it must be True or False."

@@ -6,7 +6,7 @@ The contract of a detector, and what it may declare, is in `radl_bench.judges.co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from radl_bench.errors import UsageError
 from radl_bench.types import Detection, Sample
@@ -25,6 +25,8 @@ class OracleDetector:
     takes = ("samples",)
     needs_sample = True
     companions = MINI_SEGMENTER
+    thresholds: ClassVar[dict[str, float]] = {"nms": 1.0}
+    """What it says is the truth: two boxes of a class that lie nearly on each other are two things."""
 
     def detect(
         self, images: Sequence[Image], queries: Sequence[Sequence[str]], samples: Sequence[Sample] | None = None

@@ -22,6 +22,10 @@ def _span(low: float, high: float, size: int) -> slice:
     return slice(start, min(max(math.floor(high * size + 0.5), start + 1), size))
 
 
+ACROSS, PARTLY = 0.8, 0.6
+"""Share of a box across which the colour of its thing reaches, and below which a colour is another thing's."""
+
+
 class BoxSegmenter:
     """The whole box is the mask: needs nothing, and dilutes the colour with background."""
 
@@ -53,6 +57,46 @@ class MiniSegmenter:
         hsv = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2HSV)
         sprite = (hsv[..., 1] > 40) | (hsv[..., 2] < 45) | (hsv[..., 2] > 215)
         return BoxSegmenter().masks(image, boxes) & sprite
+
+
+class MiniReachSegmenter(MiniSegmenter):
+    """`MiniSegmenter` without the pixels of another thing that lies over the edge of a box.
+
+    A thing reaches across its box and has one colour: where one of the benchmark's colours reaches across the box, one
+    that covers a part of it belongs to another thing, and is left out. A large thing behind a small one reaches across
+    too, and is still counted.
+    """
+
+    signature = f"mini-hsv-reach{ACROSS:g}/{PARTLY:g}"
+
+    def masks(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """Return bool [N, H, W]; see `MiniSegmenter.masks`."""
+        from radl_bench.judges.color import color_masks
+
+        out = super().masks(image, boxes)
+        colors = color_masks(image)
+        for mask, box in zip(out, boxes, strict=True):
+            window = box_pixels(box, *image.shape[:2])
+            mask[window] &= ~_of_others(colors[(slice(None), *window)] & mask[window])
+        return out
+
+
+def _of_others(colors: np.ndarray) -> np.ndarray:
+    """Return bool [H, W] of a box: pixels whose colours, of `colors` bool [7, H, W], all reach across a part of it."""
+    reach = np.array([_reach(color) for color in colors])
+    if reach.max() < ACROSS:
+        return np.zeros(colors.shape[1:], bool)
+    kept = reach >= PARTLY
+    others: np.ndarray = colors[~kept].any(axis=0) & ~colors[kept].any(axis=0)
+    return others
+
+
+def _reach(mask: np.ndarray) -> float:
+    """Return the share of the box in the extent of a mask; rows and columns with a single pixel do not count."""
+    sides = [np.flatnonzero(mask.sum(axis) >= 2) for axis in (0, 1)]
+    if any(len(side) == 0 for side in sides):
+        return 0.0
+    return float(np.prod([side[-1] - side[0] + 1 for side in sides])) / mask.size
 
 
 class GrabCutSegmenter:

@@ -52,7 +52,10 @@ REFERENCE = "sprites"
 
 REFERENCES = frozenset({"real", REFERENCE})
 """Pictures that are right by construction (photos are imported with `--name real`): they calibrate the judges and take
-no part in the contest."""
+no part in the contest. So do those whose generator says "ceiling" or "floor" of itself."""
+
+FLOOR = "floor"
+"""What a generator says whose pictures are wrong by construction."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,19 @@ class ScoredRun:
 
     @property
     def reference(self) -> bool:
-        """Whether these pictures are right by construction and so take no part in the contest."""
-        return self.method in REFERENCES
+        """Whether these pictures are right or wrong by construction and so take no part in the contest."""
+        return self.method in REFERENCES or self.data["generator"].get("reference") is not None
+
+    @property
+    def floor(self) -> bool:
+        """Whether these pictures are wrong by construction: what they score is the judges' own fault."""
+        return self.data["generator"].get("reference") == FLOOR
+
+    @property
+    def title(self) -> str:
+        """Name of the method in a table; that of a floor says what is wrong in its pictures."""
+        wrong = (self.data["generator"].get("params") or {}).get("wrong")
+        return f"floor: wrong {wrong} (rendered)" if self.floor and wrong else METHODS.get(self.method, self.method)
 
     @property
     def complete(self) -> bool:
@@ -197,7 +211,7 @@ class Group:
 
     def labels(self) -> list[str]:
         """Return a name for each run; runs of one method and model are told apart by settings, or else by folder."""
-        out = [METHODS.get(run.method, run.method) for run in self.runs]
+        out = [run.title for run in self.runs]
         for model in {run.model for run in self.runs}:
             at = [n for n, run in enumerate(self.runs) if run.model == model]
             alike = [self.runs[n] for n in at]
@@ -272,7 +286,7 @@ def _identity(run: ScoredRun) -> tuple:
 def _order(run: ScoredRun) -> tuple:
     names = list(METHODS)
     place = names.index(run.method) if run.method in names else len(names) - 1.5
-    return (*_identity(run), place, run.method, run.model, str(run.path))
+    return (*_identity(run), place, run.method, run.floor, run.title, run.model, str(run.path))
 
 
 def _read(path: Path, file: Path) -> ScoredRun:

@@ -109,7 +109,7 @@ def _evidence_drawings(section: Section, notes: list[str]) -> Iterator[_Drawing]
         for name, title, draw in drawn:
             yield _Drawing(name, f"{title}, {section.title}", _captions()[name], draw())
     for run, label, of in seen:
-        if run.reference:
+        if run.reference and not run.floor:
             yield _Drawing(JUDGE, f"The judge on {label}, {section.title}", _captions()[JUDGE], draw_reliability(of))
             return
 

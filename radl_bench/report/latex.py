@@ -70,18 +70,18 @@ def _section(section: Section, number: int) -> Iterator[str]:
         caption = f"{escaped(section.title)}. {escaped(table.title)}."
         columns = f"ll{'r' * len(table.heads)}"
         heads = ["method", "model", *map(escaped, table.heads)]
-        body = [line for row in table.lines for line in _rows(row.label, row.model, row.cells, row.reference)]
+        body = [line for row, ends in table.ends() for line in _rows(row.label, row.model, row.cells, ends)]
         foot = [_LEGEND, *map(escaped, section.notes)] if n == 1 else []
         foot += [_signature(line) for line in section.signatures] if n == len(section.tables) else []
         yield _float(caption, f"tab:radl-bench-{number}-{n}", columns, heads, body, foot)
 
 
-def _rows(label: str, model: str, cells: Sequence[Cell | None], reference: bool) -> list[str]:
+def _rows(label: str, model: str, cells: Sequence[Cell | None], last_reference: bool) -> list[str]:
     values = [escaped(label), escaped(model), *map(_value, cells)]
     size = r"\tiny" if len(cells) + 2 > _WIDE else r"\scriptsize"
     ends = ["", "", *(_interval(cell, size) for cell in cells)]
     rows = [" & ".join(values) + r" \\", " & ".join(ends) + r" \\[2pt]"]
-    return [*rows, r"\midrule"] if reference else rows
+    return [*rows, r"\midrule"] if last_reference else rows
 
 
 def _value(cell: Cell | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from radl_bench.report.collect import Group, ScoredRun
+from radl_bench.report.collect import REFERENCE, Group, ScoredRun
 from radl_bench.report.layouts import AVERAGE, in_order, layout_of
 from radl_bench.report.ties import column_groups, is_number
 from radl_bench.runs.scale import LABELS, MINI
@@ -70,7 +70,7 @@ Head = tuple[str, tuple[str, "int | None"]]
 class Line:
     """One method of a table; `cells` follow the table's columns, None where the run has no such score.
 
-    `reference` marks pictures made from the layout itself, which take no part in the contest.
+    `reference` marks pictures that are right or wrong by construction, which take no part in the contest.
     """
 
     label: str
@@ -86,6 +86,12 @@ class Table:
     title: str
     heads: tuple[str, ...]
     lines: tuple[Line, ...]
+
+    def ends(self) -> Iterator[tuple[Line, bool]]:
+        """Yield the lines, each with whether it is the last of the references, after which the contest begins."""
+        following = [line.reference for line in self.lines[1:]] + [False]
+        for line, more in zip(self.lines, following, strict=True):
+            yield line, line.reference and not more
 
 
 @dataclass(frozen=True)
@@ -204,6 +210,8 @@ _SCALE_NOTES = {
 def _notes(group: Group) -> Iterator[str]:
     if group.scale in _SCALE_NOTES:
         yield _SCALE_NOTES[group.scale]
+    if group.scale == MINI:
+        yield _bounds(group)
     yield from filter(None, map(_progress, group.runs, group.labels()))
     for run, label in zip(group.runs, group.labels(), strict=True):
         yield from (f"{label} ({run.model}): {note}" for note in run.notes)
@@ -215,6 +223,18 @@ def _notes(group: Group) -> Iterator[str]:
         yield f"Numbers of samples differ ({', '.join(sizes)}); ties are judged on the samples all methods have."
     elif limits[0]:
         yield f"A part of the benchmark: {limits[0]} samples."
+
+
+def _bounds(group: Group) -> str:
+    """Say between which rows the numbers of the mini world lie, or how to get the rows."""
+    lacking = [
+        f"{word} (--method {REFERENCE}{how})"
+        for word, floor, how in (("ceiling", False, ""), ("floor", True, " --set wrong=color, class, place"))
+        if not any(run.reference and run.floor == floor for run in group.runs)
+    ]
+    if lacking:
+        return f"Not shown, what the judges give to scenes drawn right or wrong on purpose: {' and '.join(lacking)}."
+    return "Right and wrong scenes, drawn on purpose, are the ceiling and the floor: methods lie between them."
 
 
 def _progress(run: ScoredRun, label: str) -> str | None:

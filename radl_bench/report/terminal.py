@@ -43,9 +43,9 @@ def _tables(table: Table) -> Iterator[RenderableType]:
     for start in range(0, len(table.heads), _COLUMNS_AT_A_TIME):
         part = slice(start, start + _COLUMNS_AT_A_TIME)
         shown = _empty(table.title, "method\nmodel", table.heads[part])
-        for line in table.lines:
+        for line, ends in table.ends():
             label = Text(safe(line.label)).append(f"\n{safe(line.model)}", "dim")
-            shown.add_row(label, *map(_cell, line.cells[part]), end_section=line.reference)
+            shown.add_row(label, *map(_cell, line.cells[part]), end_section=ends)
         yield shown
 
 

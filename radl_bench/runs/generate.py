@@ -150,14 +150,18 @@ def build_generator(
 
 
 def describe_generator(generator: Generator, model: str | None) -> dict[str, Any]:
-    """Return what the manifest says about a generator: name, revision, model, params, weights_sha256."""
+    """Return what the manifest says about a generator: name, revision, model, params, weights_sha256.
+
+    And `reference`, "ceiling" or "floor", of one that declares its images to be a bound of the judges.
+    """
+    reference = getattr(generator, "reference", None)
     return {
         "name": generator.name,
         "revision": str(generator.revision),
         "model": model,
         "params": dict(getattr(generator, "params", None) or {}),
         "weights_sha256": getattr(generator, "weights_sha256", None),
-    }
+    } | ({} if reference is None else {"reference": reference})
 
 
 def has_mini(spec: str) -> bool:

@@ -126,6 +126,7 @@ def score_run(
     images = RunImages.open(path)
     asked = choose(images.benchmark)
     judges.check_roles(frozenset().union(*(one.metric.requires for one in asked)))
+    thresholds = _thresholds(judges, thresholds)
     groups = by_rules([one for one in asked if judges.having(one.metric.requires)], protocol, thresholds)
     scoring = _Scoring(images, groups, resamples)
     _refuse_unused(parameters or {}, {one.name for one, _ in scoring.chosen}, images.benchmark)
@@ -201,6 +202,13 @@ class _Scoring:
         }
 
 
+def _thresholds(judges: Judges, given: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return the thresholds that the detector declares, those given by hand over them."""
+    detector = judges.standing().get("detector")
+    own = {} if detector is None else declared(detector).thresholds
+    return {**own, **{key: value for key, value in given.items() if value is not None}}
+
+
 def _refuse_unused(parameters: Mapping[str, Mapping[str, str]], metrics: Set[str], benchmark: Benchmark) -> None:
     if "fid" in parameters and "fid" not in metrics:
         why = "the features are none" if "fid" in benchmark.metrics else f"{benchmark.name} measures no FID"
@@ -261,7 +269,7 @@ def _summary(
         **({"parameters": parameters} if parameters else {}),
         "scale": measured_scale(scale_of_manifest(manifest), scales),
         "benchmark": {key: recorded[key] for key in ("name", "version", "sha256", "filter", "images_per_sample")},
-        "generator": {key: generator.get(key) for key in ("name", "revision", "model", "params")},
+        "generator": {key: generator.get(key) for key in ("name", "revision", "model", "params", "reference")},
         "status": "complete" if images.finished else "partial",
         "judges": {
             role: {"name": judges.names[role], "signature": None if judge is None else judge.signature}

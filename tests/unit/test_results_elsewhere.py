@@ -106,7 +106,7 @@ def test_files_of_one_name_in_many_folders_are_told_apart(bring, write, prefix) 
 
 def test_masks_are_told_apart_by_path_too(bring, write) -> None:
     """Two equal grey images: what one of them has as a mask must not be the other's."""
-    run, benchmark = bring(["a", "b"], DEEP)
+    run, _benchmark = bring(["a", "b"], DEEP)
     left = np.zeros((SIDE, SIDE), bool)
     left[:, :20] = True
     files = {"a": DEEP[0], "b": DEEP[1]}

@@ -128,10 +128,10 @@ def test_signatures_name_everything_and_differ_with_it(run) -> None:
     content, _ = read(run)
     assert cell(content, "success_inst")["signature"].startswith("success_inst|bench:tiny@1:")
     parts = set(cell(content, "success_inst", 3)["signature"].split("|"))
-    assert parts >= {"level:3", "n:9", "img:1", "protocol:strict", "det:oracle", "score:.25", "nms:.8", "iou:.5"}
+    assert parts >= {"level:3", "n:9", "img:1", "protocol:strict", "det:oracle", "score:.25", "nms:1", "iou:.5"}
     assert parts >= {
         "color:hsv-mig@.2",
-        "mask:mini-hsv@det",
+        f"mask:{MiniSegmenter.signature}@det",
         "seed:hashed",
         "ci:cluster-bootstrap-50/wilson",
         "v:0.1.0",
@@ -201,7 +201,7 @@ def test_one_bad_run_does_not_keep_the_others_from_being_scored(run, tmp_path) -
     [
         ({"detector": "orcale"}, "Did you mean 'oracle'"),
         ({"protocol": "strikt"}, "Did you mean 'strict'"),
-        ({"iou": 50}, "between 0 and 1"),
+        ({"iou": 50}, "from 0 to 1"),
         ({"segmenter": __file__ + ":ORACLE"}, "segmenter"),
     ],
 )

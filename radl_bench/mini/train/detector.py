@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from radl_bench.mini.atlas import CATEGORIES
@@ -17,7 +18,8 @@ from radl_bench.mini.layouts import MIN_SIDE, LayoutSampler
 from radl_bench.mini.scenes import render, render_visible
 from radl_bench.mini.train.augment import augment
 from radl_bench.mini.train.judges import VISIBLE, calibrate, save, to_tensor
-from radl_bench.types import Box, Sample
+from radl_bench.mini.wrong import lookalikes
+from radl_bench.types import Box, Instance, Sample
 from radl_model.train.loop import Loop, LoopConfig
 
 LEVELS = (0.6, 0.8, 1.0, 1.2, 1.5, 2.0)
@@ -27,11 +29,27 @@ Target = dict[str, Tensor]
 
 
 class CrowdedSampler(LayoutSampler):
-    """Layouts of which a share is piled up without any rule, in boxes of all sizes and shapes, as a part of COCO's."""
+    """Layouts as the detector needs them to learn.
 
-    def __init__(self, seed: int, crowded: float = 0.5, **settings: Any) -> None:
+    Args:
+        crowded: share of the layouts that are piled up without any rule, in boxes of all sizes and shapes, as a part of
+            COCO's.
+        alike: share of the things that are of a class that looks like the one before.
+        settings: as of `LayoutSampler`.
+    """
+
+    def __init__(self, seed: int, crowded: float = 0.5, alike: float = 0.0, **settings: Any) -> None:
         super().__init__(seed, **settings)
-        self.crowded = crowded
+        self.crowded, self.alike = crowded, alike
+        self._before: str | None = None
+
+    def _instance(self, box: Box, category: str | None = None) -> Instance:
+        # `and` keeps the sequence of a seed as it was: nothing is drawn where `alike` is 0.
+        if category is None and self._before and self.alike and self.rng.random() < self.alike:
+            category = str(self.rng.choice(lookalikes(self._before)))
+        made = super()._instance(box, category)
+        self._before = made.category
+        return made
 
     def _boxes(self, level: int) -> list[Box]:
         if self.rng.random() < self.crowded:
@@ -55,12 +73,31 @@ def target(sample: Sample, visible: NDArray[np.float64]) -> Target:
     return {"boxes": boxes, "labels": torch.tensor([_LABEL[i.category] for i in seen], dtype=torch.int64)}
 
 
-def make_batch(step: int, batch_size: int, seed: int = 7) -> tuple[Tensor, list[Target]]:
-    """Return augmented fresh scenes [batch_size, 3, 128, 128] in [0, 1] and their targets."""
+def nothing(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a picture without a thing in it, uint8 [128, 128, 3]: one colour, any, or a background of the world."""
+    if rng.random() < 0.5:
+        color = rng.choice([0, 255]) * np.ones(3) if rng.random() < 0.3 else rng.integers(0, 256, 3)
+        return np.full((SIZE, SIZE, 3), color, np.uint8)
+    return render(Sample("nothing", "", ()), int(rng.integers(1 << 31)))
+
+
+def make_batch(
+    step: int, batch_size: int, seed: int = 7, alike: float = 0.0, empty: float = 0.0
+) -> tuple[Tensor, list[Target]]:
+    """Return augmented fresh scenes [batch_size, 3, 128, 128] in [0, 1] and their targets.
+
+    Args:
+        alike: as of `CrowdedSampler`.
+        empty: share of pictures without a thing, for which every answer is wrong.
+    """
     rng = np.random.default_rng((seed, step))
-    layouts = CrowdedSampler(int(rng.integers(1 << 31)), level_weights=LEVELS, uncolored=0.05)
+    layouts = CrowdedSampler(int(rng.integers(1 << 31)), alike=alike, level_weights=LEVELS, uncolored=0.05)
     images, targets = [], []
     for _ in range(batch_size):
+        if empty and rng.random() < empty:
+            images.append(augment(nothing(rng), rng))
+            targets.append(target(Sample("nothing", "", ()), np.zeros(0)))
+            continue
         sample = layouts.sample()
         image, visible = render_visible(sample, int(rng.integers(1 << 31)))
         images.append(augment(image, rng))
@@ -84,9 +121,13 @@ def held_out(count: int, seed: int = HELD_OUT) -> list[tuple[Sample, NDArray[np.
     return [(sample, render(sample, seed + n)) for n, sample in enumerate(samples)]
 
 
-def new(settings: dict[str, Any]) -> nn.Module:
-    """Return the untrained detector of a config."""
-    return build(len(CATEGORIES), **settings)
+def new(settings: dict[str, Any], init_from: Path | None = None) -> nn.Module:
+    """Return the detector of a config, untrained or with the weights of a folder."""
+    module = build(len(CATEGORIES), **settings)
+    if init_from is not None:
+        state = load_file(str(init_from / "model.safetensors"))
+        module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    return module
 
 
 def recall(module: nn.Module, scenes: list[tuple[Sample, NDArray[np.uint8]]]) -> float:
@@ -119,8 +160,10 @@ def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train the mini detector; leaves `weights/` for `radl_bench.mini.judges.detector`."""
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig(**settings["loop"])
-    batch = partial(make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 7))
+    data = settings.get("data", {})
+    batch = partial(make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 7), **data)
     report = partial(on_sample, settings=settings["model"], out=out)
-    loop = Loop(new(settings["model"]), batch, loss_fn, config, out, report)
+    start = Path(settings["init_from"]) if "init_from" in settings else None
+    loop = Loop(new(settings["model"], start), batch, loss_fn, config, out, report)
     loop.resume()
     loop.run(minutes)
