@@ -77,7 +77,8 @@ class MiniReachSegmenter(MiniSegmenter):
         colors = color_masks(image)
         for mask, box in zip(out, boxes, strict=True):
             window = box_pixels(box, *image.shape[:2])
-            mask[window] &= ~_of_others(colors[(slice(None), *window)] & mask[window])
+            rows, columns = window
+            mask[window] &= ~_of_others(colors[:, rows, columns] & mask[window])
         return out
 
 
@@ -87,8 +88,7 @@ def _of_others(colors: np.ndarray) -> np.ndarray:
     if reach.max() < ACROSS:
         return np.zeros(colors.shape[1:], bool)
     kept = reach >= PARTLY
-    others: np.ndarray = colors[~kept].any(axis=0) & ~colors[kept].any(axis=0)
-    return others
+    return np.logical_and(np.any(colors[~kept], axis=0), ~np.any(colors[kept], axis=0))
 
 
 def _reach(mask: np.ndarray) -> float:
