@@ -9,33 +9,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from radl_bench.errors import DiskFull, Interrupted, RadlBenchError, UsageError, did_you_mean
-from radl_bench.progress import Stage, stage
+from radl_bench.progress import stage
 from radl_bench.registry import GENERATORS, describe_error, resolve
+from radl_bench.runs.batch import Task, make_batch
 from radl_bench.runs.environment import describe_environment, describe_git
 from radl_bench.runs.identity import forget_imports
-from radl_bench.runs.image_checks import checked
-from radl_bench.runs.image_reading import BadImage
 from radl_bench.runs.notes import notes_of
 from radl_bench.runs.scale import MINI, declared_scale
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
-from radl_bench.runs.writer import Shard, ShardWriter
-from radl_bench.types import MAX_IMAGES, Benchmark, Generator, Sample
-
-if TYPE_CHECKING:
-    pass
-
-
-@dataclass(frozen=True)
-class Task:
-    """One image to make: the `k`-th of `sample`, from `seed`."""
-
-    sample: Sample
-    k: int
-    seed: int
+from radl_bench.runs.writer import Shard
+from radl_bench.types import MAX_IMAGES, Benchmark, Generator
 
 
 @dataclass(frozen=True)
@@ -68,7 +55,7 @@ def generate_run(
     batch_size: int | None = None,
     argv: Sequence[str] = (),
     source: str | None = None,
-    description: Mapping[str, Any] | None = None,
+    description: Mapping[str, object] | None = None,
 ) -> Outcome:
     """Make the images of a benchmark that are not made yet.
 
@@ -132,7 +119,7 @@ def plan(
 
 
 def build_generator(
-    spec: str, *, model: str | None = None, device: str | None = None, settings: Mapping[str, Any] | None = None
+    spec: str, *, model: str | None = None, device: str | None = None, settings: Mapping[str, object] | None = None
 ) -> Generator:
     """Return an instance of a method given by name or as `path/to/file.py:Class`.
 
@@ -159,7 +146,7 @@ def build_generator(
         raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
 
 
-def describe_generator(generator: Generator, model: str | None) -> dict[str, Any]:
+def describe_generator(generator: Generator, model: str | None) -> dict[str, object]:
     """Return what the manifest says about a generator: name, revision, model, params, weights_sha256."""
     return {
         "name": generator.name,
@@ -186,7 +173,7 @@ def _run(
         try:
             with stage("generate", len(tasks), resumed=len(tasks) - len(todo)) as bar:
                 for batch in _batches(todo, batch_size):
-                    seconds, errors = _make(generator, batch, writer, bar, repeated)
+                    seconds, errors = make_batch(generator, batch, writer, bar, repeated)
                     spent, failed = spent + seconds, failed + errors
         except BaseException as error:
             with contextlib.suppress(DiskFull):  # there is one on its way already
@@ -199,59 +186,6 @@ def _run(
     notes = (*notes_of(run.path, benchmark), *(f"{_times(n)}{what}" for what, n in repeated.items()))
     seconds = time.perf_counter() - start
     return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), failed, seconds, spent, notes)
-
-
-def _make(
-    generator: Generator, batch: list[Task], writer: ShardWriter, bar: Stage, repeated: Counter[str]
-) -> tuple[float, int]:
-    """Make and write a batch; return the generator's seconds and the number of failures.
-
-    A batch that fails as a whole is made again one by one, and `repeated` counts why.
-    """
-    start = time.perf_counter()
-    made = _call(generator, batch)
-    seconds = time.perf_counter() - start
-    if isinstance(made, str) and len(batch) > 1:
-        repeated[made] += 1
-        parts = [_make(generator, [task], writer, bar, repeated) for task in batch]
-        return seconds + sum(s for s, _ in parts), sum(e for _, e in parts)
-    failed = 0
-    for task, image in zip(batch, [made] if isinstance(made, str) else made, strict=True):
-        failed += _write(writer, task, image, seconds / len(batch))
-    bar.advance(len(batch), failed=failed)
-    return seconds, failed
-
-
-def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:
-    """Return one thing a task, or a sentence about what went wrong with the whole call."""
-    try:
-        made = list(generator.generate([task.sample for task in batch], [task.seed for task in batch]))
-    except RadlBenchError as error:
-        if error.exit_code == 3:  # what is missing for one image is missing for all
-            raise
-        return describe_error(error)
-    except (Exception, SystemExit) as error:  # a script that was made for the command line may exit
-        return describe_error(error)
-    if len(made) != len(batch):
-        return f"the generator returned {len(made)} images for {len(batch)} samples"
-    return made
-
-
-def _write(writer: ShardWriter, task: Task, image: Any, seconds: float) -> bool:
-    """Write an image and its row, or the row of a failure; say whether it is one."""
-    if isinstance(image, str):
-        writer.write_failure(task.sample.id, task.k, task.seed, image, seconds)
-        return True
-    try:
-        rgb, remark = checked(image)
-    except BadImage as error:
-        why = f"the generator returned an image that cannot be used: {error}"
-        writer.write_failure(task.sample.id, task.k, task.seed, why, seconds)
-        return True
-    own = image.info.get("note")
-    notes = [note for note in (own if isinstance(own, str) else None, remark) if note]
-    writer.write_image(task.sample.id, task.k, task.seed, rgb, seconds, "; ".join(notes) or None)
-    return False
 
 
 def _times(n: int) -> str:
@@ -270,7 +204,7 @@ def _how_to_resume(run: RunFolder) -> str:
     return f"{made} of {run.planned} images are in {run.path}. Run the same command again to go on from there."
 
 
-def _accepted(cls: Callable[..., Any]) -> set[str] | None:
+def _accepted(cls: Callable[..., object]) -> set[str] | None:
     """Return the keyword arguments that a class takes, None when it takes any.
 
     A constructor that takes `**more` hands it on to its base class, as every class does that adds a setting to one of

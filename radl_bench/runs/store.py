@@ -44,12 +44,12 @@ class RunFolder:
         cls,
         root: str | Path,
         benchmark: Benchmark,
-        generator: Mapping[str, Any],
+        generator: Mapping[str, object],
         *,
         images_per_sample: int | None = None,
-        seeds: Mapping[str, Any] | None = None,
-        environment: Mapping[str, Any] | None = None,
-        git: Mapping[str, Any] | None = None,
+        seeds: Mapping[str, object] | None = None,
+        environment: Mapping[str, object] | None = None,
+        git: Mapping[str, object] | None = None,
         argv: list[str] | None = None,
         source: str | None = None,
         scale: str | None = None,
@@ -200,7 +200,7 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
-def _describe(benchmark: Benchmark, images_per_sample: int, source: str | None) -> dict[str, Any]:
+def _describe(benchmark: Benchmark, images_per_sample: int, source: str | None) -> dict[str, object]:
     return {
         "name": benchmark.name,
         "version": benchmark.version,
@@ -228,14 +228,14 @@ def _widen(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _canonical(config: Any) -> str:
+def _canonical(config: object) -> str:
     try:
         return json.dumps(config, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UsageError(f"The generator's settings cannot be written down as JSON ({error}).") from error
 
 
-def _write_json(file: Path, content: Any) -> None:
+def _write_json(file: Path, content: object) -> None:
     replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
 
 

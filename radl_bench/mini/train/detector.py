@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from radl_bench.mini.atlas import CATEGORIES
-from radl_bench.mini.judges.fcos import SIZE, build
-from radl_bench.mini.layouts import MIN_SIDE, LayoutSampler
+from radl_bench.mini.judges.fcos import SIZE, NetworkSettings, build
+from radl_bench.mini.layouts import MIN_SIDE, LayoutSampler, LayoutSettings
 from radl_bench.mini.scenes import render, render_visible
 from radl_bench.mini.train.augment import augment
-from radl_bench.mini.train.judges import VISIBLE, calibrate, save, to_tensor
+from radl_bench.mini.train.judges import VISIBLE, JudgeSettings, calibrate, save, to_tensor
 from radl_bench.types import Box, Sample
 from radl_model.train.loop import Loop, LoopConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 LEVELS = (0.6, 0.8, 1.0, 1.2, 1.5, 2.0)
 HELD_OUT = 980_000
@@ -26,10 +29,16 @@ _LABEL = {name: label for label, name in enumerate(CATEGORIES)}
 Target = dict[str, Tensor]
 
 
+class Settings(JudgeSettings):
+    """The content of `configs/detector.toml`."""
+
+    model: NetworkSettings
+
+
 class CrowdedSampler(LayoutSampler):
     """Layouts of which a share is piled up without any rule, in boxes of all sizes and shapes, as a part of COCO's."""
 
-    def __init__(self, seed: int, crowded: float = 0.5, **settings: Any) -> None:
+    def __init__(self, seed: int, crowded: float = 0.5, **settings: Unpack[LayoutSettings]) -> None:
         super().__init__(seed, **settings)
         self.crowded = crowded
 
@@ -84,7 +93,7 @@ def held_out(count: int, seed: int = HELD_OUT) -> list[tuple[Sample, NDArray[np.
     return [(sample, render(sample, seed + n)) for n, sample in enumerate(samples)]
 
 
-def new(settings: dict[str, Any]) -> nn.Module:
+def new(settings: NetworkSettings) -> nn.Module:
     """Return the untrained detector of a config."""
     return build(len(CATEGORIES), **settings)
 
@@ -101,7 +110,7 @@ def recall(module: nn.Module, scenes: list[tuple[Sample, NDArray[np.uint8]]]) ->
     return float(np.mean(found))
 
 
-def on_sample(module: nn.Module, step: int, settings: dict[str, Any], out: Path) -> dict[str, float]:
+def on_sample(module: nn.Module, step: int, settings: NetworkSettings, out: Path) -> dict[str, float]:
     """Calibrate the averaged weights, write them to `out/weights` and return the recall on held-out level 6 scenes."""
     module.eval()
     calibrate(module.backbone, [_normalise(make_batch(n, 32, HELD_OUT)[0]) for n in range(8)])  # type: ignore
@@ -115,7 +124,7 @@ def _normalise(images: Tensor) -> Tensor:
     return (images - 0.5) / 0.25
 
 
-def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+def train(settings: Settings, out: Path, minutes: float | None) -> None:
     """Train the mini detector; leaves `weights/` for `radl_bench.mini.judges.detector`."""
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig(**settings["loop"])
