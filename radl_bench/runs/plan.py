@@ -70,7 +70,8 @@ class RunImages:
 
     def row(self, sample_id: str, k: int) -> dict[str, Any]:
         """Return the row of an image's making, {} where there is none."""
-        return self.rows.get((sample_id, k), {})
+        row = self.rows.get((sample_id, k))
+        return {} if row is None else {**row}
 
     def _absent(self, sample: Sample, k: int) -> str:
         asked = k < self.per_sample and any(s.id == sample.id for s in self.benchmark.samples)
