@@ -9,20 +9,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import DiskFull, Interrupted, RadlBenchError, UsageError, did_you_mean
 from radl_bench.progress import stage
 from radl_bench.registry import GENERATORS, describe_error, resolve
-from radl_bench.runs.batch import Task, make_batch
 from radl_bench.runs.environment import describe_environment, describe_git
 from radl_bench.runs.identity import forget_imports
+from radl_bench.runs.making import Task, make_batch, times
 from radl_bench.runs.notes import notes_of
 from radl_bench.runs.scale import MINI, declared_scale
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
 from radl_bench.runs.writer import Shard
 from radl_bench.types import MAX_IMAGES, Benchmark, Generator
+
+if TYPE_CHECKING:
+    pass
 
 
 @dataclass(frozen=True)
@@ -183,14 +186,9 @@ def _run(
             raise
     run.update_status()
     made = len(todo) - failed
-    notes = (*notes_of(run.path, benchmark), *(f"{_times(n)}{what}" for what, n in repeated.items()))
+    notes = (*notes_of(run.path, benchmark), *(f"{times(n)}{what}" for what, n in repeated.items()))
     seconds = time.perf_counter() - start
     return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), failed, seconds, spent, notes)
-
-
-def _times(n: int) -> str:
-    """Return how a note on repeated calls begins."""
-    return f"{n} {'call was' if n == 1 else 'calls were'} repeated image by image: "
 
 
 def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:

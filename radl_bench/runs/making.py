@@ -1,11 +1,11 @@
-"""One call of a generator: asking it for a batch, and writing what it gives, image by image."""
+"""Making a batch: the call of the generator, the check of every image, the images and rows it ends in."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from radl_bench.errors import RadlBenchError
 from radl_bench.progress import Stage
@@ -14,9 +14,6 @@ from radl_bench.runs.image_checks import checked
 from radl_bench.runs.image_reading import BadImage
 from radl_bench.runs.writer import ShardWriter
 from radl_bench.types import Generator, Sample
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -43,14 +40,13 @@ def make_batch(
         parts = [make_batch(generator, [task], writer, bar, repeated) for task in batch]
         return seconds + sum(s for s, _ in parts), sum(e for _, e in parts)
     failed = 0
-    results: list[Image | str] = [made] if isinstance(made, str) else [*made]
-    for task, image in zip(batch, results, strict=True):
+    for task, image in zip(batch, [made] if isinstance(made, str) else made, strict=True):
         failed += _write(writer, task, image, seconds / len(batch))
     bar.advance(len(batch), failed=failed)
     return seconds, failed
 
 
-def _call(generator: Generator, batch: list[Task]) -> list[Image] | str:
+def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:
     """Return one thing a task, or a sentence about what went wrong with the whole call."""
     try:
         made = list(generator.generate([task.sample for task in batch], [task.seed for task in batch]))
@@ -65,7 +61,7 @@ def _call(generator: Generator, batch: list[Task]) -> list[Image] | str:
     return made
 
 
-def _write(writer: ShardWriter, task: Task, image: Image | str, seconds: float) -> bool:
+def _write(writer: ShardWriter, task: Task, image: Any, seconds: float) -> bool:
     """Write an image and its row, or the row of a failure; say whether it is one."""
     if isinstance(image, str):
         writer.write_failure(task.sample.id, task.k, task.seed, image, seconds)
@@ -80,3 +76,8 @@ def _write(writer: ShardWriter, task: Task, image: Image | str, seconds: float) 
     notes = [note for note in (own if isinstance(own, str) else None, remark) if note]
     writer.write_image(task.sample.id, task.k, task.seed, rgb, seconds, "; ".join(notes) or None)
     return False
+
+
+def times(n: int) -> str:
+    """Return how a note on repeated calls begins."""
+    return f"{n} {'call was' if n == 1 else 'calls were'} repeated image by image: "
