@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 LARGEST = 1e300
 """Numbers beyond are as little use as infinity; whole numbers of any length would overflow a float."""
@@ -24,14 +24,14 @@ def read_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Say whether a value is a finite number, neither a boolean nor too large for a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return -LARGEST < value < LARGEST  # False for NaN
 
 
-def whole(value: Any) -> int | None:
+def whole(value: object) -> int | None:
     """Return a whole number, also one written as 640.0, or None for anything else."""
     return int(value) if is_number(value) and math.isfinite(value) and value == int(value) else None
 
@@ -60,7 +60,7 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def shown(value: Any, most: int = 80) -> str:
+def shown(value: object, most: int = 80) -> str:
     """Return a value as it stands in a message: plain ASCII, cut when it is long."""
     try:
         text = ascii(value)
@@ -69,7 +69,7 @@ def shown(value: Any, most: int = 80) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from radl_bench.parsing import LARGEST, shown
 
@@ -14,7 +13,7 @@ NONE = type(None)
 NUMBER = (int, float)
 
 
-def problem_of(data: Any, needed: Kinds, optional: Kinds | None = None) -> str | None:
+def problem_of(data: object, needed: Kinds, optional: Kinds | None = None) -> str | None:
     """Return what is wrong with `data` as half a sentence ("'a.b' must be ..."), None for nothing.
 
     Booleans are no numbers, and numbers must be finite. Half a surrogate pair is refused wherever it stands, since no
@@ -36,11 +35,11 @@ def problem_of(data: Any, needed: Kinds, optional: Kinds | None = None) -> str |
     return None if text is None else f"the text {shown(text, 60)} holds half a surrogate pair, which is no text"
 
 
-def _places(data: dict[str, Any], path: str) -> Iterator[tuple[str, Any, str]]:
+def _places(data: dict[str, object], path: str) -> Iterator[tuple[str, object, str]]:
     """Yield the name of each place of a path, the table it is in and its key."""
     head, lists, rest = path.partition("[].")
     *tables, last = head.split(".")
-    table: Any = data
+    table: object = data
     for part in tables:
         table = table.get(part) if isinstance(table, dict) else None
         if table is None:
@@ -52,11 +51,13 @@ def _places(data: dict[str, Any], path: str) -> Iterator[tuple[str, Any, str]]:
         yield f"{head}[{number}].{rest}", item, rest
 
 
-def _is_one(value: Any, kinds: tuple[type, ...]) -> bool:
-    return type(value) in kinds and not (type(value) in NUMBER and not -LARGEST < value < LARGEST)
+def _is_one(value: object, kinds: tuple[type, ...]) -> bool:
+    if type(value) not in kinds:
+        return False
+    return not isinstance(value, NUMBER) or -LARGEST < value < LARGEST
 
 
-def _halves(value: Any) -> Iterator[str]:
+def _halves(value: object) -> Iterator[str]:
     """Yield every text of a JSON value that is no Unicode."""
     todo = [value]
     while todo:

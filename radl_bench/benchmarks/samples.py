@@ -94,19 +94,19 @@ def _check_promises(sample: Sample, levels: Collection[int] | None, free_phrases
             )
 
 
-def sample_from_dict(row: Any) -> Sample:
+def sample_from_dict(row: object) -> Sample:
     """Return the sample that a JSON row stands for; raises `ValueError` with half a sentence."""
-    _known_keys(row, _SAMPLE_KEYS, "the row")
-    instances = tuple(_instance(item, i) for i, item in enumerate(_list(row, "instances")))
+    table = _known_keys(row, _SAMPLE_KEYS, "the row")
+    instances = tuple(_instance(item, i) for i, item in enumerate(_list(table, "instances")))
     if not instances:
         raise _Bad("'instances' is empty; a layout needs at least one")
     return Sample(
-        id=_sample_id(row),
-        prompt=_text(row, "prompt", "the row"),
+        id=_sample_id(table),
+        prompt=_text(table, "prompt", "the row"),
         instances=instances,
-        relations=tuple(_relation(item, len(instances)) for item in _list(row, "relations", [])),
-        verbs=_string(row.get("verbs", ""), "'verbs'"),
-        tags=tuple(_string(tag, "a tag") for tag in _list(row, "tags", [])),
+        relations=tuple(_relation(item, len(instances)) for item in _list(table, "relations", [])),
+        verbs=_string(table.get("verbs", ""), "'verbs'"),
+        tags=tuple(_string(tag, "a tag") for tag in _list(table, "tags", [])),
     )
 
 
@@ -134,16 +134,18 @@ def _sample_id(row: dict[str, Any]) -> str:
     return value
 
 
-def _instance(item: Any, index: int) -> Instance:
+def _instance(item: object, index: int) -> Instance:
     where = f"instance {index}"
-    _known_keys(item, _INSTANCE_KEYS, where)
-    color = item.get("color")
+    table = _known_keys(item, _INSTANCE_KEYS, where)
+    color = table.get("color")
     if color is not None and color not in COLORS:
         raise _Bad(f"{where}: " + did_you_mean(_word(color), COLORS, "color").rstrip("."))
-    return Instance(_text(item, "phrase", where), _text(item, "category", where), color, _box(item.get("box"), where))
+    return Instance(
+        _text(table, "phrase", where), _text(table, "category", where), color, _box(table.get("box"), where)
+    )
 
 
-def _box(value: Any, where: str) -> Box:
+def _box(value: object, where: str) -> Box:
     if four_numbers(value) is None:
         raise _Bad(f"{where}: 'box' must be four finite numbers [x0, y0, x1, y1], not {shown(value)}")
     box = fraction_box(value)
@@ -152,7 +154,7 @@ def _box(value: Any, where: str) -> Box:
     return box
 
 
-def _relation(item: Any, count: int) -> Relation:
+def _relation(item: object, count: int) -> Relation:
     if isinstance(item, list) and len(item) == 3:
         subject, predicate, target = item
         ends_ok = _is_index(subject, count) and _is_index(target, count) and subject != target
@@ -161,19 +163,20 @@ def _relation(item: Any, count: int) -> Relation:
     raise _Bad(f"a relation must be [i, 'left of', j] with two different indices below {count}, not {shown(item)}")
 
 
-def _is_index(value: Any, count: int) -> bool:
+def _is_index(value: object, count: int) -> bool:
     return type(value) is int and 0 <= value < count
 
 
-def _known_keys(item: Any, known: tuple[str, ...], where: str) -> None:
+def _known_keys(item: object, known: tuple[str, ...], where: str) -> dict[str, Any]:
     if not isinstance(item, dict):
         raise _Bad(f"{where} must be a JSON object, not {shown(item)}")
     for key in item:
         if key not in known:  # a misspelt "colour" would otherwise silently free the colour
             raise _Bad(f"{where}: " + did_you_mean(_word(key), known, "key").rstrip("."))
+    return item
 
 
-def _list(row: dict[str, Any], key: str, default: Any = None) -> list[Any]:
+def _list(row: dict[str, Any], key: str, default: object = None) -> list[Any]:
     value = row.get(key, default)
     if not isinstance(value, list):
         raise _Bad(f"'{key}' must be a list, not {shown(value)}")
@@ -187,7 +190,7 @@ def _text(row: dict[str, Any], key: str, where: str) -> str:
     return value
 
 
-def _string(value: Any, what: str) -> str:
+def _string(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise _Bad(f"{what} must be a string, not {shown(value)}")
     try:
@@ -197,5 +200,5 @@ def _string(value: Any, what: str) -> str:
     return value
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     return shown(str(value))[1:-1]

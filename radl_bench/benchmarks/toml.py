@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import fields as fields_of
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from radl_bench.errors import BadInput, MissingData, did_you_mean
-from radl_bench.parsing import shown
+from radl_bench.parsing import is_number, shown
 from radl_bench.types import MAX_IMAGES, MAX_SIDE, TableLayout
 
 if sys.version_info >= (3, 11):
@@ -72,13 +72,12 @@ def _check_tables(fields: Mapping[str, Any], file: Path) -> None:
     read_table(fields.get("table"), str(file))
 
 
-def _check_value(where: str, key: str, value: Any) -> None:
+def _check_value(where: str, key: str, value: object) -> None:
     """Refuse what no metric can mean: a threshold that is no fraction, NaN and infinity, text of several lines."""
     from radl_bench.scoring.protocol import Protocol
 
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
     is_threshold = any(item.name == key and item.type == "float" for item in fields_of(Protocol))
-    if is_threshold and not (is_number and 0 <= value <= 1):
+    if is_threshold and not (is_number(value) and 0 <= value <= 1):
         raise BadInput(f"{where} must be a fraction from 0 to 1, not {shown(value)}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise BadInput(f"{where} must be a finite number, not {shown(value)}.")
@@ -116,17 +115,25 @@ def _check_keys(table: Mapping[str, object], known: Iterable[str], where: str) -
             raise BadInput(f"{where}: {did_you_mean(key, known, 'key')}")
 
 
-def _is_level(level: str, count: Any) -> bool:
+def _is_level(level: str, count: object) -> bool:
     return level.isascii() and level.isdigit() and 0 < len(level) < 4 and type(count) is int and count > 0
 
 
-def promises_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+class Promises(TypedDict):
+    """What a `benchmark.toml` says of its samples: arguments of `parse_samples`."""
+
+    levels: list[int] | None
+    free_phrases: bool
+
+
+def promises_of(fields: Mapping[str, object]) -> Promises:
     """Return the arguments of `parse_samples` for the fields of a `benchmark.toml`."""
     levels = fields.get("levels")
-    return {"levels": None if levels is None else [int(level) for level in levels], "free_phrases": _is_free(fields)}
+    known = [int(level) for level in levels] if isinstance(levels, dict) else None
+    return {"levels": known, "free_phrases": _is_free(fields)}
 
 
-def _is_free(fields: Mapping[str, Any]) -> bool:
+def _is_free(fields: Mapping[str, object]) -> bool:
     return fields.get("phrases", "named") == "free"
 
 

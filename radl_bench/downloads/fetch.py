@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from radl_bench.downloads.download import RemoteFile, download, unpack
+from radl_bench.downloads.download import PAUSES, TIMEOUT, RemoteFile, download, unpack
 from radl_bench.downloads.hub import from_hub
 from radl_bench.errors import MissingData, UsageError, did_you_mean
 from radl_bench.files import file_sha256, replace_file
@@ -90,15 +90,15 @@ def is_ready(item: Item) -> bool:
     return all(file.is_file() and file.stat().st_size == size for file, size in files)
 
 
-def fetch(item: Item, **options: Any) -> Path:
+def fetch(item: Item, *, timeout: float = TIMEOUT, pauses: Sequence[float] = PAUSES) -> Path:
     """Bring an item here, or go on with it, and return its folder; nothing happens when it is here.
 
-    Options are those of `download.download`. Raises what that does, or what `hub.from_hub` does.
+    `timeout` and `pauses` are those of `download.download`. Raises what that does, or what `hub.from_hub` does.
     """
     if is_ready(item):
         return item.folder
     item.folder.mkdir(parents=True, exist_ok=True)
-    names = _from_hub(item) if item.hub else _from_servers(item, **options)
+    names = _from_hub(item) if item.hub else _from_servers(item, timeout, pauses)
     files = {name: _entry(item.folder / name) for name in sorted(names)}
     record = {"name": item.name, "source": item.source, "license": item.license, "identity": item.identity}
     replace_file(item.folder / RECORD, (json.dumps(record | {"files": files}, indent=2) + "\n").encode())
@@ -152,8 +152,8 @@ def _item(name: str, table: Mapping[str, Any]) -> Item:
     )
 
 
-def _from_servers(item: Item, **options: Any) -> list[str]:
-    got = [download(remote, item.folder, **options) for remote in item.files]
+def _from_servers(item: Item, timeout: float, pauses: Sequence[float]) -> list[str]:
+    got = [download(remote, item.folder, timeout=timeout, pauses=pauses) for remote in item.files]
     if not item.unpack:
         return [file.name for file in got]
     names = [name for archive in got for name in unpack(archive, item.folder, item.unpack)]

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 from typing import Protocol as TypingProtocol
 
 import numpy as np
@@ -27,6 +29,7 @@ from radl_bench.types import Detection
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 SIDE, LONGEST = 800, 1333
 """Pixels of the shorter side, unless the longer one would pass `LONGEST`."""
@@ -66,7 +69,7 @@ def caption(category: str) -> str:
     return " ".join(category.lower().split()).rstrip(". ") + "."
 
 
-def make_query(tokenizer: Any, category: str) -> Query:
+def make_query(tokenizer: PreTrainedTokenizerBase, category: str) -> Query:
     """Return the query of a category. Raises `UsageError` where the tokenizer finds no word in it."""
     ids = tuple(int(i) for i in tokenizer(caption(category))["input_ids"])
     span = tuple(range(1, len(ids) - 2))  # between "[CLS]" and the full stop before "[SEP]"
@@ -115,7 +118,7 @@ def decode(logits: np.ndarray, boxes: np.ndarray, span: Sequence[int], floor: fl
     return Boxes(np.concatenate([center - half, center + half], axis=1), scores[order])
 
 
-class GroundingDetector:
+class GroundingDetector(ABC):
     """The part of a detector that is the same for both backends; a subclass gives `signature`, `tokenizer`, `network`.
 
     Args:
@@ -123,12 +126,20 @@ class GroundingDetector:
     """
 
     signature: str
-    tokenizer: Any
-    network: Any
 
     def __init__(self, side: int = SIDE, longest: int = LONGEST) -> None:
         self.side, self.longest = side, longest
         self._queries: dict[str, Query] = {}
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """BERT's tokenizer."""
+
+    @property
+    @abstractmethod
+    def network(self) -> Network:
+        """The loaded network."""
 
     def detect(self, images: Sequence[Image], queries: Sequence[Sequence[str]]) -> list[list[Detection]]:
         """Return the detections (score >= `FLOOR`) of the asked categories, one list a picture.
@@ -168,7 +179,7 @@ class GroundingDetector:
 
 
 @contextlib.contextmanager
-def seeing(network: Any, pixels: Tensor) -> Iterator[Any]:
+def seeing(network: Network, pixels: Tensor) -> Iterator[Network]:
     """Show a picture to the network, and have it forgotten at the end."""
     network.see(pixels)
     try:
@@ -177,7 +188,7 @@ def seeing(network: Any, pixels: Tensor) -> Iterator[Any]:
         network.forget()
 
 
-def load_tokenizer(vocabulary: Any) -> Any:
+def load_tokenizer(vocabulary: str | Path) -> PreTrainedTokenizerBase:
     """Return BERT's uncased tokenizer from its `vocab.txt`. Raises `BadInput` where it is another vocabulary."""
     from transformers import BertTokenizer
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from radl_bench.errors import BadInput
 
+if TYPE_CHECKING:
+    from transformers import GroundingDinoConfig
 
-def default_config() -> Any:
+
+def default_config() -> GroundingDinoConfig:
     """Return the `GroundingDinoConfig` of SwinT-OGC (the public `GroundingDINO_SwinT_OGC.py`)."""
     from transformers import BertConfig, GroundingDinoConfig, SwinConfig
 
@@ -16,7 +19,7 @@ def default_config() -> Any:
     return GroundingDinoConfig(backbone_config=swin, text_config=BertConfig())
 
 
-def config_beside(checkpoint: Path) -> Any:
+def config_beside(checkpoint: Path) -> GroundingDinoConfig:
     """Return the config in `config.json` beside a checkpoint, SwinT-OGC's without one. Raises `BadInput`."""
     from transformers import GroundingDinoConfig
 

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from radl_bench.errors import BadInput, RadlBenchError, UsageError
 
@@ -107,7 +107,7 @@ _UNUSED = re.compile(
 """Buffers the modules make themselves, and weights that no forward reads."""
 
 
-def layout_of(state: Mapping[str, Any]) -> str:
+def layout_of(state: Mapping[str, object]) -> str:
     """Return "original" or "hub". Raises `BadInput` for a state of neither."""
     names = {name.removeprefix("module.") for name in state}
     if "transformer.level_embed" in names:

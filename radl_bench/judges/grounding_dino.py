@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from radl_bench.errors import BadInput
-from radl_bench.judges.grounding import LONGEST, SIDE, GroundingDetector, Query, load_tokenizer
+from radl_bench.judges.grounding import LONGEST, SIDE, GroundingDetector, Network, Query, load_tokenizer
 from radl_bench.judges.grounding_config import config_beside
 from radl_bench.judges.grounding_convert import layout_of, read_checkpoint, to_hub
 from radl_bench.judges.grounding_lean import lean
@@ -21,6 +21,7 @@ from radl_bench.judges.local_weights import file_sha8, no_progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import GroundingDinoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 class GroundingDino(GroundingDetector):
@@ -55,12 +56,12 @@ class GroundingDino(GroundingDetector):
         self.signature = f"{self.backend}@{file_sha8(self.checkpoint)}{size}"
 
     @cached_property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> PreTrainedTokenizerBase:
         """BERT's tokenizer. Raises `MissingWeights` or `BadInput`."""
         return load_tokenizer(find_vocabulary(self.checkpoint, self.vocabulary))
 
     @cached_property
-    def network(self) -> Any:
+    def network(self) -> Network:
         """The network, loaded at the first use. Raises `BadInput` where the weights do not fit."""
         return TransformersNetwork(load_model(self.checkpoint), self.device)
 
@@ -68,11 +69,11 @@ class GroundingDino(GroundingDetector):
 class TransformersNetwork:
     """A `GroundingDinoForObjectDetection` behind the contract of `grounding.Network`; the model becomes its own."""
 
-    def __init__(self, model: Any, device: str = "cpu") -> None:
+    def __init__(self, model: PreTrainedModel, device: str = "cpu") -> None:
         self.device = device
         self.model = lean(model.eval().to(device))
         self.at_once = 1 if device == "cpu" else 8  # batches save no work on a CPU, and cost memory
-        self._pixels: Any = None
+        self._pixels: Tensor | None = None
 
     def see(self, pixels: Tensor) -> None:
         """Run the backbone on [1, 3, H, W]."""
@@ -89,6 +90,7 @@ class TransformersNetwork:
         longest = max(len(query.ids) for query in queries)
         ids = torch.tensor([query.ids + (0,) * (longest - len(query.ids)) for query in queries], device=self.device)
         mask = torch.tensor([[n < len(query.ids) for n in range(longest)] for query in queries], device=self.device)
+        assert self._pixels is not None  # `see` comes first
         pixels = self._pixels.expand(len(queries), *self._pixels.shape[1:])
         out = self.model(pixel_values=pixels, input_ids=ids, attention_mask=mask.long())
         return out.logits, out.pred_boxes
@@ -99,7 +101,7 @@ class TransformersNetwork:
         self.model.model.backbone.forget()
 
 
-def load_model(checkpoint: Path, config: Any | None = None) -> Any:
+def load_model(checkpoint: Path, config: GroundingDinoConfig | None = None) -> PreTrainedModel:
     """Return a transformers model with the weights of a checkpoint in either layout, float32, in eval mode.
 
     Raises:
@@ -110,7 +112,7 @@ def load_model(checkpoint: Path, config: Any | None = None) -> Any:
     return build_model(state, config or config_beside(checkpoint), str(checkpoint))
 
 
-def build_model(state: Mapping[str, Tensor], config: Any, where: str) -> Any:
+def build_model(state: Mapping[str, Tensor], config: GroundingDinoConfig, where: str) -> PreTrainedModel:
     """Return a transformers model of `config` with a state in the hub's layout; `where` names it in errors."""
     import torch
     from transformers import GroundingDinoForObjectDetection

@@ -12,11 +12,15 @@ arXiv:2010.04159), equation 3.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.models.grounding_dino.modeling_grounding_dino import GroundingDinoBiMultiHeadAttention
 
 QUERIES = 1024
 """Queries sampled at a time: what they look up stays in the processor's cache (2048 and 512 take 5 to 15 % longer)."""
@@ -40,10 +44,10 @@ class SeenBackbone(nn.Module):
         except AttributeError:
             return getattr(super().__getattr__("inner"), name)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> nn.Module:
         return self.inner[index]  # type: ignore[index]
 
-    def see(self, *image: Any) -> None:
+    def see(self, *image: object) -> None:
         """Run the backbone on an image and keep what it gives."""
         self._answer = self.inner(*image)
 
@@ -82,7 +86,7 @@ class LeanFusion(nn.Module):
         attention: a `GroundingDinoBiMultiHeadAttention`, whose six linear layers are used as they are.
     """
 
-    def __init__(self, attention: Any) -> None:
+    def __init__(self, attention: GroundingDinoBiMultiHeadAttention) -> None:
         super().__init__()
         self.heads: int = attention.num_heads
         self.scale: float = attention.scale
@@ -203,7 +207,7 @@ class _Layout:
         return summed.view(locations.shape[0], -1)
 
 
-def lean(model: Any) -> Any:
+def lean(model: PreTrainedModel) -> PreTrainedModel:
     """Put the modules of this file into a `GroundingDinoForObjectDetection` in eval mode, and return it.
 
     `see` of its `model.backbone` must then be called with the pixels [1, 3, H, W] and mask [1, H, W] of an image before

@@ -18,14 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import BadInput, MissingExtra
-from radl_bench.judges.grounding import Query
+from radl_bench.judges.grounding import Network, Query
 from radl_bench.judges.grounding_config import config_beside
 from radl_bench.judges.grounding_convert import layout_of, read_checkpoint, to_original
 from radl_bench.judges.grounding_dino import GroundingDino
 from radl_bench.judges.grounding_lean import SeenBackbone
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
+    from groundingdino.util.misc import NestedTensor
+    from groundingdino.util.slconfig import SLConfig
+    from torch import Tensor, nn
+    from transformers import BatchEncoding, BertConfig, BertModel, GroundingDinoConfig
 
 _BUILDING = threading.Lock()
 _SWINS = {96: "swin_T_224_1k", 128: "swin_B_384_22k", 192: "swin_L_384_22k"}
@@ -42,7 +46,7 @@ class GroundingDinoPy(GroundingDino):
     backend = "groundingdino-py"
 
     @cached_property
-    def network(self) -> Any:
+    def network(self) -> Network:
         """The network, loaded at the first use. Raises `BadInput` where the weights do not fit."""
         state = read_checkpoint(self.checkpoint)
         state = to_original(state) if layout_of(state) == "hub" else state
@@ -55,11 +59,11 @@ class OriginalNetwork:
 
     at_once = 1
 
-    def __init__(self, model: Any, device: str = "cpu") -> None:
+    def __init__(self, model: GroundingDINO, device: str = "cpu") -> None:
         self.device = device
         self.model = model.eval().to(device)
         self.model.backbone = SeenBackbone(self.model.backbone)
-        self._picture: Any = None
+        self._picture: NestedTensor | None = None
 
     def see(self, pixels: Tensor) -> None:
         """Run the backbone on [1, 3, H, W]."""
@@ -91,7 +95,7 @@ class _Spoken:
     def __init__(self, query: Query | None = None) -> None:
         self.query = query
 
-    def __call__(self, captions: Sequence[str], **_: Any) -> Any:
+    def __call__(self, captions: Sequence[str], **_: object) -> BatchEncoding:
         """Return token ids, types and mask, [1, T] each."""
         import torch
         from transformers import BatchEncoding
@@ -107,7 +111,9 @@ class _Spoken:
         return [{"[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029}[token] for token in tokens]
 
 
-def build_original(config: Any, state: Mapping[str, Tensor] | None = None, where: str = "the checkpoint") -> Any:
+def build_original(
+    config: GroundingDinoConfig, state: Mapping[str, Tensor] | None = None, where: str = "the checkpoint"
+) -> GroundingDINO:
     """Return the library's model of a transformers `GroundingDinoConfig`, in eval mode.
 
     Args:
@@ -132,7 +138,7 @@ def build_original(config: Any, state: Mapping[str, Tensor] | None = None, where
     return model.eval()
 
 
-def _load(model: Any, state: Mapping[str, Tensor], where: str) -> None:
+def _load(model: GroundingDINO, state: Mapping[str, Tensor], where: str) -> None:
     names = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     try:
         report = model.load_state_dict(names, strict=False)  # the library's own loading would stop here, silently
@@ -143,7 +149,7 @@ def _load(model: Any, state: Mapping[str, Tensor], where: str) -> None:
         raise BadInput(f"{where} lacks {len(lacking)} weights of GroundingDINO, among them {lacking[:3]}.")
 
 
-def _arguments(config: Any) -> Any:
+def _arguments(config: GroundingDinoConfig) -> SLConfig:
     """Return the library's settings for a transformers config: those of its SwinT-OGC file with the sizes replaced."""
     import groundingdino
     from groundingdino.util.slconfig import SLConfig
@@ -167,7 +173,7 @@ def _arguments(config: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _patched(library: Any, text_config: Any) -> Iterator[None]:
+def _patched(library: Any, text_config: BertConfig) -> Iterator[None]:
     """Replace the library's BERT wrapper, tokenizer and BERT while a model is built, and put them back."""
     from transformers import BertModel
 
@@ -188,7 +194,7 @@ def _patched(library: Any, text_config: Any) -> Iterator[None]:
                 setattr(place, name, value)
 
 
-def _wrapper() -> Any:
+def _wrapper() -> type[nn.Module]:
     """Return the class that takes the place of `BertModelWarper`: BERT with a mask of its own for every token."""
     import torch
     from torch import nn
@@ -196,7 +202,7 @@ def _wrapper() -> Any:
     class Bert(nn.Module):
         """`bert_model` without its pooler, which GroundingDINO never reads."""
 
-        def __init__(self, bert_model: Any) -> None:
+        def __init__(self, bert_model: BertModel) -> None:
             super().__init__()
             self.config = bert_model.config
             self.embeddings, self.encoder = bert_model.embeddings, bert_model.encoder

@@ -7,10 +7,10 @@ are checked against their sha256 before they are loaded, since such a file is co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from radl_bench.files import file_sha256
 from radl_model.home import data_home
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
 FILE = "inception-2015-12-05.pt"
@@ -60,14 +61,14 @@ class InceptionFeatures:
         self.signature = f"inception-2015-12-05@{found[:8]}+clean"
 
     @cached_property
-    def model(self) -> Any:
+    def model(self) -> torch.jit.ScriptModule:
         """The network, ready for inference; loaded at the first use."""
         import torch
 
         return torch.jit.load(str(self.weights), map_location=self.device).eval()
 
     @cached_property
-    def resize(self) -> Any:
+    def resize(self) -> Callable[[np.ndarray], np.ndarray]:
         """Clean-fid's resizer: uint8 [H, W, 3] -> float32 [299, 299, 3] in 0..255."""
         from cleanfid.resize import build_resizer
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from radl_bench.judges.local_weights import exact, file_sha8, find_weights, no_p
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import SamModel
 
 HUB = "facebook/sam-vit-huge"
 ABSENT = "SAM weights not found. Run: radl-bench fetch sam, or pass --segmenter grabcut."
@@ -48,7 +49,7 @@ class SamSegmenter:
         self.signature = f"sam@{file_sha8(self.checkpoint)}"
 
     @cached_property
-    def model(self) -> Any:
+    def model(self) -> SamModel:
         """The `SamModel`, float32, loaded at the first use. Raises `BadInput` where it cannot be read."""
         import torch
         from safetensors import SafetensorError

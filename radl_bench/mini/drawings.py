@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -187,8 +185,8 @@ SHAPES: dict[str, list[Shape]] = {
 }
 
 
-def draw(name: str, side: int, supersample: int = 4) -> Any:
-    """Return the drawn sprite as a `PIL.Image` RGBA, `side` x `side` pixels, with a soft light from the top left."""
+def draw(name: str, side: int, supersample: int = 4) -> Image.Image:
+    """Return the drawn sprite as an RGBA image, `side` x `side` pixels, with a soft light from the top left."""
     big = side * supersample
     scale = big / CANVAS
     image = Image.new("RGBA", (big, big))

@@ -6,6 +6,7 @@ They are drawn from rules alone, never from a benchmark file, so no benchmark sa
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypedDict
 
 import numpy as np
 
@@ -35,6 +36,15 @@ def _box(*edges: float) -> Box:
     """Clip what rounding pushes over the border."""
     x0, y0, x1, y1 = (float(min(max(v, 0.0), 1.0)) for v in edges)
     return x0, y0, x1, y1
+
+
+class LayoutSettings(TypedDict, total=False):
+    """Arguments of `LayoutSampler` beside the seed."""
+
+    level_weights: tuple[float, ...]
+    uncolored: float
+    relations: float
+    whole: float
 
 
 class LayoutSampler:

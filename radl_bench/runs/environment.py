@@ -7,7 +7,6 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 PACKAGES = (
     "torch",
@@ -23,7 +22,7 @@ PACKAGES = (
 """Distributions whose version can change a pixel."""
 
 
-def describe_environment(device: str | None = None) -> dict[str, Any]:
+def describe_environment(device: str | None = None) -> dict[str, object]:
     """Return versions and the name of the device; imports nothing that is not already loaded."""
     versions = {name: version for name in PACKAGES if (version := package_version(name))}
     return {
@@ -44,7 +43,7 @@ def package_version(name: str) -> str | None:
         return None
 
 
-def describe_git(folder: Path | None = None) -> dict[str, Any]:
+def describe_git(folder: Path | None = None) -> dict[str, object]:
     """Return `{"commit", "dirty"}` of the checkout around `folder` (the current one); both None outside of git."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:

@@ -58,7 +58,7 @@ def generate_run(
     batch_size: int | None = None,
     argv: Sequence[str] = (),
     source: str | None = None,
-    description: Mapping[str, Any] | None = None,
+    description: Mapping[str, object] | None = None,
 ) -> Outcome:
     """Make the images of a benchmark that are not made yet.
 
@@ -122,7 +122,7 @@ def plan(
 
 
 def build_generator(
-    spec: str, *, model: str | None = None, device: str | None = None, settings: Mapping[str, Any] | None = None
+    spec: str, *, model: str | None = None, device: str | None = None, settings: Mapping[str, object] | None = None
 ) -> Generator:
     """Return an instance of a method given by name or as `path/to/file.py:Class`.
 
@@ -149,7 +149,7 @@ def build_generator(
         raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
 
 
-def describe_generator(generator: Generator, model: str | None) -> dict[str, Any]:
+def describe_generator(generator: Generator, model: str | None) -> dict[str, object]:
     """Return what the manifest says about a generator: name, revision, model, params, weights_sha256.
 
     And `reference`, "ceiling" or "floor", of one that declares its images to be a bound of the judges.
@@ -206,7 +206,7 @@ def _how_to_resume(run: RunFolder) -> str:
     return f"{made} of {run.planned} images are in {run.path}. Run the same command again to go on from there."
 
 
-def _accepted(cls: Callable[..., Any]) -> set[str] | None:
+def _accepted(cls: Callable[..., object]) -> set[str] | None:
     """Return the keyword arguments that a class takes, None when it takes any.
 
     A constructor that takes `**more` hands it on to its base class, as every class does that adds a setting to one of

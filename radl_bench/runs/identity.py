@@ -11,7 +11,6 @@ import importlib
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from radl_bench.errors import UsageError
 from radl_bench.files import file_sha256, known_sha256
@@ -22,7 +21,7 @@ _OURS = ("radl_bench", "radl_model")
 _UNSET = object()
 
 
-def identity_of(spec: str, generator: Generator, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def identity_of(spec: str, generator: Generator, settings: Mapping[str, object] | None = None) -> dict[str, object]:
     """Return the facts about a method that is not built in, for its manifest and so for the name of its run folder.
 
     Args:
@@ -41,7 +40,7 @@ def identity_of(spec: str, generator: Generator, settings: Mapping[str, Any] | N
     if spec in GENERATORS:
         return {}
     params = getattr(generator, "params", None) or {}
-    facts: dict[str, Any] = {"settings": {k: v for k, v in (settings or {}).items() if params.get(k, _UNSET) != v}}
+    facts: dict[str, object] = {"settings": {k: v for k, v in (settings or {}).items() if params.get(k, _UNSET) != v}}
     source, folder = _source(spec)
     if source is not None:
         facts["source_sha256"] = file_sha256(source)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from radl_bench.benchmarks.loading import benchmark_of
 from radl_bench.runs.images import Picture
@@ -68,9 +67,10 @@ class RunImages:
         """Whether every image that was asked for has a row."""
         return all((sample.id, k) in self.rows for sample in self.benchmark.samples for k in range(self.per_sample))
 
-    def row(self, sample_id: str, k: int) -> dict[str, Any]:
+    def row(self, sample_id: str, k: int) -> dict[str, object]:
         """Return the row of an image's making, {} where there is none."""
-        return self.rows.get((sample_id, k), {})
+        row = self.rows.get((sample_id, k))
+        return {} if row is None else {**row}
 
     def _absent(self, sample: Sample, k: int) -> str:
         asked = k < self.per_sample and any(s.id == sample.id for s in self.benchmark.samples)

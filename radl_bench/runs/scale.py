@@ -7,7 +7,6 @@ of two worlds never share a column.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from radl_bench.errors import UsageError
 from radl_bench.types import SCALES
@@ -32,18 +31,22 @@ def declared_scale(generator: object) -> str | None:
     return scale
 
 
-def scale_of_manifest(manifest: Mapping[str, Any]) -> str | None:
+def scale_of_manifest(manifest: Mapping[str, object]) -> str | None:
     """Return the scale of a run's images; that of a manifest without the field follows from its names."""
     if "scale" in manifest:
-        return manifest["scale"] if manifest["scale"] in SCALES else None
-    return _by_names(manifest.get("generator", {}), {})
+        return _known(manifest["scale"])
+    return _by_names(_table(manifest, "generator"), {})
 
 
-def scale_of_scores(content: Mapping[str, Any]) -> str | None:
+def scale_of_scores(content: Mapping[str, object]) -> str | None:
     """Return the scale of a scores.json; that of one without the field follows from its names."""
     if "scale" in content:
-        return content["scale"] if content["scale"] in SCALES else None
-    return _by_names(content.get("generator", {}), content.get("judges", {}))
+        return _known(content["scale"])
+    return _by_names(_table(content, "generator"), _table(content, "judges"))
+
+
+def _known(scale: object) -> str | None:
+    return next((known for known in SCALES if known == scale), None)
 
 
 def measured_scale(images: str | None, judges: Iterable[str | None]) -> str | None:
@@ -51,7 +54,12 @@ def measured_scale(images: str | None, judges: Iterable[str | None]) -> str | No
     return MINI if MINI in (images, *judges) else images
 
 
-def _by_names(generator: Mapping[str, Any], judges: Mapping[str, Any]) -> str:
+def _table(content: Mapping[str, object], key: str) -> Mapping[str, object]:
+    table = content.get(key)
+    return table if isinstance(table, Mapping) else {}
+
+
+def _by_names(generator: Mapping[str, object], judges: Mapping[str, object]) -> str:
     names = [judge.get("name") if isinstance(judge, Mapping) else judge for judge in judges.values()]
     small = _OLD_NAME in (generator.get("model"), *names) or generator.get("name") == _OLD_METHOD
     return MINI if small else PAPER

@@ -25,7 +25,7 @@ from typing import Any
 from radl_bench.errors import UsageError
 from radl_bench.files import file_sha256, locked, replace_file
 from radl_bench.runs.manifest import SCHEMA_VERSION, read_manifest
-from radl_bench.runs.writer import Shard, ShardWriter, read_rows
+from radl_bench.runs.writer import ImageRow, MadeRow, Shard, ShardWriter, read_rows
 from radl_bench.types import Benchmark
 
 ImageKey = tuple[str, int]
@@ -44,12 +44,12 @@ class RunFolder:
         cls,
         root: str | Path,
         benchmark: Benchmark,
-        generator: Mapping[str, Any],
+        generator: Mapping[str, object],
         *,
         images_per_sample: int | None = None,
-        seeds: Mapping[str, Any] | None = None,
-        environment: Mapping[str, Any] | None = None,
-        git: Mapping[str, Any] | None = None,
+        seeds: Mapping[str, object] | None = None,
+        environment: Mapping[str, object] | None = None,
+        git: Mapping[str, object] | None = None,
         argv: list[str] | None = None,
         source: str | None = None,
         scale: str | None = None,
@@ -117,7 +117,7 @@ class RunFolder:
         recorded = self.manifest["benchmark"]
         return recorded["n_samples"] * recorded["images_per_sample"]
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[ImageRow]:
         """Return the newest row of every image, over all shards, sorted by sample id and k.
 
         A line that a kill cut short is skipped. Raises `BadInput` for any other line that is no row.
@@ -130,7 +130,7 @@ class RunFolder:
         """Return the path of every image whose newest row is "ok"; the file itself may have been deleted since."""
         return {(row["sample_id"], row["k"]): self.path / row["file"] for row in self.rows() if row["status"] == "ok"}
 
-    def done(self) -> dict[ImageKey, dict[str, Any]]:
+    def done(self) -> dict[ImageKey, MadeRow]:
         """Return the rows of the images that need not be made again: status "ok" and the very bytes on disk."""
         rows = (row for row in self.rows() if row["status"] == "ok")
         return {(row["sample_id"], row["k"]): row for row in rows if _has_sha(self.path / row["file"], row["sha256"])}
@@ -200,7 +200,7 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
-def _describe(benchmark: Benchmark, images_per_sample: int, source: str | None) -> dict[str, Any]:
+def _describe(benchmark: Benchmark, images_per_sample: int, source: str | None) -> dict[str, object]:
     return {
         "name": benchmark.name,
         "version": benchmark.version,
@@ -228,14 +228,14 @@ def _widen(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _canonical(config: Any) -> str:
+def _canonical(config: object) -> str:
     try:
         return json.dumps(config, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UsageError(f"The generator's settings cannot be written down as JSON ({error}).") from error
 
 
-def _write_json(file: Path, content: Any) -> None:
+def _write_json(file: Path, content: object) -> None:
     replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
 
 

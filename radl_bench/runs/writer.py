@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypedDict, cast
 
 from radl_bench.errors import BadInput, DiskFull, UsageError
 from radl_bench.files import NO_ROOM, no_room, own_tag, remove_leftovers, replace_file, temporary_name
@@ -39,6 +39,45 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "note": (str, _NONE),
     "at": (str, _NONE),
 }
+
+
+class _Facts(TypedDict, total=False):
+    """What a row says beside its image's name and file; `object` is what nobody checks when it is read."""
+
+    seed: object
+    seconds: object
+    width: int | None
+    height: int | None
+    error: str | None
+    note: str | None
+    at: str | None
+
+
+class MadeRow(_Facts):
+    """The row of an image that was made."""
+
+    sample_id: str
+    k: int
+    status: Literal["ok"]
+    file: str
+    sha256: str
+
+
+class _NoFile(_Facts, total=False):
+    file: str | None
+    sha256: str | None
+
+
+class FailedRow(_NoFile):
+    """The row of an image that could not be made; `error` says why."""
+
+    sample_id: str
+    k: int
+    status: Literal["error"]
+
+
+ImageRow = MadeRow | FailedRow
+"""A row of `generations-<i>of<n>.jsonl`."""
 
 
 _FILE = r"images/[A-Za-z0-9_-][A-Za-z0-9._-]*"
@@ -89,7 +128,7 @@ class ShardWriter:
 
     def write_image(
         self, sample_id: str, k: int, seed: int | None, image: Image, seconds: float, note: str | None = None
-    ) -> dict[str, Any]:
+    ) -> MadeRow:
         """Save an image as RGB PNG and append its row; returns the row. `seconds` is the generator's own time.
 
         Args:
@@ -101,22 +140,45 @@ class ShardWriter:
         content = encode_png(image)
         file = f"images/{sample_id}_{k}.png"
         replace_file(self._run / file, content, self._tag)
-        facts = {"file": file, "sha256": hashlib.sha256(content).hexdigest(), "width": image.width}
-        facts |= {"height": image.height, "status": "ok", "error": None} | ({"note": safe(note)} if note else {})
+        row: MadeRow = {
+            "sample_id": sample_id,
+            "k": k,
+            "seed": seed,
+            "file": file,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "width": image.width,
+            "height": image.height,
+            "status": "ok",
+            "error": None,
+        }
+        if note:
+            row["note"] = safe(note)
         try:
-            return self._append(sample_id, k, seed, seconds, **facts)
+            self._append(row, seconds)
         except DiskFull:
             (self._run / file).unlink(missing_ok=True)
             raise
+        return row
 
-    def write_failure(self, sample_id: str, k: int, seed: int | None, error: str, seconds: float) -> dict[str, Any]:
+    def write_failure(self, sample_id: str, k: int, seed: int | None, error: str, seconds: float) -> FailedRow:
         """Append the row of an image that could not be made; `error` says why in one sentence."""
-        nothing = {"file": None, "sha256": None, "width": None, "height": None}
-        return self._append(sample_id, k, seed, seconds, **nothing, status="error", error=error)
+        row: FailedRow = {
+            "sample_id": sample_id,
+            "k": k,
+            "seed": seed,
+            "file": None,
+            "sha256": None,
+            "width": None,
+            "height": None,
+            "status": "error",
+            "error": error,
+        }
+        self._append(row, seconds)
+        return row
 
-    def _append(self, sample_id: str, k: int, seed: int | None, seconds: float, **facts: Any) -> dict[str, Any]:
-        at = datetime.now(timezone.utc).isoformat(timespec="microseconds")
-        row = {"sample_id": sample_id, "k": k, "seed": seed, **facts, "seconds": round(seconds, 4), "at": at}
+    def _append(self, row: ImageRow, seconds: float) -> None:
+        row["seconds"] = round(seconds, 4)
+        row["at"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
         line = (json.dumps(row) + "\n").encode()
         before = os.fstat(self._rows).st_size
         try:
@@ -128,7 +190,6 @@ class ShardWriter:
                 raise
             os.ftruncate(self._rows, before)
             raise no_room(self._file, len(line)) from error
-        return row
 
 
 def encode_png(image: Image) -> bytes:
@@ -142,7 +203,7 @@ def encode_png(image: Image) -> bytes:
     return buffer.getvalue()
 
 
-def read_rows(file: Path) -> list[dict[str, Any]]:
+def read_rows(file: Path) -> list[ImageRow]:
     """Return the rows of one shard in the order written, without a last line that was cut short.
 
     Raises:
@@ -160,7 +221,7 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _parse(line: bytes) -> ImageRow | None:
     try:
         row = read_json(line)
     except ValueError:
@@ -171,10 +232,10 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         return None
     row |= {key: safe(row[key]) for key in ("error", "note") if isinstance(row.get(key), str)}
     if row["status"] == "error":
-        return row
+        return cast("FailedRow", row)  # its keys and kinds are checked above
     # The name must be its own image's: a row is data, and must not lead a reader anywhere else.
     file_ok = row.get("file") == f"images/{row['sample_id']}_{row['k']}.png" and re.fullmatch(_FILE, row["file"])
-    return row if file_ok and isinstance(row.get("sha256"), str) else None
+    return cast("MadeRow", row) if file_ok and isinstance(row.get("sha256"), str) else None
 
 
 def _cut_torn_end(file: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from radl_bench.errors import MissingData, UsageError
 from radl_bench.judges.contracts import Declared, Judge, declared
-from radl_bench.judges.kinds import Desk, Kind, Seen
+from radl_bench.judges.kinds import Desk, J, Kind, Seen
 from radl_bench.registry import MEASUREMENTS, resolve
 from radl_bench.runs.images import Picture
 from radl_bench.scoring.evidence_parquet import take_over
@@ -68,7 +68,7 @@ class Evidence:
             self._ask(kind, desk, [(p, s) for p, s in zip(pictures, seen, strict=True) if p.problem is None])
         return [_view(picture, known) for picture, known in zip(pictures, seen, strict=True)]
 
-    def desk(self, kind: Kind[Any], rules: Protocol) -> Desk[Any]:
+    def desk(self, kind: Kind[J], rules: Protocol) -> Desk[J]:
         """Return what a kind works with under a protocol."""
         if (kind.key, rules) not in self._desks:
             role = kind.role.name

@@ -68,7 +68,7 @@ class ScoreWriter:
         self.folder = folder
         self.rows = RowWriter(folder / f".rows.{os.getpid()}.part")
 
-    def finish(self, content: Mapping[str, Any], draws: Mapping[str, np.ndarray]) -> Path:
+    def finish(self, content: Mapping[str, object], draws: Mapping[str, np.ndarray]) -> Path:
         """Put rows, draws and scores in place of the earlier ones at once; returns the scores.json."""
         stream = io.BytesIO()
         np.savez(stream, **dict(draws))  # type: ignore[arg-type]

@@ -147,7 +147,7 @@ class FusionConfig:
             raise UsageError(f"Unknown layer setting {unknown[0]!r}. Known: {', '.join(sorted(known))}.")
         return cls(**values)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the settings as plain JSON values."""
         return asdict(self)
 

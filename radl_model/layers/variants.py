@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from radl_model.errors import UsageError, did_you_mean
 from radl_model.layers.config import FusionConfig
@@ -43,7 +42,7 @@ RELEASE = replace(
 VARIANTS = {"paper": PAPER, "migc": MIGC, "migc++": MIGC_PLUS, "release": RELEASE}
 
 
-def variant(name: str, **changes: Any) -> FusionConfig:
+def variant(name: str, **changes: object) -> FusionConfig:
     """Return the settings of a variant, with some of them changed.
 
     Raises:

@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from diffusers import StableDiffusionPipeline
 
@@ -17,7 +17,7 @@ NEEDED = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 
 
 def load_pipeline(
-    from_pretrained: Callable[..., Pipe], from_single_file: Callable[..., Pipe], base: str | Path, **kwargs: Any
+    from_pretrained: Callable[..., Pipe], from_single_file: Callable[..., Pipe], base: str | Path, **kwargs: object
 ) -> Pipe:
     """Return the pipeline of a base, its shape checked.
 
@@ -46,7 +46,7 @@ def load_pipeline(
     return pipe
 
 
-def _from_file(loader: Callable[..., Pipe], file: Path, kwargs: dict[str, Any]) -> Pipe:
+def _from_file(loader: Callable[..., Pipe], file: Path, kwargs: dict[str, object]) -> Pipe:
     if not file.is_file():
         raise BadInput(f"There is no file {file}.")
     _check_keys(file)

@@ -91,7 +91,7 @@ class RaDLPipeline(StableDiffusionPipeline):
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
-        cls, base: str | Path, *, adapter: FusionAdapter | LayoutAdapter | str | Path | None = None, **kwargs: Any
+        cls, base: str | Path, *, adapter: FusionAdapter | LayoutAdapter | str | Path | None = None, **kwargs: object
     ) -> RaDLPipeline:
         """Load a base and an adapter.
 
@@ -128,7 +128,7 @@ class RaDLPipeline(StableDiffusionPipeline):
         num_inference_steps: int = 60,
         guidance_scale: float = 7.5,
         active_fraction: float | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> StableDiffusionPipelineOutput:
         """Generate one image a prompt (times `num_images_per_prompt`).
 
@@ -182,7 +182,7 @@ class RaDLPipeline(StableDiffusionPipeline):
             prompt = "" if count == 1 else [""] * count
         return as_layouts(prompt, phrases, boxes, verbs, related)
 
-    def encode_prompt(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def encode_prompt(self, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
         """Encode prompts as the parent does, `clip_skip` included."""
         with _text_model(self.text_encoder):
             encoded: tuple[Tensor, Tensor] = super().encode_prompt(*args, **kwargs)

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING
 
 from radl_model.errors import MissingExtra
 from radl_model.verbs.lexicon import Reading, relation_at
+
+if TYPE_CHECKING:
+    from spacy.language import Language
 
 MODEL = "en_core_web_sm"
 PARTICLES = {"ADP", "PART", "ADV"}
 
 
 @functools.lru_cache(maxsize=1)
-def tagger() -> Any:
+def tagger() -> Language:
     """Load spaCy's small English model, once a process.
 
     Raises:

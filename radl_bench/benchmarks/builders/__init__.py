@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from radl_bench import __version__
 from radl_bench.benchmarks.importers import write_benchmark
@@ -58,10 +57,10 @@ class Built:
 
     name: str
     samples: tuple[Sample, ...]
-    fields: Mapping[str, Any]
-    metrics: Mapping[str, Mapping[str, Any]]
+    fields: Mapping[str, object]
+    metrics: Mapping[str, Mapping[str, object]]
     sources: Mapping[str, str]
-    rules: Mapping[str, Any]
+    rules: Mapping[str, object]
     counts: Mapping[str, int]
     seed: int
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

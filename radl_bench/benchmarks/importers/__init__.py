@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from radl_bench.benchmarks.samples import parse_samples
 from radl_bench.errors import BadInput
@@ -15,7 +14,7 @@ from radl_bench.files import replace_file
 from radl_bench.types import Sample
 
 
-def sample_row(sample: Sample) -> dict[str, Any]:
+def sample_row(sample: Sample) -> dict[str, object]:
     """Return the JSON object of one line of `samples.jsonl`."""
     return {
         "id": sample.id,
@@ -35,8 +34,8 @@ def samples_bytes(samples: Iterable[Sample]) -> bytes:
 
 
 def benchmark_toml(
-    fields: Mapping[str, Any],
-    metrics: Mapping[str, Mapping[str, Any]],
+    fields: Mapping[str, object],
+    metrics: Mapping[str, Mapping[str, object]],
     samples: bytes,
     levels: Mapping[int, int] | None = None,
 ) -> str:
@@ -53,7 +52,7 @@ def benchmark_toml(
 
 
 def write_benchmark(
-    folder: Path, samples: Iterable[Sample], fields: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]
+    folder: Path, samples: Iterable[Sample], fields: Mapping[str, object], metrics: Mapping[str, Mapping[str, object]]
 ) -> None:
     """Write `samples.jsonl` and then `benchmark.toml` into `folder`, each under a temporary name first.
 

@@ -12,7 +12,7 @@ from radl_bench.types import Box
 from radl_model.boxes import fraction_box
 
 
-def load_yaml(file: Path) -> Any:
+def load_yaml(file: Path) -> object:
     """Return what a YAML file holds; raises `MissingData`, or `BadInput` with the line, also for a repeated key."""
     import yaml
 
@@ -53,7 +53,7 @@ def _loader() -> type:
     return UniqueKeys
 
 
-def read_box(box: Any, phrase: str, where: str) -> Box:
+def read_box(box: object, phrase: str, where: str) -> Box:
     """Return an xyxy box in fractions; raises `BadInput`, which starts with `where`."""
     found = fraction_box(box)
     if found is None:
@@ -76,6 +76,6 @@ def leave_out(problems: list[str], skipped: list[str] | None, left: int) -> None
     raise BadInput(f"{head}{listed}\n{hint}" if head else f"{listed} {hint}")
 
 
-def quoted(text: Any) -> str:
+def quoted(text: object) -> str:
     """Return a text of the file for a message: in quotes, cut when it is long."""
     return f"'{text if len(text) <= 200 else text[:197] + '...'}'" if isinstance(text, str) else shown(text)

@@ -7,10 +7,10 @@ CLIP.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -20,20 +20,22 @@ from radl_bench.mini.judges.common import MiniJudge, square
 from radl_bench.runs.images import Picture
 
 if TYPE_CHECKING:
+    from open_clip.model import CLIP
+    from open_clip.tokenizer import SimpleTokenizer
     from PIL.Image import Image
 
 WEIGHTS = Path(__file__).parent / "weights" / "clip"
 _BATCH = 64
 
 
-def build(config: dict[str, Any]) -> Any:
+def build(config: Mapping[str, object]) -> CLIP:
     """Return an untrained `open_clip.CLIP` of a config with `embed_dim`, `vision_cfg` and `text_cfg`."""
     from open_clip.model import CLIP
 
     return CLIP(**config)
 
 
-def tokenizer(bpe: Path, context_length: int) -> Any:
+def tokenizer(bpe: Path, context_length: int) -> SimpleTokenizer:
     """Return open_clip's tokenizer on a shortened list of CLIP's merges. Raises `MissingWeights`."""
     from open_clip.tokenizer import SimpleTokenizer
 
@@ -46,7 +48,7 @@ FEATURE_UNIT = 3.66
 """Root mean square of the embeddings of 256 random scenes under the weights that ship."""
 
 
-class MiniClip(MiniJudge):
+class MiniClip(MiniJudge["CLIP"]):
     """CLIP of the mini world (`weights/clip`).
 
     Args:
@@ -63,11 +65,11 @@ class MiniClip(MiniJudge):
         super().__init__(weights)
         self.signature = f"mini-clip@{self.sha8}"
 
-    def _build(self) -> Any:
+    def _build(self) -> CLIP:
         return build(self.config)
 
     @cached_property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> SimpleTokenizer:
         """Texts -> token ids [N, context_length]; longer texts are cut."""
         return tokenizer(self.folder / "bpe.txt.gz", self.config["text_cfg"]["context_length"])
 

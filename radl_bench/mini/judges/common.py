@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -15,11 +15,13 @@ from radl_bench.judges.local_weights import file_sha8
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import nn
 
 SIDE = 128
+Network = TypeVar("Network", bound="nn.Module")
 
 
-class MiniJudge(ABC):
+class MiniJudge(ABC, Generic[Network]):
     """A network of this project in a folder.
 
     Args:
@@ -52,7 +54,7 @@ class MiniJudge(ABC):
             raise BadInput(f"{self.folder / 'config.json'} cannot be read ({error}).") from error
 
     @cached_property
-    def model(self) -> Any:
+    def model(self) -> Network:
         """The network in float32, ready for inference; loaded at the first use."""
         from safetensors.torch import load_file
 
@@ -62,7 +64,7 @@ class MiniJudge(ABC):
         return model.eval()
 
     @abstractmethod
-    def _build(self) -> Any:
+    def _build(self) -> Network:
         """Return the untrained network of `config`."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -20,11 +20,12 @@ from radl_bench.types import Detection
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import nn
 
 WEIGHTS = Path(__file__).parent / "weights" / "detector"
 
 
-def predict(model: Any, images: Sequence[np.ndarray], categories: Sequence[str]) -> list[dict[str, Boxes]]:
+def predict(model: nn.Module, images: Sequence[np.ndarray], categories: Sequence[str]) -> list[dict[str, Boxes]]:
     """Return what the network sees: for each picture uint8 [128, 128, 3] the boxes of every class it found.
 
     Boxes are fractions by falling score; scores are at least 0.05 and boxes of a class overlap by IoU 0.65 at most.
@@ -42,7 +43,7 @@ def predict(model: Any, images: Sequence[np.ndarray], categories: Sequence[str])
     return found
 
 
-class MiniDetector(MiniJudge):
+class MiniDetector(MiniJudge["nn.Module"]):
     """FCOS of the mini world (`weights/detector`).
 
     Args:
@@ -59,7 +60,7 @@ class MiniDetector(MiniJudge):
         super().__init__(weights)
         self.signature = f"mini-fcos@{self.sha8}+nms.65+blank"
 
-    def _build(self) -> Any:
+    def _build(self) -> nn.Module:
         """The config holds `categories`, in the order of the labels, and `network`, the arguments of the builder."""
         from radl_bench.mini.judges.fcos import build
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS, FCOSClassificationHead, FCOSHead, FCOSRegressionHead
 
 from radl_bench.scoring.protocol import FLOOR
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 SIZE = 128
 NMS = 0.65
@@ -44,6 +47,21 @@ class Residual(nn.Module):
 
 def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(conv(inputs, outputs, stride=2), *(Residual(outputs) for _ in range(blocks)))
+
+
+class BackboneSettings(TypedDict, total=False):
+    """Arguments of `Backbone`."""
+
+    widths: Sequence[int]
+    blocks: Sequence[int]
+    out_channels: int
+
+
+class NetworkSettings(BackboneSettings, total=False):
+    """Arguments of `build` beside the number of classes."""
+
+    head_convs: int
+    radius: float
 
 
 class Backbone(nn.Module):
@@ -100,13 +118,19 @@ class Head(FCOSHead):
         """See `FCOSHead.forward`."""
         return {name: value.float() for name, value in super().forward(x).items()}
 
-    def compute_loss(self, *args: Any) -> dict[str, Tensor]:
+    def compute_loss(
+        self,
+        targets: list[dict[str, Tensor]],
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> dict[str, Tensor]:
         """See `FCOSHead.compute_loss`."""
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            return super().compute_loss(*args)
+            return super().compute_loss(targets, head_outputs, anchors, matched_idxs)
 
 
-def build(num_classes: int, head_convs: int = 1, radius: float = 3.5, **backbone: Any) -> FCOS:
+def build(num_classes: int, head_convs: int = 1, radius: float = 3.5, **backbone: Unpack[BackboneSettings]) -> FCOS:
     """Return the untrained detector for pictures of 128x128 (FCOS: Tian et al., arXiv 2006.09214).
 
     Anchor sizes are half the strides: FCOS derives the size range of a level from them, so boxes up to about 50 pixels

@@ -7,7 +7,7 @@ penalty keeps every latent channel near zero mean and unit variance, so that `sc
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,9 +15,12 @@ from diffusers import AutoencoderTiny
 from numpy.typing import NDArray
 from PIL import Image
 
-from radl_bench.mini.layouts import LayoutSampler
+from radl_bench.mini.layouts import LayoutSampler, LayoutSettings
 from radl_bench.mini.scenes import SIZE, render
 from radl_bench.types import Sample
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 CROP = 64
 LATENT_CHANNELS = 16
@@ -55,7 +58,7 @@ def _crop(image: NDArray[np.uint8], sample: Sample, rng: np.random.Generator) ->
     return image[top : top + CROP, left : left + CROP]
 
 
-def make_batch(step: int, batch_size: int, seed: int = 1, **layout: Any) -> torch.Tensor:
+def make_batch(step: int, batch_size: int, seed: int = 1, **layout: Unpack[LayoutSettings]) -> torch.Tensor:
     """Return [batch_size, 3, 64, 64] crops of fresh scenes, two of each; `layout`: settings of `LayoutSampler`."""
     rng = np.random.default_rng((seed, step))
     layouts = LayoutSampler(int(rng.integers(1 << 31)), **layout)

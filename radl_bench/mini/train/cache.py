@@ -7,7 +7,6 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -71,12 +70,21 @@ def write_shards(
     seed: int,
     level_weights: Sequence[float],
     workers: int,
-    **drawing: Any,
+    whole: float = 0.0,
+    pixels: int = SIZE,
 ) -> None:
-    """Write the shards that are missing, one process a worker; `drawing`: `whole` and `pixels` of `write_shard`."""
+    """Write the shards that are missing, one process a worker; the arguments are those of `write_shard`."""
     folder.mkdir(parents=True, exist_ok=True)
-    options = {"size": size, "seed": seed, "level_weights": level_weights, **drawing}
-    work = partial(write_shard, folder=folder, vae_folder=vae_folder, **options)
+    work = partial(
+        write_shard,
+        folder=folder,
+        vae_folder=vae_folder,
+        size=size,
+        seed=seed,
+        level_weights=level_weights,
+        whole=whole,
+        pixels=pixels,
+    )
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for index, _ in enumerate(pool.map(work, range(shards))):
             print(f"shard {index + 1} of {shards}", flush=True)

@@ -7,11 +7,11 @@ each batch holds the wrong pairs that differ in just what a caption says.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,10 +25,13 @@ from radl_bench.mini.judges.common import square
 from radl_bench.mini.layouts import LayoutSampler, with_article
 from radl_bench.mini.scenes import render_visible
 from radl_bench.mini.train.augment import augment
-from radl_bench.mini.train.judges import VISIBLE, calibrate, save, to_tensor
+from radl_bench.mini.train.judges import VISIBLE, JudgeSettings, calibrate, save, to_tensor
 from radl_bench.runs.images import crop_square
 from radl_bench.types import COLORS, Instance, Sample
 from radl_model.train.loop import Loop, LoopConfig
+
+if TYPE_CHECKING:
+    from open_clip.tokenizer import SimpleTokenizer
 
 HELD_OUT = 970_000
 CONTEXT = 48
@@ -37,6 +40,14 @@ _WORDS = (
     "a photo picture of there is and on top resting sitting leaning against facing looking at chasing left right above "
     "below in the with next to behind front under two three four five six"
 )
+
+
+class Settings(JudgeSettings):
+    """The content of `configs/clip.toml`."""
+
+    embed_dim: int
+    vision: dict[str, object]
+    text: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -128,7 +139,7 @@ def _pixels(images: Iterable[NDArray[np.uint8]]) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
-def make_batch(step: int, batch_size: int, tokens: Any, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def make_batch(step: int, batch_size: int, tokens: SimpleTokenizer, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return images [N, 3, 128, 128], token ids [N, 48], and float32 [N, N], 1 where two pairs have one key."""
     found = make_pairs(step, batch_size, seed)
     keys = np.array([pair.key for pair in found])
@@ -146,7 +157,7 @@ def loss_fn(module: nn.Module, batch: tuple[Tensor, Tensor, Tensor], rng: torch.
     return (nn.functional.cross_entropy(logits, goal) + nn.functional.cross_entropy(logits.T, goal)) / 2
 
 
-def figures(module: nn.Module, tokens: Any, count: int = 256) -> dict[str, float]:
+def figures(module: nn.Module, tokens: SimpleTokenizer, count: int = 256) -> dict[str, float]:
     """Return held-out figures, not augmented: `retrieval` top-1 of 64 captions for a scene, `phrase` top-1 of all
     79 x 7 coloured phrases for a crop, `twin` share of scenes closer to their caption than to their twin's."""
     rng = np.random.default_rng(HELD_OUT)
@@ -175,13 +186,15 @@ def _images(module: nn.Module, found: Iterable[Pair]) -> Tensor:
         return torch.cat([module.encode_image(part, normalize=True) for part in parts])  # type: ignore[operator]
 
 
-def _texts(module: nn.Module, tokens: Any, texts: list[str]) -> Tensor:
+def _texts(module: nn.Module, tokens: SimpleTokenizer, texts: list[str]) -> Tensor:
     with torch.no_grad():
         parts = tokens(texts).split(64)
         return torch.cat([module.encode_text(part, normalize=True) for part in parts])  # type: ignore[operator]
 
 
-def on_sample(module: nn.Module, step: int, config: dict[str, Any], tokens: Any, out: Path) -> dict[str, float]:
+def on_sample(
+    module: nn.Module, step: int, config: Mapping[str, object], tokens: SimpleTokenizer, out: Path
+) -> dict[str, float]:
     """Calibrate the averaged weights, write them to `out/weights` and return the held-out figures."""
     module.eval()
     batches = [make_batch(n, 128, tokens, HELD_OUT + 1)[0] for n in range(3)]
@@ -192,7 +205,7 @@ def on_sample(module: nn.Module, step: int, config: dict[str, Any], tokens: Any,
     return measured
 
 
-def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+def train(settings: Settings, out: Path, minutes: float | None) -> None:
     """Train the mini CLIP; leaves `weights/` for `radl_bench.mini.judges.clip`."""
     torch.manual_seed(settings.get("init_seed", 0))
     loop_config = LoopConfig(**settings["loop"])

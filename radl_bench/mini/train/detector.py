@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -13,19 +13,42 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from radl_bench.mini.atlas import CATEGORIES
-from radl_bench.mini.judges.fcos import SIZE, build
-from radl_bench.mini.layouts import MIN_SIDE, LayoutSampler
+from radl_bench.mini.judges.fcos import SIZE, NetworkSettings, build
+from radl_bench.mini.layouts import MIN_SIDE, LayoutSampler, LayoutSettings
 from radl_bench.mini.scenes import render, render_visible
 from radl_bench.mini.train.augment import augment
-from radl_bench.mini.train.judges import VISIBLE, calibrate, save, to_tensor
+from radl_bench.mini.train.judges import VISIBLE, JudgeSettings, calibrate, save, to_tensor
 from radl_bench.mini.wrong import lookalikes
 from radl_bench.types import Box, Instance, Sample
 from radl_model.train.loop import Loop, LoopConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 LEVELS = (0.6, 0.8, 1.0, 1.2, 1.5, 2.0)
 HELD_OUT = 980_000
 _LABEL = {name: label for label, name in enumerate(CATEGORIES)}
 Target = dict[str, Tensor]
+
+
+class Scenes(TypedDict, total=False):
+    """Shares of the training scenes: see `CrowdedSampler` and `make_batch`."""
+
+    alike: float
+    empty: float
+
+
+class Extras(TypedDict, total=False):
+    """What a config may add: the folder of weights to go on from, and what is drawn."""
+
+    init_from: str
+    data: Scenes
+
+
+class Settings(JudgeSettings, Extras):
+    """The content of `configs/detector.toml`."""
+
+    model: NetworkSettings
 
 
 class CrowdedSampler(LayoutSampler):
@@ -38,7 +61,7 @@ class CrowdedSampler(LayoutSampler):
         settings: as of `LayoutSampler`.
     """
 
-    def __init__(self, seed: int, crowded: float = 0.5, alike: float = 0.0, **settings: Any) -> None:
+    def __init__(self, seed: int, crowded: float = 0.5, alike: float = 0.0, **settings: Unpack[LayoutSettings]) -> None:
         super().__init__(seed, **settings)
         self.crowded, self.alike = crowded, alike
         self._before: str | None = None
@@ -121,7 +144,7 @@ def held_out(count: int, seed: int = HELD_OUT) -> list[tuple[Sample, NDArray[np.
     return [(sample, render(sample, seed + n)) for n, sample in enumerate(samples)]
 
 
-def new(settings: dict[str, Any], init_from: Path | None = None) -> nn.Module:
+def new(settings: NetworkSettings, init_from: Path | None = None) -> nn.Module:
     """Return the detector of a config, untrained or with the weights of a folder."""
     module = build(len(CATEGORIES), **settings)
     if init_from is not None:
@@ -142,7 +165,7 @@ def recall(module: nn.Module, scenes: list[tuple[Sample, NDArray[np.uint8]]]) ->
     return float(np.mean(found))
 
 
-def on_sample(module: nn.Module, step: int, settings: dict[str, Any], out: Path) -> dict[str, float]:
+def on_sample(module: nn.Module, step: int, settings: NetworkSettings, out: Path) -> dict[str, float]:
     """Calibrate the averaged weights, write them to `out/weights` and return the recall on held-out level 6 scenes."""
     module.eval()
     calibrate(module.backbone, [_normalise(make_batch(n, 32, HELD_OUT)[0]) for n in range(8)])  # type: ignore
@@ -156,11 +179,11 @@ def _normalise(images: Tensor) -> Tensor:
     return (images - 0.5) / 0.25
 
 
-def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+def train(settings: Settings, out: Path, minutes: float | None) -> None:
     """Train the mini detector; leaves `weights/` for `radl_bench.mini.judges.detector`."""
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig(**settings["loop"])
-    data = settings.get("data", {})
+    data: Scenes = settings.get("data", {})
     batch = partial(make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 7), **data)
     report = partial(on_sample, settings=settings["model"], out=out)
     start = Path(settings["init_from"]) if "init_from" in settings else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -14,6 +15,19 @@ from torch import Tensor, nn
 
 VISIBLE = 0.25
 """Less of an instance than this is no target: nobody could say what it is."""
+
+
+class Seeds(TypedDict, total=False):
+    """Seeds that a config may give; a stage has its own where it does not."""
+
+    init_seed: int
+    data_seed: int
+
+
+class JudgeSettings(Seeds):
+    """What the configs of both judges hold; `loop`: arguments of `LoopConfig`."""
+
+    loop: dict[str, Any]
 
 
 def to_tensor(images: list[NDArray[np.uint8]]) -> Tensor:
@@ -36,7 +50,7 @@ def calibrate(module: nn.Module, batches: list[Tensor]) -> None:
         norm.eval()
 
 
-def save(module: nn.Module, config: dict[str, Any], folder: Path) -> None:
+def save(module: nn.Module, config: Mapping[str, object], folder: Path) -> None:
     """Write `config.json` and `model.safetensors` (fp16) into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu() for name, value in module.state_dict().items()}
