@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +28,8 @@ from radl_bench.text import safe
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+    from radl_bench.scoring.permutation import SwapTest
 
 METHODS = {
     "real": "real images",
@@ -151,18 +154,37 @@ class ScoredRun:
         try:
             return pd.read_parquet(file, columns=list(RowWriter.COLUMNS))
         except (OSError, ValueError, KeyError) as error:
-            raise BadInput(f"{file} cannot be read ({error}). Run `radl-bench score {self.path}` again.") from None
+            raise BadInput(f"{file} cannot be read ({error}). {self.again}") from None
 
     @cached_property
-    def draws(self) -> dict[str, np.ndarray]:
-        """Bootstrap draws of the scores without rows by `metric@level` (`metric@all`); {} where there are none."""
+    def _parts(self) -> dict[str, dict[str, np.ndarray]]:
         import numpy as np
 
-        try:
-            with np.load(part_of(self.file, self.data, "draws"), allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # older scores: their intervals stand
+        file, found = part_of(self.file, self.data, "parts"), dict[str, dict[str, np.ndarray]]()
+        if not file.is_file():  # older scores have none
             return {}
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                for name in arrays.files:
+                    metric, _, array = name.partition("/")
+                    found.setdefault(metric, {})[array] = arrays[name]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise BadInput(f"{file} cannot be read ({error}). {self.again}") from None
+        return found
+
+    def kept(self, score: str) -> dict[str, np.ndarray] | None:
+        """Return what a score without rows is tested by, see `metrics.Comparable`; None where there is nothing."""
+        return next((kept for kept in self._parts.values() if score in map(str, kept.get("scores", ()))), None)
+
+    @property
+    def again(self) -> str:
+        """What to do where its files are broken, as a sentence."""
+        return f"Run `radl-bench score {self.path}` again."
+
+    @cached_property
+    def tests(self) -> dict[tuple[Any, ...], SwapTest | None]:
+        """Tests against other runs that were made already, see `report.paired`."""
+        return {}
 
 
 @dataclass
@@ -238,7 +260,8 @@ def collect(paths: Sequence[Path], choice: Choice | None = None) -> tuple[list[S
 
 
 def group_runs(runs: Sequence[ScoredRun]) -> list[Group]:
-    """Sort runs into groups that may share a table. Only the number of samples and the seeds differ within a group."""
+    """Sort runs into groups that may share a table. Only the number of samples, the seeds and how an
+    interval was made differ within a group."""
     groups: list[Group] = []
     for run in sorted(runs, key=_order):
         signatures = {key: comparable(str(score.get("signature", ""))) for key, score in run.cells.items()}
@@ -253,8 +276,8 @@ def group_runs(runs: Sequence[ScoredRun]) -> list[Group]:
 
 
 def comparable(signature: str) -> str:
-    """Return what has to be equal for two numbers to share a column: a signature without size and seeds."""
-    return "|".join(part for part in signature.split("|") if not part.startswith(("n:", "seed:")))
+    """Return what has to be equal for two numbers to share a column: a signature without size, seeds and interval."""
+    return "|".join(part for part in signature.split("|") if not part.startswith(("n:", "seed:", "ci:")))
 
 
 def _at_home(run: ScoredRun, group: Group) -> bool:

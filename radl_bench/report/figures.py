@@ -129,7 +129,7 @@ def _captions() -> dict[str, str]:
         LEVELS: "Bands: 95 % intervals. Grey and dashed: pictures that are right by construction.",
         DIFFERENCES: (
             "Paired over the samples both methods have; lines: 95 % intervals. Filled: the difference is there "
-            "(permutation test, p < .05; for AP and FID an interval without 0). Hollow: it may be chance."
+            "(paired permutation test, p < .05). Hollow: it may be chance."
         ),
         SENSITIVITY: (
             "Dotted: the threshold of the protocol. Left and middle: the matches and masks of the scores, asked "
