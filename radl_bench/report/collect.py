@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +20,7 @@ from radl_bench.runs.store import find_scores
 from radl_bench.scoring.metrics.known import known_spec
 from radl_bench.scoring.metrics.spec import ScoreSpec, read_spec
 from radl_bench.scoring.recorded import RecordedViews
-from radl_bench.scoring.score_files import RowWriter, part_of
+from radl_bench.scoring.score_files import RowWriter, part_of, read_parts
 from radl_bench.text import safe
 
 if TYPE_CHECKING:
@@ -50,10 +48,7 @@ _SCALES = (PAPER, MINI, None)
 
 USUAL_SEEDS = "hashed"
 
-REFERENCE = "sprites"
-"""Pictures rendered from the layout itself."""
-
-REFERENCES = frozenset({"real", REFERENCE})
+REFERENCES = frozenset({"real", "sprites"})
 """Pictures that are right by construction (photos are imported with `--name real`): they calibrate the judges and take
 no part in the contest."""
 
@@ -158,19 +153,11 @@ class ScoredRun:
 
     @cached_property
     def _parts(self) -> dict[str, dict[str, np.ndarray]]:
-        import numpy as np
-
-        file, found = part_of(self.file, self.data, "parts"), dict[str, dict[str, np.ndarray]]()
-        if not file.is_file():  # older scores have none
-            return {}
+        file = part_of(self.file, self.data, "parts")
         try:
-            with np.load(file, allow_pickle=False) as arrays:
-                for name in arrays.files:
-                    metric, _, array = name.partition("/")
-                    found.setdefault(metric, {})[array] = arrays[name]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            return read_parts(file)
+        except ValueError as error:
             raise BadInput(f"{file} cannot be read ({error}). {self.again}") from None
-        return found
 
     def kept(self, score: str) -> dict[str, np.ndarray] | None:
         """Return what a score without rows is tested by, see `metrics.Comparable`; None where there is nothing."""
@@ -182,8 +169,8 @@ class ScoredRun:
         return f"Run `radl-bench score {self.path}` again."
 
     @cached_property
-    def tests(self) -> dict[tuple[Any, ...], SwapTest | None]:
-        """Tests against other runs that were made already, see `report.paired`."""
+    def tests(self) -> dict[tuple[str, str, int | None, frozenset[str] | None], SwapTest | None]:
+        """Tests against other runs that were made already: file of the other, metric, level, samples."""
         return {}
 
 

@@ -16,6 +16,8 @@ import hashlib
 import io
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +45,21 @@ def part_of(file: Path, content: Mapping[str, Any], part: str) -> Path:
     """Return the file of the "rows" or "parts" that belong to a scores.json; it need not be there."""
     name = str(content.get("files", {}).get(part) or _OLD[part])
     return file.with_name(Path(name).name)  # content is data, and must not lead a reader anywhere else
+
+
+def read_parts(file: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Return the arrays of the parts by metric, {} without such a file; raises `ValueError` for a broken one."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    if not file.is_file():  # older scores have none
+        return found
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            for name in arrays.files:
+                metric, _, array = name.partition("/")
+                found.setdefault(metric, {})[array] = arrays[name]
+    except (OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(str(error)) from None
+    return found
 
 
 @contextlib.contextmanager
