@@ -172,18 +172,19 @@ def test_a_benchmark_lays_out_its_own_table():
     assert layout_of("coco-mig", table | {"colour": "red"}, ()).name == ""
 
 
-def _boxes(good: int, samples: int, level: int = 1) -> dict[str, np.ndarray]:
-    """What AP keeps of layouts with a box each, the first `good` of which are found."""
-    found = np.array([[n, 0, n] for n in range(good)], int).reshape(-1, 3)
+def _boxes(good: int, samples: int, start: int = 0) -> dict[str, np.ndarray]:
+    """What AP keeps of layouts with a box each, of which `good` are found, from the `start`-th on."""
+    found = np.array([[n, 0, n] for n in range(start, start + good)], int).reshape(-1, 3)
     ids = tuple(f"s{n}" for n in range(samples))
     wanted, score = np.array([[n, 0] for n in range(samples)]), np.full(good, 0.9)
     parts = ApParts(ids, ("cat",), wanted, found, score, np.full(good, 0b1111111111, np.uint16))
-    return parts.arrays() | ABOUT_AP | {"levels": np.full(samples, level)}
+    return parts.arrays() | ABOUT_AP | {"levels": np.ones(samples, int)}
 
 
-def _ap_run(root, method, good, samples=20, **changes):
-    value = 100.0 * ap_values(ApParts.from_arrays(_boxes(good, samples)))[0]
-    parts = {"parts": _boxes(good, samples)} if changes.pop("kept", True) else {}
+def _ap_run(root, method, good, samples=20, start=0, **changes):
+    boxes = _boxes(good, samples, start)
+    value = 100.0 * ap_values(ApParts.from_arrays(boxes))[0]
+    parts = {"parts": boxes} if changes.pop("kept", True) else {}
     return bare_run(root, "coco-position", method, {"ap": (value, value - 9, value + 9)}, **parts, **changes)
 
 
@@ -216,6 +217,9 @@ def test_many_methods_in_a_table_need_more_to_tell_them_apart(tmp_path):
 def test_methods_on_other_samples_are_compared_on_those_that_all_have(tmp_path):
     runs = [_ap_run(tmp_path, "a", 8), _ap_run(tmp_path, "b", 8, samples=8, filter={"limit": 8})]
     assert _groups(runs) == [(1, False), (1, False)]  # 40 beside 100, and equal where both were measured
+    more = [_ap_run(tmp_path / "more", "a", 20, samples=40, start=20)]
+    more.append(_ap_run(tmp_path / "more", "b", 8, filter={"limit": 20}))
+    assert _groups(more) == [(1, False), (1, False)]  # 50 beside 40, and 0 beside 40 where both were measured
 
 
 def test_what_nothing_was_kept_of_is_not_marked_and_compare_says_so(tmp_path):

@@ -1,7 +1,7 @@
 """Metrics: pure functions from what the judges saw in an image to rows, and from rows to numbers.
 
 A metric is a module with a `METRIC`, which holds all facts about its scores (`spec.ScoreSpec`). Its
-`rows(view, protocol)` gives one `Row` an instance or image; a score is the mean of its rows, so that resampling is
+`rows(view, protocol)` gives one `Row` an instance or image; a score is the mean of its rows, so that a swap is
 re-summing. A metric that is no mean (AP) keeps a pool instead and aggregates that. docs/metrics.md adds one.
 """
 
