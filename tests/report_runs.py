@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from radl_bench.scoring.metrics.ap_parts import ApParts
+
 LEVELS = (2, 3, 4, 5, 6)
+ABOUT_AP = {"form": np.array("boxes"), "scores": np.array(["ap", "ap50", "ap75"])}
 METHODS = {"sprites": 0.97, "stable-diffusion": 0.2, "radl": 0.7}
 
 
@@ -52,6 +55,20 @@ def _score(metric: str, level: int | None, value: float, n: int, signature: str)
     }
 
 
+def _ap_parts(method: str, rate: float, levels: tuple[int, ...], samples: int) -> dict[str, np.ndarray]:
+    """What AP keeps: a box each sample, found as often as the rate says."""
+    at = [(f"mig-{level}{n:03d}", level) for level in levels for n in range(samples)]
+    found = [n for n, (sample, _) in enumerate(at) if hit(method, sample, "ap") < rate]
+    boxes, size = np.array([[n, 0, n] for n in range(len(at))], int), len(found)
+    bits = np.full(size, 0b1111111111, np.uint16)
+    parts = ApParts(tuple(s for s, _ in at), ("cat",), boxes[:, :2], boxes[found], np.full(size, 0.9), bits)
+    return parts.arrays() | {"levels": np.array([level for _, level in at])} | ABOUT_AP
+
+
+def _write_parts(path: Path, parts: dict[str, np.ndarray]) -> None:
+    np.savez(path / "scores" / "parts.npz", **{f"average_precision/{name}": part for name, part in parts.items()})
+
+
 def make_run(root: Path, method: str, rate: float, **changes) -> Path:
     """Write a scored run; changes: model, levels, samples, filter, status, signature, judges, name, hash."""
     levels, samples = changes.get("levels", LEVELS), changes.get("samples", 8)
@@ -60,6 +77,7 @@ def make_run(root: Path, method: str, rate: float, **changes) -> Path:
     (path / "manifest.json").write_text("{}")
     rows = _rows(method, rate, levels, samples)
     rows.to_parquet(path / "scores" / "rows.parquet")
+    _write_parts(path, _ap_parts(method, rate, levels, samples))
     data = {
         "schema_version": 1,
         "protocol": "strict",
@@ -78,8 +96,18 @@ def make_run(root: Path, method: str, rate: float, **changes) -> Path:
     return path
 
 
+def _rows_around(numbers: dict[str, tuple], samples: int) -> pd.DataFrame:
+    """Rows whose mean is the value of each metric; `samples` is even."""
+    around = [(n, (-1) ** n * hit(n // 2)) for n in range(samples)]
+    rows = [(f"s{n}", 0, -1, 2, m, value + by, "") for m, (value, *_) in numbers.items() for n, by in around]
+    return pd.DataFrame(rows, columns=["sample_id", "k", "instance", "level", "metric", "value", "reason"])
+
+
 def bare_run(root: Path, benchmark: str, method: str, numbers: dict[str, tuple], **changes) -> Path:
-    """Write a scored run without rows; `numbers`: metric -> (value, low, high); changes: n, note, draws, filter."""
+    """Write a scored run; `numbers`: metric -> (value, low, high); changes: n, note, parts, filter, rows (None: none).
+
+    `rows` is how many samples have a row of each metric, around its value.
+    """
     path = root / "runs" / benchmark / method / sha256(method.encode()).hexdigest()[:8]
     (path / "scores").mkdir(parents=True)
     (path / "manifest.json").write_text("{}")
@@ -90,8 +118,10 @@ def bare_run(root: Path, benchmark: str, method: str, numbers: dict[str, tuple],
         scores.append({"metric": metric, "level": None, **ends, "signature": signature})
         if metric in changes.get("note", {}):
             scores[-1]["note"] = changes["note"][metric]
-    if "draws" in changes:
-        np.savez(path / "scores" / "draws.npz", **changes["draws"])
+    if changes.get("rows"):
+        _rows_around(numbers, changes["rows"]).to_parquet(path / "scores" / "rows.parquet")
+    if "parts" in changes:
+        _write_parts(path, changes["parts"])
     about = {"name": benchmark, "version": "1", "sha256": "abcd1234" * 8, "filter": changes.get("filter", {})}
     data = {
         "schema_version": 1,

@@ -18,7 +18,7 @@ def scores(run: Path) -> dict[str, Any]:
 
 
 def part(run: Path, name: str) -> Path:
-    """The file of the "rows" or "draws" that belong to it."""
+    """The file of the "rows" or "parts" that belong to it."""
     return part_of(find_scores(run)[0], scores(run), name)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from radl_bench.scoring.score_files import scores_key
 
 if TYPE_CHECKING:
-    from radl_bench.report.collect import ScoredRun
+    from radl_bench.report.scored_run import ScoredRun
 
 
 @dataclass(frozen=True)

@@ -3,180 +3,20 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radl_bench.errors import BadInput, MissingData
-from radl_bench.parsing import read_json
+from radl_bench.errors import MissingData
 from radl_bench.report.choice import Choice
 from radl_bench.report.labels import told_apart
-from radl_bench.report.scores_schema import problem_of_scores
-from radl_bench.runs.plan import RunImages
-from radl_bench.runs.scale import MINI, PAPER, scale_of_scores
+from radl_bench.report.scored_run import METHODS, SCALE_ORDER, USUAL_SEEDS, ScoredRun, read_scored
 from radl_bench.runs.store import find_scores
-from radl_bench.scoring.metrics.known import known_spec
-from radl_bench.scoring.metrics.spec import ScoreSpec, read_spec
-from radl_bench.scoring.recorded import RecordedViews
-from radl_bench.scoring.score_files import RowWriter, part_of
-from radl_bench.text import safe
+from radl_bench.scoring.metrics.spec import ScoreSpec
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-METHODS = {
-    "real": "real images",
-    "sprites": "real (rendered)",
-    "stable-diffusion": "Stable Diffusion (text only)",
-    "multidiffusion": "MultiDiffusion",
-    "layout-guidance": "TFLCG",
-    "boxdiff": "BoxDiff",
-    "layout-diffusion": "LayoutDiffusion",
-    "gligen": "GLIGEN",
-    "migc": "MIGC",
-    "radl": "RaDL",
-}
-"""Generator name -> name in a table, in the order of the literature; unknown methods stand before RaDL."""
-
-_SCALES = (PAPER, MINI, None)
-"""In the order of the sections of a report."""
-
-USUAL_SEEDS = "hashed"
-
-REFERENCE = "sprites"
-"""Pictures rendered from the layout itself."""
-
-REFERENCES = frozenset({"real", REFERENCE})
-"""Pictures that are right by construction (photos are imported with `--name real`): they calibrate the judges and take
-no part in the contest. So do those whose generator says "ceiling" or "floor" of itself."""
-
-FLOOR = "floor"
-"""What a generator says whose pictures are wrong by construction."""
-
-
-@dataclass(frozen=True)
-class ScoredRun:
-    """What one scores.json of a run says; everything else is read only when it is asked for."""
-
-    path: Path
-    data: dict[str, Any]
-    file: Path
-    """The scores.json; a run has one a judge set and protocol."""
-
-    @property
-    def method(self) -> str:
-        return safe(self.data["generator"]["name"])
-
-    @property
-    def model(self) -> str:
-        """Name of the model: "mini", "sd14", the last part of a path, or "-" where the method has none."""
-        return safe(Path(str(self.data["generator"].get("model") or "-")).name)
-
-    @property
-    def reference(self) -> bool:
-        """Whether these pictures are right or wrong by construction and so take no part in the contest."""
-        return self.method in REFERENCES or self.data["generator"].get("reference") is not None
-
-    @property
-    def floor(self) -> bool:
-        """Whether these pictures are wrong by construction: what they score is the judges' own fault."""
-        return self.data["generator"].get("reference") == FLOOR
-
-    @property
-    def title(self) -> str:
-        """Name of the method in a table; that of a floor says what is wrong in its pictures."""
-        wrong = (self.data["generator"].get("params") or {}).get("wrong")
-        return f"floor: wrong {wrong} (rendered)" if self.floor and wrong else METHODS.get(self.method, self.method)
-
-    @property
-    def complete(self) -> bool:
-        return self.data.get("status") == "complete"
-
-    @property
-    def status(self) -> str:
-        """How far the run is: "complete"; "partial", images were still to come when it was scored; "outdated", the run
-        was asked for more images since."""
-        return "outdated" if self.complete and self.planned > self.images else str(self.data.get("status"))
-
-    @property
-    def notes(self) -> list[str]:
-        """What was odd about the images of the run and about how they were judged, as sentences."""
-        return [note for note in self.data.get("notes") or [] if isinstance(note, str)]
-
-    @property
-    def images(self) -> int:
-        """Number of images that the scores speak of, failed ones included."""
-        return int(self.data.get("images", {}).get("n", 0))
-
-    @cached_property
-    def planned(self) -> int:
-        """Number of images that the manifest asks for today; that of the scores where the manifest does not say."""
-        try:
-            recorded = json.loads((self.path / "manifest.json").read_text("utf-8"))["benchmark"]
-            return int(recorded["n_samples"]) * int(recorded["images_per_sample"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return self.images
-
-    @property
-    def scale(self) -> str | None:
-        """World of these numbers, see `runs.scale`."""
-        return scale_of_scores(self.data)
-
-    @cached_property
-    def plan(self) -> RunImages:
-        """The images the run was asked for, and what became of each; raises `RadlBenchError`."""
-        return RunImages.open(self.path)
-
-    @cached_property
-    def views(self) -> RecordedViews:
-        """What the judges saw in them."""
-        return RecordedViews(self.plan, self.data)
-
-    @property
-    def seeds(self) -> str:
-        """Seed policy and base as the signatures say it: "hashed", "fixed+7", "unknown"."""
-        parts = str(self.data["scores"][0].get("signature", "")).split("|") if self.data["scores"] else []
-        return next((part.removeprefix("seed:") for part in parts if part.startswith("seed:")), "unknown")
-
-    @cached_property
-    def cells(self) -> dict[tuple[str, int | None], dict[str, Any]]:
-        """Scores by (metric, level); the level None is all levels together."""
-        return {(score["metric"], score["level"]): score for score in self.data["scores"]}
-
-    @cached_property
-    def specs(self) -> dict[str, ScoreSpec]:
-        """The facts of each score, as its metric declared them when it was scored; older scores carry none."""
-        facts = self.data.get("facts", {})
-        names = dict.fromkeys(metric for metric, _ in self.cells)
-        return {name: read_spec(name, facts[name]) if name in facts else known_spec(name) for name in names}
-
-    @cached_property
-    def rows(self) -> pd.DataFrame | None:
-        """The rows of the scores (one an instance or image), or None when the file is not there."""
-        file = part_of(self.file, self.data, "rows")
-        if not file.is_file():
-            return None
-        import pandas as pd
-
-        try:
-            return pd.read_parquet(file, columns=list(RowWriter.COLUMNS))
-        except (OSError, ValueError, KeyError) as error:
-            raise BadInput(f"{file} cannot be read ({error}). Run `radl-bench score {self.path}` again.") from None
-
-    @cached_property
-    def draws(self) -> dict[str, np.ndarray]:
-        """Bootstrap draws of the scores without rows by `metric@level` (`metric@all`); {} where there are none."""
-        import numpy as np
-
-        try:
-            with np.load(part_of(self.file, self.data, "draws"), allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # older scores: their intervals stand
-            return {}
+    pass
 
 
 @dataclass
@@ -241,7 +81,7 @@ def collect(paths: Sequence[Path], choice: Choice | None = None) -> tuple[list[S
     """
     scored, unscored = [], []
     for path in dict.fromkeys(Path(p).resolve() for p in paths):
-        found = (choice or Choice()).of([_read(path, file) for file in find_scores(path)])
+        found = (choice or Choice()).of([read_scored(path, file) for file in find_scores(path)])
         if found:
             scored += found
         elif (path / "manifest.json").is_file():
@@ -252,7 +92,8 @@ def collect(paths: Sequence[Path], choice: Choice | None = None) -> tuple[list[S
 
 
 def group_runs(runs: Sequence[ScoredRun]) -> list[Group]:
-    """Sort runs into groups that may share a table. Only the number of samples and the seeds differ within a group."""
+    """Sort runs into groups that may share a table. Only the number of samples, the seeds and how an
+    interval was made differ within a group."""
     groups: list[Group] = []
     for run in sorted(runs, key=_order):
         signatures = {key: comparable(str(score.get("signature", ""))) for key, score in run.cells.items()}
@@ -267,8 +108,8 @@ def group_runs(runs: Sequence[ScoredRun]) -> list[Group]:
 
 
 def comparable(signature: str) -> str:
-    """Return what has to be equal for two numbers to share a column: a signature without size and seeds."""
-    return "|".join(part for part in signature.split("|") if not part.startswith(("n:", "seed:")))
+    """Return what has to be equal for two numbers to share a column: a signature without size, seeds and interval."""
+    return "|".join(part for part in signature.split("|") if not part.startswith(("n:", "seed:", "ci:")))
 
 
 def _at_home(run: ScoredRun, group: Group) -> bool:
@@ -280,24 +121,10 @@ def _identity(run: ScoredRun) -> tuple:
     benchmark = run.data["benchmark"]
     kept = {key: value for key, value in benchmark.get("filter", {}).items() if key != "limit"}
     what = (benchmark["name"], str(benchmark["version"]), benchmark["sha256"], json.dumps(kept, sort_keys=True))
-    return (*what, run.data.get("protocol", ""), _SCALES.index(run.scale))
+    return (*what, run.data.get("protocol", ""), SCALE_ORDER.index(run.scale))
 
 
 def _order(run: ScoredRun) -> tuple:
     names = list(METHODS)
     place = names.index(run.method) if run.method in names else len(names) - 1.5
     return (*_identity(run), place, run.method, run.floor, run.title, run.model, str(run.path))
-
-
-def _read(path: Path, file: Path) -> ScoredRun:
-    again = f"Run `radl-bench score {path}` again."
-    try:
-        data = read_json(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{file} is not JSON ({error}). {again}") from None
-    if not isinstance(data, dict) or data.get("schema_version") != 1:
-        raise BadInput(f"{file} is not of schema version 1. {again}")
-    problem = problem_of_scores(data)
-    if problem:
-        raise BadInput(f"{file} cannot be used: {problem}. {again}")
-    return ScoredRun(path, data, file)

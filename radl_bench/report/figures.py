@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from radl_bench.errors import MissingExtra, RadlBenchError, UsageError, did_you_mean
 from radl_bench.report import Report
-from radl_bench.report.collect import ScoredRun
 from radl_bench.report.figures_style import STYLE, FigureFile, looks, save
+from radl_bench.report.scored_run import ScoredRun
 from radl_bench.report.tables import Section
 from radl_bench.runs.store import slug
 
@@ -129,7 +129,7 @@ def _captions() -> dict[str, str]:
         LEVELS: "Bands: 95 % intervals. Grey and dashed: pictures that are right by construction.",
         DIFFERENCES: (
             "Paired over the samples both methods have; lines: 95 % intervals. Filled: the difference is there "
-            "(permutation test, p < .05; for AP and FID an interval without 0). Hollow: it may be chance."
+            "(paired permutation test, p < .05). Hollow: it may be chance."
         ),
         SENSITIVITY: (
             "Dotted: the threshold of the protocol. Left and middle: the matches and masks of the scores, asked "

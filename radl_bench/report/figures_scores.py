@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from radl_bench.report.collect import ScoredRun
 from radl_bench.report.figures_style import Look, legend_below, looks, panels
 from radl_bench.report.layouts import differences_of, in_order
+from radl_bench.report.paired import difference_of
+from radl_bench.report.scored_run import ScoredRun
 from radl_bench.report.tables import Section
-from radl_bench.report.ties import difference_of, is_number
-from radl_bench.scoring.kinds import ALPHA
+from radl_bench.report.ties import is_number
+from radl_bench.scoring.permutation import ALPHA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ _DODGE = 0.24
 
 @dataclass(frozen=True)
 class Gap:
-    """A run's score minus the baseline's, its 95 % interval, and whether it is there (p < .05, or 0 is not inside)."""
+    """A run's score minus the baseline's, its 95 % interval, NaN without one, and whether it is there (p < .05)."""
 
     label: str
     value: float
@@ -61,8 +62,8 @@ def draw_levels(section: Section) -> Figure | None:
 def gaps(runs: Sequence[tuple[ScoredRun, str]], baseline: ScoredRun, metric: str) -> list[Gap]:
     """Return the paired difference of each contestant to the baseline in a metric over all levels.
 
-    Runs without the metric are left out. Metrics with rows are compared over their common samples; AP and FID by their
-    bootstrap draws, where those were made over the same samples.
+    They are compared over the samples both have. Runs without the metric, or without anything to test it with, are left
+    out.
     """
     found = (_gap(run, label, baseline, metric) for run, label in runs if not run.reference and run is not baseline)
     return [gap for gap in found if gap is not None]
@@ -95,7 +96,7 @@ def draw_differences(section: Section, baseline: ScoredRun, name: str) -> Figure
 
 def _reach(of: Sequence[Gap]) -> tuple[float, float]:
     """Return the ends of an axis that shows 0 and every interval, and is not so short that noise looks large."""
-    ends = [0.0, *(end for gap in of for end in (gap.low, gap.high, gap.value))]
+    ends = [0.0, *(end for gap in of for end in (gap.low, gap.high, gap.value) if not math.isnan(end))]
     low, high = min(ends), max(ends)
     spare = max(0.08 * (high - low), _LEAST_REACH - (high - low) / 2)
     return low - spare, high + spare
@@ -123,8 +124,8 @@ def _gap(run: ScoredRun, label: str, baseline: ScoredRun, metric: str) -> Gap | 
     if any(value is None for value in values):
         return None
     found, _ = difference_of(run, baseline, metric, None)
-    clear = found.p < ALPHA if found.n else found.ci_low > 0 or found.ci_high < 0
-    return None if math.isnan(found.p) else Gap(label, found.value, found.ci_low, found.ci_high, clear)
+    known = not math.isnan(found.p)
+    return Gap(label, found.value, found.ci_low, found.ci_high, found.p < ALPHA) if known else None
 
 
 def _span(section: Section, metrics: Sequence[str]) -> tuple[float, float] | None:

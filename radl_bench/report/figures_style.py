@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from radl_bench.report.collect import ScoredRun
+    from radl_bench.report.scored_run import ScoredRun
 
 # Okabe and Ito, "Color Universal Design" (2008), without the yellow that is lost on white.
 BLUE, SKY, GREEN, ORANGE, PURPLE, VERMILION, BLACK = (

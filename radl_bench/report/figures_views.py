@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from radl_bench.report.collect import ScoredRun
+from radl_bench.report.scored_run import ScoredRun
 from radl_bench.scoring.metrics import View
 from radl_bench.scoring.protocol import Boxes, Match, Protocol, box_iou, match_instances
 from radl_bench.types import Instance

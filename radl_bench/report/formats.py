@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LEGEND = (
     "Value with its 95 % interval. **Bold**: better than every other method (paired permutation test over samples, "
-    "p < .05; by paired bootstrap draws or by intervals for AP, FID and KID). = : in a tie with the best. "
+    "p < .05 by Holm's rule over all pairs of the column). = : in a tie with the best. "
     "The reference takes no part. avg: over all objects or images, not the mean of the levels."
 )
 UNSTATED = "unstated"

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from radl_bench.errors import MissingData, UsageError
-from radl_bench.report.collect import ScoredRun
+from radl_bench.report.scored_run import ScoredRun
 from radl_bench.runs.images import Picture
 from radl_bench.scoring.metrics import View
 from radl_bench.types import Benchmark, Sample

@@ -13,8 +13,8 @@ from radl_bench.report.gallery import Gallery
 from radl_bench.report.gallery_run import GalleryRun
 from radl_bench.report.layouts import in_order
 from radl_bench.scoring.compare import Comparison, compare_scored
-from radl_bench.scoring.kinds import ALPHA
 from radl_bench.scoring.metrics.spec import ScoreSpec
+from radl_bench.scoring.permutation import ALPHA
 from radl_bench.scoring.statistics import SampleSums, sample_sums
 
 

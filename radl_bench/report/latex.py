@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _HEADER = "% Tables of radl-bench. Put \\usepackage{booktabs} into the preamble and \\input this file."
 _LEGEND = (
     "Below each value its 95\\,\\% interval. \\textbf{Bold}: better than every other method (paired permutation test "
-    "over samples, $p < .05$; by paired bootstrap draws or by intervals for AP, FID and KID). $^{=}$: in a tie with "
-    "the best. The reference takes no part. avg: over all objects or images, not the mean of the levels."
+    "over samples, $p < .05$ by Holm's rule over all pairs of the column). $^{=}$: in a tie with the best. "
+    "The reference takes no part. avg: over all objects or images, not the mean of the levels."
 )
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from radl_bench.report.collect import REFERENCE, Group, ScoredRun
+from radl_bench.report.collect import Group
 from radl_bench.report.layouts import AVERAGE, in_order, layout_of
+from radl_bench.report.scored_run import ScoredRun
 from radl_bench.report.ties import column_groups, is_number
 from radl_bench.runs.scale import LABELS, MINI
 from radl_bench.scoring.metrics.spec import ScoreSpec
@@ -228,7 +229,7 @@ def _notes(group: Group) -> Iterator[str]:
 def _bounds(group: Group) -> str:
     """Say between which rows the numbers of the mini world lie, or how to get the rows."""
     lacking = [
-        f"{word} (--method {REFERENCE}{how})"
+        f"{word} (--method sprites{how})"
         for word, floor, how in (("ceiling", False, ""), ("floor", True, " --set wrong=color, class, place"))
         if not any(run.reference and run.floor == floor for run in group.runs)
     ]

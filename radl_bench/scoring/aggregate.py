@@ -11,11 +11,11 @@ import numpy as np
 from radl_bench.errors import RadlBenchError
 from radl_bench.scoring.chosen import Chosen
 from radl_bench.scoring.conditions import Conditions
-from radl_bench.scoring.kinds import TREATMENTS
-from radl_bench.scoring.metrics import Context, Estimate, Pool, Row, View
+from radl_bench.scoring.kinds import INTERVALS
+from radl_bench.scoring.metrics import Comparable, Context, Estimate, Pool, Row, View
 from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import Protocol
-from radl_bench.scoring.statistics import RESAMPLES, SampleSums
+from radl_bench.scoring.statistics import SampleSums
 
 Entry = dict[str, str | int | float | None]
 """A score in scores.json: metric, level, value, ci_low, ci_high, n, n_missing, signature, and a note or none."""
@@ -24,8 +24,8 @@ Entry = dict[str, str | int | float | None]
 class MeanPool:
     """Sums of one score by sample: what the mean and its interval need, and no more."""
 
-    def __init__(self, spec: ScoreSpec, resamples: int = RESAMPLES) -> None:
-        self.spec, self.resamples = spec, resamples
+    def __init__(self, spec: ScoreSpec) -> None:
+        self.spec = spec
         self._sums: dict[str, list[float]] = {}  # level, sum, count, asked for, missing
 
     def add(self, view: View, rows: Iterable[Row]) -> None:
@@ -44,8 +44,7 @@ class MeanPool:
         table = np.array(list(kept.values()), float).reshape(-1, 5)
         sums = SampleSums(tuple(kept), table[:, 1], table[:, 2])
         asked, missing = int(table[:, 3].sum()), int(table[:, 4].sum())
-        low, high, how = TREATMENTS[self.spec.kind].interval(sums, self.resamples)
-        return Estimate(sums.value, low, high, asked, missing, how)
+        return Estimate.of(sums.value, INTERVALS[self.spec.kind](sums), asked, missing)
 
 
 def pools_of(
@@ -81,13 +80,9 @@ def scores_of(
     means: Mapping[str, MeanPool],
     pools: Mapping[str, Pool],
     conditions: Conditions,
-) -> tuple[list[Entry], dict[str, np.ndarray]]:
-    """Return the entries of scores.json, every score over all levels (level None), then by level; and the draws.
-
-    The draws are those of the scores that have no rows, by `metric@level`, with `metric@all` for all levels.
-    """
+) -> list[Entry]:
+    """Return the entries of scores.json: every score over all levels (level None), then by level."""
     out: list[Entry] = []
-    draws = {}
     for level in (None, *conditions.levels):
         for one, rules in chosen:
             pool = pools.get(one.name)
@@ -95,9 +90,18 @@ def scores_of(
             for spec, estimate in _estimates(one, means, pool, level):
                 signature = under.signature(spec, level, estimate.n, estimate.ci)
                 out.append({"metric": spec.name, "level": level, **_numbers(estimate), "signature": signature})
-                if estimate.draws is not None:
-                    draws[draws_name(spec.name, level)] = estimate.draws
-    return out, draws
+    return out
+
+
+def kept_of(chosen: Sequence[tuple[Chosen, Protocol]], pools: Mapping[str, Pool]) -> dict[str, np.ndarray]:
+    """Return what a paired test of the scores without rows needs, by `<metric>/<name>`; see `metrics.Comparable`."""
+    kept: dict[str, np.ndarray] = {}
+    for one, _ in chosen:
+        pool = pools.get(one.name)
+        if isinstance(pool, Comparable):
+            arrays = {"form": np.array(pool.form), "scores": np.array(list(one.specs)), **pool.kept()}
+            kept |= {f"{one.name}/{name}": array for name, array in arrays.items()}
+    return kept
 
 
 def _estimates(
@@ -121,11 +125,6 @@ def facts_of(chosen: Sequence[tuple[Chosen, Protocol]]) -> dict[str, dict[str, o
         thresholds = {key: getattr(rules, key) for key in one.metric.thresholds} | dict(one.own)
         facts |= {name: {**spec.facts(), "thresholds": thresholds} for name, spec in one.specs.items()}
     return facts
-
-
-def draws_name(metric: str, level: int | None) -> str:
-    """Return the name under which the draws of a score are kept in draws.npz."""
-    return f"{metric}@{'all' if level is None else level}"
 
 
 def _numbers(estimate: Estimate) -> Entry:

@@ -1,23 +1,25 @@
 """Two runs side by side: the difference of each score with its interval, a paired p, and whether they are tied.
 
 Both are compared on the samples both have, and the sample is the unit: instances share an image and images share a
-layout. Scores with rows are tested by swapping the two methods sample by sample; scores without (AP, FID, KID) by their
-bootstrap draws, which are over the same samples in the same order. Numbers measured under other rules are refused.
+layout. Every score is tested by swapping the two methods' images sample by sample, and its interval holds exactly the
+differences that this test does not reject. Numbers measured under other rules are refused.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from radl_bench.errors import MissingData, UsageError
 from radl_bench.report.choice import Choice, scored_alike
-from radl_bench.report.collect import ScoredRun, collect
-from radl_bench.report.ties import difference_of, is_number
-from radl_bench.scoring.kinds import ALPHA
+from radl_bench.report.collect import collect
+from radl_bench.report.paired import NOT_TESTED, difference_of
+from radl_bench.report.scored_run import ScoredRun
+from radl_bench.report.ties import is_number
+from radl_bench.scoring.permutation import ALPHA
 
 _FREE = ("n:", "seed:", "ci:", "level:")
 """Parts of a signature that may differ: size and seeds; the interval's kind; the span of levels, told by a note."""
@@ -27,9 +29,9 @@ _FREE = ("n:", "seed:", "ci:", "level:")
 class Line:
     """One score of both runs at a level (None: all).
 
-    `difference` is a - b over the `n` samples both have, with its 95 % interval; `p` is two-sided, and None where the
-    runs cannot be paired. `groups` are the tie groups of a and b: (1, 1), (1, 2) or (2, 1). Numbers are None where
-    nothing was measured.
+    `difference` is a - b over the `n` samples both have, with its 95 % interval, None under six samples; `p` is
+    two-sided, and None where the runs cannot be paired. `groups` are the tie groups of a and b: (1, 1), (1, 2) or
+    (2, 1). Numbers are None where nothing was measured.
     """
 
     metric: str
@@ -78,7 +80,8 @@ def compare_scored(one: ScoredRun, other: ScoredRun) -> Comparison:
     keys.sort(key=lambda key: (one.specs[key[0]].order, -1 if key[1] is None else key[1]))
     lines = tuple(_line(one, other, *key) for key in keys)
     benchmark = {key: one.data["benchmark"][key] for key in ("name", "version", "sha256")}
-    return Comparison(_what(one), _what(other), benchmark, tuple(_notes(one, other)), lines)
+    notes = (*_notes(one, other), *_untested(lines, one, other))
+    return Comparison(_what(one), _what(other), benchmark, notes, lines)
 
 
 def _scored(path: Path) -> list[ScoredRun]:
@@ -137,7 +140,21 @@ def _notes(one: ScoredRun, other: ScoredRun) -> Iterator[str]:
     left = sorted({key[0] for key in one.cells.keys() ^ other.cells.keys()})
     if left:
         yield f"Scores of one run alone are left out: {', '.join(left)}."
+    yield (
+        "p is that of a permutation over samples; the interval holds the differences that it does not reject, so 0 is "
+        f"outside where p < {ALPHA:g}."
+    )
     yield f"p is not corrected for the number of lines; runs whose p is {ALPHA:g} or more are tied."
+
+
+def _untested(lines: Sequence[Line], one: ScoredRun, other: ScoredRun) -> Iterator[str]:
+    """Say which scores have a difference and no test."""
+    bare = dict.fromkeys(line.heading for line in lines if line.test == NOT_TESTED and line.difference is not None)
+    if bare:
+        yield (
+            f"{', '.join(bare)}: not tested, since what the test needs is not there any more, or was never kept. "
+            f"`radl-bench score {one.path} {other.path}` makes it again for AP, FID and KID."
+        )
 
 
 def _missing_rule(run: ScoredRun) -> str:

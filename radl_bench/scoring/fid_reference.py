@@ -12,7 +12,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,7 @@ class Reference:
         judge: signature of the feature judge, or None where the file does not say it.
         ids, images_sha256: which images, and the sum over `id sha256` lines of theirs.
         vectors: float32 [M, D], M <= 2,048 of them, or None.
+        file: where it was read from, or None.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Reference:
     ids: tuple[str, ...]
     images_sha256: str
     vectors: np.ndarray | None
+    file: Path | None = None
 
     @property
     def setting(self) -> str:
@@ -118,7 +120,7 @@ def read_reference(file: Path) -> Reference:
     if problem:
         raise BadInput(f"{file} is no reference: {problem}.")
     sha = text.get("images_sha256") or file_sha256(file)
-    return Reference(text.get("name", file.stem), moments, text.get("judge") or None, ids, sha, vectors)
+    return Reference(text.get("name", file.stem), moments, text.get("judge") or None, ids, sha, vectors, file.resolve())
 
 
 def _moments(found: dict[str, np.ndarray]) -> Moments:
@@ -214,7 +216,7 @@ def rendered_reference(benchmark: Benchmark, judge: FeatureExtractor) -> Referen
         return read_reference(file)
     reference = build_reference(f"{benchmark.name}-rendered", _scenes(benchmark, times), judge)
     write_reference(reference, file)
-    return reference
+    return replace(reference, file=file.resolve())
 
 
 def _scenes(benchmark: Benchmark, times: int) -> Iterator[tuple[str, str, Image]]:

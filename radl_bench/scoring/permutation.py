@@ -30,7 +30,10 @@ Swapped = Callable[[np.ndarray], np.ndarray]
 
 
 class SwapTest(NamedTuple):
-    """Difference a - b over `n` samples, its 95 % interval (NaN under six samples), and the two-sided p."""
+    """Difference a - b over `n` samples, its 95 % interval and the two-sided p.
+
+    The ends are NaN under six samples, and where the difference is the same in every sample.
+    """
 
     value: float
     ci_low: float
@@ -112,6 +115,8 @@ def _turned_round(stars: np.ndarray, kept: np.ndarray, n: int, alpha: float) -> 
     ends = float(np.partition(low, rank)[rank]), float(-np.partition(-high, rank)[rank])
     if not np.isfinite(ends).all():
         return SwapTest(value, _NAN, _NAN, p, n)
+    if ends[1] - ends[0] <= slack:  # nothing is known of how it would vary
+        return SwapTest(value, _NAN, _NAN, p, n)
     if p >= alpha:  # equal differences may fall a rounding error apart: 0 belongs inside
         ends = min(ends[0], 0.0), max(ends[1], 0.0)
     return SwapTest(value, *ends, p, n)
@@ -139,6 +144,16 @@ def additive_test(
 ) -> SwapTest:
     """Compare two methods by each sample's part float64 [S] in the difference, whose sum is the difference."""
     return swap_test(lambda s: s @ parts, weights, permutations=permutations, seed=seed)
+
+
+def reversed_test(test: SwapTest) -> SwapTest:
+    """Return the test of b - a."""
+    return test._replace(value=-test.value, ci_low=-test.ci_high, ci_high=-test.ci_low)
+
+
+def scaled_test(test: SwapTest, factor: float) -> SwapTest:
+    """Return the test of a score in another unit, e.g. per cent for a factor of 100."""
+    return test._replace(value=test.value * factor, ci_low=test.ci_low * factor, ci_high=test.ci_high * factor)
 
 
 def separated(ps: Mapping[str, float], methods: int, alpha: float = ALPHA) -> set[str]:

@@ -22,7 +22,7 @@ from radl_bench.runs.images import Picture
 from radl_bench.runs.notes import notes_of, sizes_of
 from radl_bench.runs.plan import RunImages
 from radl_bench.runs.scale import measured_scale, scale_of_manifest
-from radl_bench.scoring.aggregate import MeanPool, facts_of, gather, pools_of, scores_of
+from radl_bench.scoring.aggregate import Entry, MeanPool, facts_of, gather, kept_of, pools_of, scores_of
 from radl_bench.scoring.chosen import Chosen, by_rules, choose
 from radl_bench.scoring.conditions import Conditions
 from radl_bench.scoring.evidence import Evidence, kinds_of
@@ -31,7 +31,6 @@ from radl_bench.scoring.metrics import Context, Metric, Pool
 from radl_bench.scoring.protocol import THRESHOLDS, Protocol, resolve_protocol
 from radl_bench.scoring.score_files import ScoreWriter, scores_key, scoring_into
 from radl_bench.scoring.seen_files import SeenFiles
-from radl_bench.scoring.statistics import RESAMPLES
 from radl_bench.types import Benchmark
 
 
@@ -71,7 +70,6 @@ def score_each(
     device: str | None = None,
     box_format: str = "auto",
     judges: Mapping[str, str] | None = None,
-    resamples: int = RESAMPLES,
     batch_size: int = 16,
 ) -> list[Scored]:
     """Score runs one after the other; a run that cannot be scored does not keep the others from it.
@@ -88,7 +86,7 @@ def score_each(
         device: passed to judges that take one.
         box_format: how the boxes of files of results are read, see `box_formats.parse_format`.
         judges: more judges, names by role, for kinds of measurement that are not built in.
-        resamples: draws of the bootstrap; batch_size: pictures a call of a judge.
+        batch_size: pictures a call of a judge.
 
     Raises:
         UsageError: unknown judge, protocol or metric, or a threshold out of range.
@@ -105,7 +103,7 @@ def score_each(
     failures: list[RadlBenchError] = []
     for run in runs:
         try:
-            done.append(score_run(Path(run), made, protocol, thresholds, resamples, batch_size, parameters))
+            done.append(score_run(Path(run), made, protocol, thresholds, batch_size, parameters))
         except RadlBenchError as error:
             failures.append(error)
     if failures:
@@ -118,7 +116,6 @@ def score_run(
     judges: Judges,
     protocol: str,
     thresholds: dict[str, float | None],
-    resamples: int = RESAMPLES,
     batch_size: int = 16,
     parameters: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Scored:
@@ -128,7 +125,7 @@ def score_run(
     judges.check_roles(frozenset().union(*(one.metric.requires for one in asked)))
     thresholds = _thresholds(judges, thresholds)
     groups = by_rules([one for one in asked if judges.having(one.metric.requires)], protocol, thresholds)
-    scoring = _Scoring(images, groups, resamples)
+    scoring = _Scoring(images, groups)
     _refuse_unused(parameters or {}, {one.name for one, _ in scoring.chosen}, images.benchmark)
     parties = judges.standing() | judges.of(scoring.kinds)
     judges.prepare(scoring.pictures)
@@ -138,13 +135,21 @@ def score_run(
         with scoring_into(images.run.scores_dir / scores_key(content)) as out:
             pools = scoring.judge(evidence, out, parties.get("features"), parameters or {})
             conditions = _conditions(images, groups[0][0], parties, kinds_of(scoring.kinds))
-            scores, draws = scores_of(scoring.chosen, scoring.means, pools, conditions)
+            scores = scores_of(scoring.chosen, scoring.means, pools, conditions)
             content |= scoring.found(parties) | {"scores": scores}
-            file = out.finish(content, draws)
+            file = out.finish(content, kept_of(scoring.chosen, pools))
     finally:
         evidence.close()
-    of_scores = dict.fromkeys(f"{entry['metric']}: {entry['note']}" for entry in scores if "note" in entry)
-    return Scored(path, file, len(scoring.pictures), scoring.problems, (*content["notes"], *of_scores))
+    return Scored(path, file, len(scoring.pictures), scoring.problems, (*content["notes"], *_notes_of_scores(scores)))
+
+
+def _notes_of_scores(scores: Sequence[Entry]) -> list[str]:
+    """Return the notes of the scores over all levels, each once with the names of its scores."""
+    noted: dict[str, list[str]] = {}
+    for entry in scores:
+        if entry["level"] is None and "note" in entry:
+            noted.setdefault(str(entry["note"]), []).append(str(entry["metric"]))
+    return [f"{', '.join(names)}: {note}" for note, names in noted.items()]
 
 
 Groups = Sequence[tuple[Protocol, Sequence[tuple[Chosen, Protocol]]]]
@@ -154,14 +159,14 @@ Groups = Sequence[tuple[Protocol, Sequence[tuple[Chosen, Protocol]]]]
 class _Scoring:
     """One pass over the images of a run: what each group of metrics needs, and what is gathered."""
 
-    def __init__(self, images: RunImages, groups: Groups, resamples: int) -> None:
-        self.images, self.groups, self.resamples = images, groups, resamples
+    def __init__(self, images: RunImages, groups: Groups) -> None:
+        self.images, self.groups = images, groups
         self.chosen = [member for _, members in groups for member in members]
         self.needs = [_needs([one.metric for one, _ in members], rules) for rules, members in groups]
         self.kinds = frozenset[str]().union(*self.needs)
         self.pictures = list(images.planned())
         rowed = [one for one, _ in self.chosen if one.metric.rows]
-        self.means = {name: MeanPool(spec, resamples) for one in rowed for name, spec in one.specs.items()}
+        self.means = {name: MeanPool(spec) for one in rowed for name, spec in one.specs.items()}
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -176,7 +181,7 @@ class _Scoring:
         parameters: Mapping[str, Mapping[str, str]],
     ) -> dict[str, Pool]:
         """Have every image judged under the rules of each group, write its rows, and return the filled pools."""
-        pools = pools_of(self.chosen, Context(self.resamples, self.images.benchmark, features=features), parameters)
+        pools = pools_of(self.chosen, Context(self.images.benchmark, features=features), parameters)
         files = SeenFiles(self.images.run.evidence_dir)
         with closing(files.table), out.rows as writer, stage("score", len(self.pictures)) as bar:
             seen = [

@@ -2,11 +2,11 @@
 
     scores.json              the scores, and the names of the two files below that belong to them
     rows-<sha8>.parquet      every score image by image, with its reason
-    draws-<sha8>.npz         bootstrap draws of the scores that have no rows
+    parts-<sha8>.npz         what a paired test of the scores without rows (AP, FID, KID) needs, by `<metric>/<name>`
 
-Rows and draws are written under names of their own content first; then scores.json is replaced, which names them. So
-they change together or not at all, whenever the process is killed. Older runs have one `scores/` with scores.json,
-rows.parquet and draws.npz, and are read as they are.
+Rows and parts are written under names of their own content first; then scores.json is replaced, which names them. So
+they change together or not at all, whenever the process is killed. Older runs have one `scores/` with scores.json and
+rows.parquet, and are read as they are.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import hashlib
 import io
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +29,7 @@ from radl_bench.downloads.download import file_sha256
 from radl_bench.files import locked, replace_file
 from radl_bench.scoring.metrics import Row, View
 
-_OLD = {"rows": "rows.parquet", "draws": "draws.npz"}  # names in scores without `files`
+_OLD = {"rows": "rows.parquet", "parts": "parts.npz"}  # names in scores without `files`
 
 
 def scores_key(content: Mapping[str, Any]) -> str:
@@ -40,9 +42,24 @@ def scores_key(content: Mapping[str, Any]) -> str:
 
 
 def part_of(file: Path, content: Mapping[str, Any], part: str) -> Path:
-    """Return the file of the "rows" or "draws" that belong to a scores.json; it need not be there."""
+    """Return the file of the "rows" or "parts" that belong to a scores.json; it need not be there."""
     name = str(content.get("files", {}).get(part) or _OLD[part])
     return file.with_name(Path(name).name)  # content is data, and must not lead a reader anywhere else
+
+
+def read_parts(file: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Return the arrays of the parts by metric, {} without such a file; raises `ValueError` for a broken one."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    if not file.is_file():  # older scores have none
+        return found
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            for name in arrays.files:
+                metric, _, array = name.partition("/")
+                found.setdefault(metric, {})[array] = arrays[name]
+    except (OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(str(error)) from None
+    return found
 
 
 @contextlib.contextmanager
@@ -68,22 +85,22 @@ class ScoreWriter:
         self.folder = folder
         self.rows = RowWriter(folder / f".rows.{os.getpid()}.part")
 
-    def finish(self, content: Mapping[str, object], draws: Mapping[str, np.ndarray]) -> Path:
-        """Put rows, draws and scores in place of the earlier ones at once; returns the scores.json."""
+    def finish(self, content: Mapping[str, object], parts: Mapping[str, np.ndarray]) -> Path:
+        """Put rows, parts and scores in place of the earlier ones at once; returns the scores.json."""
         stream = io.BytesIO()
-        np.savez(stream, **dict(draws))  # type: ignore[arg-type]
+        np.savez_compressed(stream, **dict(parts))  # type: ignore[arg-type]
         names = {
             "rows": f"rows-{file_sha256(self.rows.file)[:8]}.parquet",
-            "draws": f"draws-{hashlib.sha256(stream.getvalue()).hexdigest()[:8]}.npz",
+            "parts": f"parts-{hashlib.sha256(stream.getvalue()).hexdigest()[:8]}.npz",
         }
         _sync(self.rows.file)
         os.replace(self.rows.file, self.folder / names["rows"])
-        replace_file(self.folder / names["draws"], stream.getvalue())
+        replace_file(self.folder / names["parts"], stream.getvalue())
         file = self.folder / "scores.json"
         text = json.dumps({**content, "files": names}, indent=2, ensure_ascii=False, allow_nan=False)
         replace_file(file, (text + "\n").encode())
-        parts = [*self.folder.glob("rows-*.parquet"), *self.folder.glob("draws-*.npz")]
-        _remove(part for part in parts if part.name not in names.values())
+        left = (file for of in ("rows-*.parquet", "parts-*.npz", "draws-*.npz") for file in self.folder.glob(of))
+        _remove(part for part in left if part.name not in names.values())
         return file
 
 

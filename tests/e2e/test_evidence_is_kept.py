@@ -20,7 +20,7 @@ import json, sys
 import radl_bench.scoring.fid_reference
 from radl_bench.scoring.score import score_each
 radl_bench.scoring.fid_reference.RENDERED = 30
-score_each([sys.argv[1]], resamples=20, iou=float(sys.argv[2]), score_threshold=float(sys.argv[3]))
+score_each([sys.argv[1]], iou=float(sys.argv[2]), score_threshold=float(sys.argv[3]))
 heavy = ("cv2", "open_clip", "radl_bench.mini.scenes", "torch", "torchvision")
 print(json.dumps([name for name in heavy if name in sys.modules]))
 """

@@ -73,7 +73,6 @@ def test_whole_masks_give_the_public_scorers_numbers(tmp_path, make_benchmark, c
         segmenter=f"file:{tmp_path / 'masks.json'}",
         encoder="none",
         protocol="mig_bench_v1",
-        resamples=10,
     )
     scores = {(s["metric"], s["level"]): s["value"] for s in json.loads(done.file.read_text("utf-8"))["scores"]}
     got = [scores[name, None] for name in ("success_inst", "success_img", "miou")]

@@ -114,7 +114,7 @@ def test_a_whole_run_equals_the_plain_reading(tmp_path, make_benchmark, monkeypa
     run.update_status()
     answers = {tuple(int(v) for v in pixels[0, 0]): found for _, pixels, found in scenes}
     monkeypatch.setattr("radl_bench.judges.detectors.BlindDetector.detect", Given(answers).detect)
-    options = {"detector": "blind", "segmenter": "box", "encoder": "none", "resamples": 10}
+    options = {"detector": "blind", "segmenter": "box", "encoder": "none"}
     (file,) = score_runs([run.path], protocol="mig_bench_v1", **options)
     scores = {(s["metric"], s["level"]): s["value"] for s in json.loads(file.read_text("utf-8"))["scores"]}
     judged = [(len(row["instances"]), plain_judgement(row, pixels, found)) for row, pixels, found in scenes]
@@ -224,6 +224,6 @@ def test_a_level_without_samples_is_absent_instead_of_a_division_by_zero(tmp_pat
     with run.writer() as writer:
         writer.write_image(row["id"], 0, 1, Image.fromarray(pixels), 0.0)
     run.update_status()
-    options = {"detector": "blind", "segmenter": "box", "encoder": "none", "resamples": 10}
+    options = {"detector": "blind", "segmenter": "box", "encoder": "none"}
     (file,) = score_runs([run.path], protocol="mig_bench_v1", **options)
     assert {s["level"] for s in json.loads(file.read_text("utf-8"))["scores"]} == {None, len(row["instances"])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,16 @@ from typer.testing import CliRunner
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli import build_app
 from radl_bench.errors import MissingData, UsageError
+from radl_bench.report import build_report
 from radl_bench.report.collect import collect
-from radl_bench.report.ties import sums_of
+from radl_bench.report.paired import sums_of
 from radl_bench.runs.store import RunFolder
 from radl_bench.scoring.compare import compare_runs
-from radl_bench.scoring.kinds import bootstrap_p
+from radl_bench.scoring.permutation import mean_test
 from radl_bench.scoring.score import score_runs
-from radl_bench.scoring.statistics import paired_difference
 from tests.conftest import tiny_row
 
-ORACLE = {"detector": "oracle", "encoder": "none", "resamples": 200}
+ORACLE = {"detector": "oracle", "encoder": "none"}
 RGB = {"red": (220, 20, 20), "blue": (20, 40, 220), "green": (20, 180, 30), "white": (250, 250, 250)}
 
 
@@ -63,7 +64,7 @@ def test_a_better_run_is_told_from_a_worse_one(tmp_path, folder) -> None:
     found = compare_runs(good, bad)
     entry = line(found, "success_inst")
     a, b = collect([good])[0][0], collect([bad])[0][0]
-    plain = paired_difference(sums_of(a, "success_inst", None), sums_of(b, "success_inst", None))
+    plain = mean_test(sums_of(a, "success_inst", None), sums_of(b, "success_inst", None))
     assert entry.difference == plain.value == pytest.approx(entry.a - entry.b)
     assert (entry.ci_low, entry.ci_high, entry.p, entry.n) == (plain.ci_low, plain.ci_high, plain.p, 30)
     assert entry.ci_low > 0
@@ -75,8 +76,32 @@ def test_a_better_run_is_told_from_a_worse_one(tmp_path, folder) -> None:
         0.0,
         1.0,
         (1, 1),
-        "paired bootstrap over samples",
+        "paired permutation over samples",
     )
+
+
+def test_four_samples_tell_no_two_methods_apart_and_have_no_interval(tmp_path, make_benchmark) -> None:
+    folder = make_benchmark([tiny_row(n, 3) for n in range(4)])
+    good, bad = make_run(tmp_path, folder, "good", 0.0), make_run(tmp_path, folder, "bad", 1.0)
+    score_runs([good, bad], **ORACLE)
+    for entry in compare_runs(good, bad).lines:
+        assert (entry.groups, entry.ci_low, entry.ci_high) == ((1, 1), None, None)
+        assert entry.p >= 0.125
+    (section,) = build_report([good, bad]).sections
+    for _, _, cell in section.cells:
+        assert (cell.best, cell.low, cell.high) == (False, None, None)
+        assert "6 samples" in cell.note or "samples are" in cell.note
+
+
+def test_the_interval_of_a_difference_never_disagrees_with_its_p(tmp_path, folder) -> None:
+    runs = [make_run(tmp_path, folder, name, wrong) for name, wrong in (("a", 0.2), ("b", 0.35), ("c", 0.6))]
+    score_runs(runs, **ORACLE)
+    known = [e for a, b in combinations(runs, 2) for e in compare_runs(a, b).lines if e.ci_low is not None]
+    assert {entry.p < 0.05 for entry in known} == {True, False}
+    for entry in known:
+        assert entry.ci_low < entry.ci_high
+        assert entry.ci_low <= entry.difference <= entry.ci_high
+        assert (entry.p < 0.05) == (not entry.ci_low <= 0 <= entry.ci_high)
 
 
 def test_a_run_is_tied_with_itself(tmp_path, folder) -> None:
@@ -84,6 +109,7 @@ def test_a_run_is_tied_with_itself(tmp_path, folder) -> None:
     score_runs([run], **ORACLE)
     for entry in compare_runs(run, run).lines:
         assert (entry.difference, entry.p, entry.groups) == (0.0, 1.0, (1, 1))
+        assert entry.ci_low is entry.ci_high is None  # no interval of width 0
 
 
 def test_parts_of_a_benchmark_compare_on_what_both_have(tmp_path, folder) -> None:
@@ -92,7 +118,7 @@ def test_parts_of_a_benchmark_compare_on_what_both_have(tmp_path, folder) -> Non
     found = compare_runs(whole, part)
     assert line(found, "success_inst").n == line(found, "success_inst", 3).n == 10
     assert any("different parts" in note for note in found.notes)
-    assert line(found, "ap").p is None  # drawn over other samples
+    assert (line(found, "ap").n, line(found, "ap").p) == (10, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -140,11 +166,3 @@ def test_the_command_prints_a_table_markdown_and_json(tmp_path, folder) -> None:
     assert content["benchmark"]["name"] == "tiny"
     refused = CliRunner().invoke(build_app(), [*words, "--format", "html"])
     assert isinstance(refused.exception, UsageError)
-
-
-def test_p_of_draws_is_two_sided_and_never_zero() -> None:
-    assert bootstrap_p(np.ones(99)) == pytest.approx(0.02)
-    assert bootstrap_p(np.zeros(99)) == 1.0
-    draws = np.random.default_rng(0).normal(1.96, 1, 20_000)
-    assert bootstrap_p(draws) == pytest.approx(0.05, abs=0.005)
-    assert bootstrap_p(-draws) == pytest.approx(bootstrap_p(draws), abs=1e-9)

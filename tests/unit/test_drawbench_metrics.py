@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from radl_bench.scoring.metrics import WHOLE_IMAGE, View, attribute, quantity, relation
 from radl_bench.scoring.metrics.relation import canonical, holds
 from radl_bench.scoring.protocol import Boxes, resolve_protocol
-from radl_bench.scoring.statistics import SampleSums, wilson, wilson_clustered
 from radl_bench.types import COLORS, Instance, Relation, Sample
 
 STRICT = resolve_protocol("strict")
@@ -259,28 +258,3 @@ def test_an_image_that_is_not_there_is_a_row_without_a_value() -> None:
         rows = metric.rows(View(wanted, 0, "it is gone"), STRICT)
         assert len(rows) == number
         assert all(math.isnan(r.value) and r.reason == "no image: it is gone" for r in rows)
-
-
-def test_wilson_of_single_units_is_wilson_and_of_equal_ones_counts_samples() -> None:
-    ids = tuple("abcdefghij")
-    singles = SampleSums(ids, np.array([1.0] * 6 + [0.0] * 4), np.ones(10))
-    # the variance between ten single units is 10/9 of p(1-p)/n, so they count as nine
-    assert wilson_clustered(singles) == pytest.approx(wilson(5.4, 9))
-    copies = SampleSums(ids, 8 * singles.num, 8 * singles.den)
-    assert wilson_clustered(copies) == pytest.approx(wilson_clustered(singles))
-    assert wilson_clustered(SampleSums(ids, np.full(10, 8.0), np.full(10, 8.0))) == wilson(10, 10)
-    assert np.isnan(wilson_clustered(SampleSums((), np.zeros(0), np.zeros(0)))).all()
-
-
-@pytest.mark.parametrize(
-    ("samples", "images", "icc", "rate"), [(20, 8, 0.3, 0.7), (20, 1, None, 0.8), (19, 8, 0.3, 0.2)]
-)
-def test_wilson_over_prompts_covers_what_it_promises(samples, images, icc, rate) -> None:
-    """A beta-binomial world of known rate: the 95 % interval holds it in 93-97 % of 1,500 draws."""
-    rng, ids, hits = np.random.default_rng(0), tuple(map(str, range(samples))), 0
-    for _ in range(1500):
-        p = rng.beta(rate * (1 / icc - 1), (1 - rate) * (1 / icc - 1), samples) if icc else np.full(samples, rate)
-        num = rng.binomial(images, p).astype(float)
-        low, high = wilson_clustered(SampleSums(ids, num, np.full(samples, float(images))))
-        hits += low <= rate <= high
-    assert 0.93 <= hits / 1500 <= 0.97

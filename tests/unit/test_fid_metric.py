@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli import build_app
 from radl_bench.errors import BadInput, MissingData, UsageError
+from radl_bench.report import build_report
 from radl_bench.runs.store import RunFolder
+from radl_bench.scoring.compare import compare_runs
 from radl_bench.scoring.fid_reference import (
     Reference,
     build_reference,
@@ -27,7 +29,8 @@ from radl_bench.scoring.fid_reference import (
 )
 from radl_bench.scoring.metrics import View
 from radl_bench.scoring.metrics.fid import FeaturePool
-from radl_bench.scoring.metrics.frechet import frechet_distance, kernel_distance, kernel_sums, moments_of
+from radl_bench.scoring.metrics.frechet import frechet_distance, moments_of
+from radl_bench.scoring.metrics.set_distances import FID_NOTE, kernel_parts, kid_value
 from radl_bench.scoring.score import score_each
 from radl_bench.types import Sample
 
@@ -81,7 +84,7 @@ def test_a_reference_keeps_what_it_was_made_of(reference, tmp_path) -> None:
 
 
 def test_the_pool_gives_the_distances_and_their_intervals(reference) -> None:
-    pool = FeaturePool(reference, resamples=200)
+    pool = FeaturePool(reference)
     seen = views(60)
     for view in [*seen, View(Sample("s99", "p", ()), 0, problem="it is gone")]:
         pool.add(view)
@@ -91,12 +94,13 @@ def test_the_pool_gives_the_distances_and_their_intervals(reference) -> None:
         frechet_distance(moments_of([vectors], [vectors]), reference.moments), rel=1e-9
     )
     assert found["kid"].value == pytest.approx(
-        1000 * float(kernel_distance(kernel_sums(vectors, reference.vectors))[0]), rel=1e-9
+        1000 * kid_value(kernel_parts(vectors, np.arange(60) // 2, reference.vectors)), rel=1e-9
     )
-    for estimate in found.values():
-        assert estimate.ci_low < estimate.value < estimate.ci_high
-        assert (estimate.n, estimate.n_missing, len(estimate.draws)) == (61, 1, 200)
+    assert found["kid"].ci_low < found["kid"].value < found["kid"].ci_high
+    assert [(e.n, e.n_missing) for e in found.values()] == [(61, 1)] * 2
+    assert np.isnan([found["fid"].ci_low, found["fid"].ci_high]).all()
     assert "biased upwards" in found["fid"].note
+    assert found["fid"].note.endswith(FID_NOTE)
     assert found["kid"].note is None
     assert pool.estimates(3) == {}
 
@@ -183,18 +187,28 @@ def test_rendered_scenes_are_made_once_and_differ_from_those_of_runs(tmp_path, t
 
 
 @pytest.fixture
-def run(tmp_path, make_benchmark) -> RunFolder:
-    """Nine pictures of noise on a benchmark that asks for FID alone."""
+def paint(tmp_path, make_benchmark):
+    """Make nine pictures of noise on a benchmark that asks for FID alone."""
     folder = make_benchmark()
     text = (folder / "benchmark.toml").read_text("utf-8")
     (folder / "benchmark.toml").write_text(text.replace("[metrics.success]\niou = 0.5", "[metrics.fid]"), "utf-8")
     benchmark = load_benchmark(folder)
-    run = RunFolder.create(tmp_path / "runs", benchmark, GENERATOR, source=str(folder))
-    with run.writer() as writer:
-        for n, sample in enumerate(benchmark.samples):
-            writer.write_image(sample.id, 0, 7, picture(n), 0.0)
-    run.update_status()
-    return run
+
+    def make(name: str = "painter", tint: float = 0.0, left_out: int | None = None) -> RunFolder:
+        run = RunFolder.create(tmp_path / "runs", benchmark, GENERATOR | {"name": name}, source=str(folder))
+        with run.writer() as writer:
+            for n, sample in enumerate(benchmark.samples):
+                if n != left_out:
+                    writer.write_image(sample.id, 0, 7, picture(n, tint), 0.0)
+        run.update_status()
+        return run
+
+    return make
+
+
+@pytest.fixture
+def run(paint) -> RunFolder:
+    return paint()
 
 
 @pytest.fixture
@@ -209,7 +223,7 @@ def judge(tmp_path) -> str:
 
 def test_score_writes_fid_with_its_note_and_signature(run, judge, reference, tmp_path) -> None:
     write_reference(reference, tmp_path / "ours.npz")
-    options = {"detector": "oracle", "encoder": "none", "features": judge, "resamples": 20}
+    options = {"detector": "oracle", "encoder": "none", "features": judge}
     (scored,) = score_each([run.path], **options, fid_reference=tmp_path / "ours.npz")
     content = json.loads(scored.file.read_text("utf-8"))
     (fid, kid) = content["scores"]
@@ -219,13 +233,39 @@ def test_score_writes_fid_with_its_note_and_signature(run, judge, reference, tmp
     assert scored.notes[-1] == f"fid: {fid['note']}"
     assert kid["ci_low"] < kid["value"] < kid["ci_high"]
     assert content["judges"]["features"]["signature"] == "colours@1"
-    assert set(np.load(part(run.path, "draws")).files) == {"kid@all"}
+    kept = np.load(part(run.path, "parts"))
+    assert set(kept.files) == {f"fid/{name}" for name in ("form", "scores", "reference", "setting")}
+    assert str(kept["fid/reference"]) == str(tmp_path / "ours.npz")
     with pytest.raises(MissingData, match="data fid-reference"):
         score_each([run.path], **options)
     with pytest.raises(UsageError, match="--fid-reference is of no use here: the features are none"):
         score_each([run.path], detector="oracle", encoder="none", fid_reference=tmp_path / "ours.npz")
     (without,) = score_each([run.path], detector="oracle", encoder="none")
     assert json.loads(without.file.read_text("utf-8"))["scores"] == []
+
+
+def test_fid_and_kid_are_compared_by_swapping_the_images_of_both_runs(paint, judge, reference, tmp_path) -> None:
+    write_reference(reference, tmp_path / "ours.npz")
+    near, far, part = paint("near"), paint("far", 120.0), paint("part", 120.0, left_out=3)
+    options = {"detector": "oracle", "encoder": "none", "features": judge, "fid_reference": tmp_path / "ours.npz"}
+    score_each([near.path, far.path, part.path], **options)
+    fid, kid = compare_runs(near.path, far.path).lines
+    assert (fid.metric, kid.metric) == ("fid", "kid")
+    for line in (fid, kid):
+        assert line.difference == pytest.approx(line.a - line.b, rel=1e-9)
+        assert (line.n, line.groups) == (9, (1, 2))
+        assert line.p < 0.05
+    assert kid.ci_low < kid.difference < kid.ci_high < 0
+    back = compare_runs(far.path, near.path).lines[1]
+    assert (back.ci_low, back.ci_high, back.p, back.groups) == (-kid.ci_high, -kid.ci_low, kid.p, (2, 1))
+    alike = compare_runs(far.path, part.path).lines[1]  # on the eight images that both have
+    assert (alike.n, alike.difference, alike.p) == (8, pytest.approx(0.0, abs=1e-9), 1.0)
+    (section,) = build_report([near.path, far.path]).sections
+    assert [line.cells[0].group for line in section.tables[0].lines] in ([1, 2], [2, 1])
+    write_reference(build_reference("ours", pictures(40), Colours()), tmp_path / "ours.npz")  # another one of its name
+    found = compare_runs(near.path, far.path)
+    assert [line.p for line in found.lines] == [None, None]
+    assert any(note.startswith("FID, KID ×1000: not tested") for note in found.notes)
 
 
 def test_the_command_builds_a_reference_of_a_folder(tmp_path, judge) -> None:

@@ -43,7 +43,7 @@ def run(tiny_benchmark, tmp_path, monkeypatch) -> Path:
 
 
 def test_it_is_measured_kept_read_scored_signed_and_reported(run, tmp_path) -> None:
-    options = {"detector": "blind", "encoder": "none", "judges": {"answerer": f"{FILE}:RedOrNot"}, "resamples": 20}
+    options = {"detector": "blind", "encoder": "none", "judges": {"answerer": f"{FILE}:RedOrNot"}}
     score_runs([run], **options)
     content = scores_of(run)
     levels = [2 + n % 3 for n in range(9)]

@@ -14,12 +14,13 @@ from radl_bench.registry import MEASUREMENTS, METRICS, resolve
 from radl_bench.scoring.aggregate import MeanPool
 from radl_bench.scoring.chosen import Chosen, by_rules, choose
 from radl_bench.scoring.conditions import SHARED, Conditions
-from radl_bench.scoring.kinds import TREATMENTS
+from radl_bench.scoring.intervals import rate_interval
+from radl_bench.scoring.kinds import INTERVALS
 from radl_bench.scoring.metrics import Metric, Row, View
 from radl_bench.scoring.metrics.known import known_spec
 from radl_bench.scoring.metrics.spec import KINDS, ScoreSpec, read_spec
 from radl_bench.scoring.protocol import THRESHOLDS, resolve_protocol
-from radl_bench.scoring.statistics import SampleSums, wilson, wilson_clustered
+from radl_bench.scoring.statistics import SampleSums, wilson
 from radl_bench.types import Instance, Sample
 
 FACTS = {"heading": "Mine", "kind": "mean", "unit": "image", "missing": 0.0}
@@ -70,7 +71,7 @@ def test_facts_survive_json_and_every_kind_has_its_treatment() -> None:
             again = read_spec(spec.name, json.loads(json.dumps(spec.facts())))
             assert again.facts() == spec.facts()
             assert known_spec(spec.name).facts() == spec.facts()
-    assert set(TREATMENTS) == set(KINDS)
+    assert set(INTERVALS) == set(KINDS)
     assert known_spec("of_a_stranger").missing is None  # older versions left its rows out of the mean
 
 
@@ -102,7 +103,7 @@ def test_wrong_facts_are_refused(change, words) -> None:
 
 
 def _estimate(spec: ScoreSpec, values: list[float]):
-    pool = MeanPool(spec, resamples=50)
+    pool = MeanPool(spec)
     for n, value in enumerate(values):
         pool.add(View(Sample(f"s{n}", "p", (Instance("a", "b", None, (0, 0, 1, 1)),)), 0), [Row(-1, "mine", value, "")])
     return pool.estimate(None)
@@ -125,34 +126,41 @@ def test_a_missing_value_counts_as_its_spec_says(change, values, mean) -> None:
 @pytest.mark.parametrize("name", ["success_inst", "success_img"])
 def test_a_rate_on_which_all_agree_has_wilsons_interval(name) -> None:
     spec = known_spec(name)
-    pool = MeanPool(spec, resamples=50)
+    pool = MeanPool(spec)
     for n in range(20):
         pool.add(View(Sample(f"s{n}", "p", ()), 0), [Row(-1, name, 0.0, "")])
     found = pool.estimate(None)
     assert (found.ci_low, found.ci_high) == pytest.approx([100 * v for v in wilson(0, 20)])
     assert found.ci_high > 10
-    assert found.ci == "cluster-bootstrap-50/wilson"
-    assert _estimate(ScoreSpec("mine", **FACTS), [0.0] * 20).ci_high == 0.0  # a mean promises no such thing
+    assert found.ci == "wilson-clustered"
+    nothing = _estimate(ScoreSpec("mine", **FACTS), [0.0] * 20)
+    assert math.isnan(nothing.ci_low)  # a mean that is 0 everywhere: no interval of width 0
+    assert nothing.note == "Fewer than 6 samples are above 0: no interval."
 
 
-@pytest.mark.parametrize("name", ["drawbench_attribute", "drawbench_quantity", "drawbench_relation"])
-def test_a_rate_of_few_has_wilsons_interval_at_the_effective_size(name) -> None:
-    pool = MeanPool(known_spec(name), resamples=50)
+@pytest.mark.parametrize("name", ["drawbench_attribute", "success_inst"])
+def test_a_rate_is_measured_in_per_cent(name) -> None:
+    pool = MeanPool(known_spec(name))
     good = [0, 1, 1, 0, 1, 1, 1, 0]
     for n, hit in enumerate(good):
         pool.add(View(Sample(f"s{n}", "p", ()), 0), [Row(0, name, 100.0 * hit, "")] * 3)
     found, ids = pool.estimate(None), tuple(f"s{n}" for n in range(8))
-    ends = wilson_clustered(SampleSums(ids, 3.0 * np.array(good), np.full(8, 3.0)))
-    assert (found.ci_low, found.ci_high) == pytest.approx([100 * v for v in ends])
-    assert found.ci == "wilson-clustered"
+    ends = rate_interval(SampleSums(ids, 3.0 * np.array(good), np.full(8, 3.0)))
+    assert (found.ci_low, found.ci_high) == pytest.approx([100 * v for v in ends[:2]])
+    assert 0 < found.ci_low < found.value < found.ci_high < 100
 
 
-def test_samples_more_alike_than_chance_count_no_more_than_their_units() -> None:
-    """Every sample has one hit of two: no variance between samples, and still no more than 40 units."""
-    alike = SampleSums(tuple(map(str, range(20))), np.ones(20), np.full(20, 2.0))
-    assert wilson_clustered(alike) == pytest.approx(wilson(20, 40))
-    nearly = SampleSums(alike.ids, np.array([1.0] * 18 + [0.0, 2.0]), alike.den)
-    assert wilson_clustered(nearly) == pytest.approx(wilson(20, 40))  # a design effect of .2 counts as 1
+def test_a_mean_outside_of_0_to_100_has_students_interval() -> None:
+    inside, outside = (_estimate(ScoreSpec("mine", **FACTS), [1.0, 2, 3, 4, 5, 6, 7, top]) for top in (99, 101))
+    assert (inside.ci, outside.ci) == ("logit-t", "t")
+    assert inside.ci_low > 0 > outside.ci_low
+    assert outside.ci_low < outside.value < outside.ci_high
+
+
+def test_few_samples_have_no_interval_and_say_so() -> None:
+    found = _estimate(ScoreSpec("mine", **(FACTS | {"kind": "rate"})), [100.0, 0.0, 100.0, 0.0])
+    assert math.isnan(found.ci_low)
+    assert found.note == "An interval needs 6 samples, here are 4."
 
 
 # signatures ----------------------------------------------------------------------------------------------------------

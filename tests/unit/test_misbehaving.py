@@ -124,7 +124,7 @@ def test_what_is_odd_about_an_image_is_said_when_it_is_made_and_when_it_is_score
     outcome = generate_run(benchmark, Method(special), out=tmp_path, source=str(tiny_benchmark))
     assert words in outcome.notes
     assert words in generate_run(benchmark, Method(), out=tmp_path, source=str(tiny_benchmark)).notes
-    (scored,) = score_each([outcome.run], detector="oracle", encoder="none", resamples=20)
+    (scored,) = score_each([outcome.run], detector="oracle", encoder="none")
     assert words in scored.notes
 
 
@@ -149,7 +149,7 @@ def test_a_size_that_is_not_the_benchmarks_is_said_and_stands_in_the_signature(
     outcome = generate_run(benchmark, method, out=tmp_path, source=str(tiny_benchmark))
     assert list(outcome.notes) == ([words] if words else [])
     assert sizes_of(RunFolder.open(outcome.run), benchmark) == size
-    (scored,) = score_each([outcome.run], detector="oracle", encoder="none", resamples=20)
+    (scored,) = score_each([outcome.run], detector="oracle", encoder="none")
     signatures = [entry["signature"] for entry in json.loads(scored.file.read_text())["scores"]]
     assert all((f"|img:1|size:{size}|" in s) if size else ("|size:" not in s) for s in signatures)
 

@@ -39,8 +39,12 @@ def test_the_interval_is_that_of_the_shifts_the_test_does_not_reject() -> None:
 @given(st.lists(st.integers(-3, 3), min_size=6, max_size=16), st.floats(0.5, 2.0))
 def test_zero_is_outside_the_interval_exactly_where_p_is_small(parts: list[int], scale: float) -> None:
     test = additive_test(np.array(parts) * scale, np.ones(len(parts)), permutations=999)
+    if len(set(parts)) == 1:
+        assert np.isnan([test.ci_low, test.ci_high]).all()  # no interval of width 0
+        return
     assert (test.ci_low <= 0 <= test.ci_high) == (test.p >= ALPHA)
     assert test.ci_low <= test.value <= test.ci_high
+    assert test.ci_low < test.ci_high
 
 
 @pytest.mark.parametrize(("n", "p"), [(1, 1.0), (4, 0.125), (5, 0.0625), (6, 0.03125)])

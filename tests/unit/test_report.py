@@ -87,7 +87,7 @@ def _records(runs: list[Path]) -> list[dict]:
     return [r for section in json.loads(report_runs(runs, "json"))["sections"] for r in section["scores"]]
 
 
-def test_a_metric_without_rows_is_judged_by_its_intervals(tmp_path, monkeypatch):
+def test_a_metric_without_rows_is_judged_by_what_its_pool_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = [make_run(tmp_path, name, rate) for name, rate in (("a", 0.5), ("b", 0.54), ("c", 0.9))]
     of = [run for _, run in sorted((r["method"], r) for r in _records(runs) if r["metric"] == "ap")]

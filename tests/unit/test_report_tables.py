@@ -16,13 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pylatexenc.latex2text import LatexNodes2Text
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexMacroNode, LatexWalker
-from report_runs import METHODS, bare_run, make_run
+from report_runs import ABOUT_AP, METHODS, bare_run, make_run
 
 from radl_bench.errors import BadInput, UsageError
 from radl_bench.report import build_report, report_runs, show
 from radl_bench.report.latex import escaped
 from radl_bench.report.layouts import differences_of, family, layout_of, packaged
 from radl_bench.scoring.compare import compare_runs
+from radl_bench.scoring.metrics.ap_parts import ApParts, ap_values
 from radl_bench.scoring.metrics.known import known_spec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
@@ -56,7 +57,7 @@ def sections(tmp_path, monkeypatch):
     runs = [make_run(tmp_path, method, rate) for method, rate in METHODS.items()]
     for benchmark, numbers in (("coco-position", POSITION), ("drawbench", DRAWBENCH)):
         for method, by in (("radl", 8.0), ("real", 20.0), ("gligen", 0.0)):
-            runs.append(bare_run(tmp_path, benchmark, method, _moved(numbers, by)))
+            runs.append(bare_run(tmp_path, benchmark, method, _moved(numbers, by), rows=12))
     return runs
 
 
@@ -171,24 +172,74 @@ def test_a_benchmark_lays_out_its_own_table():
     assert layout_of("coco-mig", table | {"colour": "red"}, ()).name == ""
 
 
-def _gap(tmp_path, name, shift, **changes):
-    """Two runs whose intervals of AP overlap; every draw of b is `shift` above that of a."""
-    a = np.random.default_rng(0).normal(40, 3, 500)
-    for method, draws in (("a", a), ("b", a + shift)):
-        low, high = np.quantile(draws, [0.025, 0.975])
-        numbers = {"ap": (float(draws.mean()), float(low), float(high))}
-        extra = changes if method == "b" else {}
-        yield bare_run(tmp_path / name, "coco-position", method, numbers, draws={"ap@all": draws}, **extra)
+def _boxes(good: int, samples: int, start: int = 0) -> dict[str, np.ndarray]:
+    """What AP keeps of layouts with a box each, of which `good` are found, from the `start`-th on."""
+    found = np.array([[n, 0, n] for n in range(start, start + good)], int).reshape(-1, 3)
+    ids = tuple(f"s{n}" for n in range(samples))
+    wanted, score = np.array([[n, 0] for n in range(samples)]), np.full(good, 0.9)
+    parts = ApParts(ids, ("cat",), wanted, found, score, np.full(good, 0b1111111111, np.uint16))
+    return parts.arrays() | ABOUT_AP | {"levels": np.ones(samples, int)}
 
 
-def test_scores_without_rows_are_compared_draw_by_draw(tmp_path):
-    def groups(name, shift, **changes):
-        (section,) = build_report(list(_gap(tmp_path, name, shift, **changes))).sections
-        return [(line.cells[0].group, line.cells[0].best) for line in section.tables[0].lines]
+def _ap_run(root, method, good, samples=20, start=0, **changes):
+    boxes = _boxes(good, samples, start)
+    value = 100.0 * ap_values(ApParts.from_arrays(boxes))[0]
+    parts = {"parts": boxes} if changes.pop("kept", True) else {}
+    return bare_run(root, "coco-position", method, {"ap": (value, value - 9, value + 9)}, **parts, **changes)
 
-    assert groups("paired", 1.0) == [(2, False), (1, True)]  # the intervals overlap, but every draw agrees
-    assert groups("equal", 0.0) == [(1, False), (1, False)]
-    assert groups("unpaired", 1.0, filter={"limit": 5}) == [(1, False), (1, False)]  # not the same samples
+
+def _groups(runs):
+    (section,) = build_report(runs).sections
+    return [(line.cells[0].group, line.cells[0].best) for line in section.tables[0].lines]
+
+
+@pytest.mark.parametrize(
+    ("good", "samples", "expected"),
+    [
+        ((8, 16), 20, [(2, False), (1, True)]),  # the printed intervals overlap; eight samples of eight say the same
+        ((8, 12), 20, [(1, False), (1, False)]),  # p is .125
+        ((12, 12), 20, [(1, False), (1, False)]),
+        ((0, 4), 4, [(1, False), (1, False)]),  # no four samples can tell two methods apart
+    ],
+)
+def test_ap_is_compared_by_swapping_samples(tmp_path, good, samples, expected):
+    runs = [_ap_run(tmp_path, m, g, samples) for m, g in zip("ab", good, strict=True)]
+    assert _groups(runs) == expected
+
+
+def test_many_methods_in_a_table_need_more_to_tell_them_apart(tmp_path):
+    """Two methods that differ in seven samples: p is .016, too much for the ten pairs of five."""
+    runs = [_ap_run(tmp_path, method, good) for method, good in zip("abcde", (16, 9, 9, 9, 9), strict=True)]
+    assert _groups(runs[:2]) == [(1, True), (2, False)]
+    assert _groups(runs) == [(1, False)] * 5
+
+
+def test_methods_on_other_samples_are_compared_on_those_that_all_have(tmp_path):
+    runs = [_ap_run(tmp_path, "a", 8), _ap_run(tmp_path, "b", 8, samples=8, filter={"limit": 8})]
+    assert _groups(runs) == [(1, False), (1, False)]  # 40 beside 100, and equal where both were measured
+    more = [_ap_run(tmp_path / "more", "a", 20, samples=40, start=20)]
+    more.append(_ap_run(tmp_path / "more", "b", 8, filter={"limit": 20}))
+    assert _groups(more) == [(1, False), (1, False)]  # 50 beside 40, and 0 beside 40 where both were measured
+
+
+def test_what_nothing_was_kept_of_is_not_marked_and_compare_says_so(tmp_path):
+    runs = [_ap_run(tmp_path, "a", 0, kept=False), _ap_run(tmp_path, "b", 20, kept=False)]
+    assert _groups(runs) == [(None, False), (None, False)]
+    found = compare_runs(*runs)
+    assert (found.lines[0].difference, found.lines[0].p, found.lines[0].test) == (-100.0, None, "none")
+    assert any(note.startswith("AP: not tested") for note in found.notes)
+
+
+def test_broken_parts_are_a_clear_error(tmp_path):
+    runs = [_ap_run(tmp_path, "a", 8), _ap_run(tmp_path, "b", 16)]
+    file = runs[0] / "scores" / "parts.npz"
+    arrays = dict(np.load(file))
+    np.savez(file, **(arrays | {"average_precision/levels": np.zeros(3, int)}))
+    with pytest.raises(BadInput, match=r"keeps to compare AP is broken.*radl-bench score"):
+        compare_runs(*runs)
+    file.write_bytes(b"PK torn")
+    with pytest.raises(BadInput, match=r"parts.npz cannot be read.*radl-bench score"):
+        compare_runs(*runs)
 
 
 def test_without_an_interval_nothing_is_marked(tmp_path):

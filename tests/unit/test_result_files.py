@@ -224,10 +224,10 @@ def scores(scored) -> dict[str, float]:
 def test_a_file_of_the_layout_scores_like_the_oracle(run, write) -> None:
     path, benchmark = run
     file = write(layout_results(benchmark))
-    (mine,) = score_each([path], detector=f"file:{file}", encoder="none", segmenter="box", resamples=20)
+    (mine,) = score_each([path], detector=f"file:{file}", encoder="none", segmenter="box")
     theirs = scores(mine)
     assert mine.notes == tuple(json.loads((path / "import.json").read_text())["notes"])
-    (oracle,) = score_each([path], detector="oracle", encoder="none", segmenter="box", resamples=20)
+    (oracle,) = score_each([path], detector="oracle", encoder="none", segmenter="box")
     assert theirs == scores(oracle)
     assert 0 < theirs["success_inst"] < 100  # red things are right, the others are not
 
@@ -237,7 +237,7 @@ def test_what_does_not_fit_is_said(run, write) -> None:
     rows = [row for row in layout_results(benchmark) if row["file"] != "img4.png" and row["category"] != "cup"]
     rows.append({"file": "img99.png", "category": "car", "bbox": [0, 0, 9, 9], "score": 0.5})
     rows.append({"file": "img2.png", "category": "car", "bbox": [0, 0, 90, 9], "score": 0.5})
-    (scored,) = score_each([path], detector=f"file:{write(rows)}", encoder="none", resamples=20)
+    (scored,) = score_each([path], detector=f"file:{write(rows)}", encoder="none")
     notes = "\n".join(scored.notes)
     assert "1 picture (tiny-004_0) without any detection in results.json; nothing is found there." in notes
     assert "1 name (img99) in results.json of no picture of this run; left out." in notes

@@ -84,7 +84,7 @@ def layouts(benchmark, name_of, side=(SIDE, SIDE), order: str = "xywh", decimals
 
 
 def scored(run, file, **options) -> dict[str, float]:
-    (done,) = score_each([run], detector=f"file:{file}", encoder="none", segmenter="box", resamples=10, **options)
+    (done,) = score_each([run], detector=f"file:{file}", encoder="none", segmenter="box", **options)
     content = json.loads(done.file.read_text("utf-8"))
     found = {s["metric"]: s["value"] for s in content["scores"] if s["level"] is None}
     return found | {"notes": "\n".join(done.notes), "signature": content["scores"][0]["signature"]}

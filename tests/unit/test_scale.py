@@ -33,7 +33,7 @@ class Grey:
     def generate(self, samples, seeds):
         return [Image.new("RGB", (16, 16), (120, 120, 120)) for _ in samples]
 """
-NEUTRAL = {"detector": "oracle", "segmenter": "box", "encoder": "none", "resamples": 20}
+NEUTRAL = {"detector": "oracle", "segmenter": "box", "encoder": "none"}
 
 
 @pytest.fixture

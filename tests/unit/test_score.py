@@ -25,7 +25,7 @@ from radl_bench.scoring.score import score_each, score_runs
 from radl_bench.scoring.statistics import sample_sums
 
 RGB = {"red": (220, 20, 20), "blue": (20, 40, 220), "green": (20, 180, 30), "white": (250, 250, 250)}
-ORACLE = {"detector": "oracle", "encoder": "none", "resamples": 50}
+ORACLE = {"detector": "oracle", "encoder": "none"}
 GENERATOR = {"name": "painter", "revision": "1", "model": None, "params": {}, "weights_sha256": None}
 
 
@@ -133,9 +133,10 @@ def test_signatures_name_everything_and_differ_with_it(run) -> None:
         "color:hsv-mig@.2",
         f"mask:{MiniSegmenter.signature}@det",
         "seed:hashed",
-        "ci:cluster-bootstrap-50/wilson",
+        "ci:none",  # three samples
         "v:0.1.0",
     }
+    assert "|ci:wilson-clustered|" in cell(content, "success_inst")["signature"]
     assert "color" not in cell(content, "miou")["signature"]
     score_runs([run.path], **ORACLE, protocol="mig_bench_v1", iou=0.6)
     content, _ = read(run)

@@ -25,7 +25,7 @@ from radl_bench.runs.store import RunFolder, find_scores
 from radl_bench.scoring.compare import compare_runs
 from radl_bench.scoring.score import score_each, score_runs
 
-ORACLE = {"detector": "oracle", "segmenter": "box", "encoder": "none", "resamples": 20}
+ORACLE = {"detector": "oracle", "segmenter": "box", "encoder": "none"}
 BLIND = ORACLE | {"detector": "blind"}
 ABOUT = {"revision": "1", "model": None, "params": {}, "weights_sha256": None}
 
@@ -68,7 +68,7 @@ def test_another_judge_or_protocol_overwrites_nothing(make) -> None:
     score_runs([run.path], **ORACLE)
     assert {file: file.read_bytes() for file in find_scores(run.path)} == before
     assert scores_of(run.path)["judges"]["detector"]["name"] == "oracle"  # the one that was made last is the newest
-    assert len(files(run)) == 4 * 4  # scores, rows, draws and the lock
+    assert len(files(run)) == 4 * 4  # scores, rows, parts and the lock
 
 
 def test_the_report_shows_the_newest_or_all_or_those_of_a_judge(make, tmp_path) -> None:
@@ -136,11 +136,10 @@ def test_scores_of_earlier_versions_are_read_and_replaced(make) -> None:
     new = find_scores(run.path)[0]
     old = run.scores_dir / "scores.json"
     content = scores_of(run.path)
-    rows, draws = part(run.path, "rows"), part(run.path, "draws")
+    rows = part(run.path, "rows")
     del content["files"], content["scale"]
     old.write_text(json.dumps(content))
     shutil.copy(rows, run.scores_dir / "rows.parquet")
-    shutil.copy(draws, run.scores_dir / "draws.npz")
     (run.scores_dir / ".rows.parquet.7.part").write_bytes(b"left over")
     shutil.rmtree(new.parent)
     (scored,), _ = collect([run.path])
@@ -182,7 +181,7 @@ def test_killed_at_every_step_scores_and_rows_belong_together(make, benchmark, t
         assert len(table) == 36
         made = content["images"]["n"] - content["images"]["n_missing"]
         assert table[table["metric"] == "success_img"]["value"].notna().sum() == made
-        assert len(np.load(part(at, "draws")).files) == 0
+        assert len(np.load(part(at, "parts")).files) == 0
         seen.append(content == last)
         shutil.rmtree(at)
         if not killed:

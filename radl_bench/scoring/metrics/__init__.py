@@ -1,7 +1,7 @@
 """Metrics: pure functions from what the judges saw in an image to rows, and from rows to numbers.
 
 A metric is a module with a `METRIC`, which holds all facts about its scores (`spec.ScoreSpec`). Its
-`rows(view, protocol)` gives one `Row` an instance or image; a score is the mean of its rows, so that resampling is
+`rows(view, protocol)` gives one `Row` an instance or image; a score is the mean of its rows, so that a swap is
 re-summing. A metric that is no mean (AP) keeps a pool instead and aggregates that. docs/metrics.md adds one.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, runtime_checkable
 from typing import Protocol as TypingProtocol
 
 import numpy as np
 
+from radl_bench.scoring.intervals import Interval
 from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import Boxes, Match, Protocol
 from radl_bench.types import Benchmark, Sample
@@ -65,13 +66,11 @@ class Context:
     """What a pool may know beside the views.
 
     Attributes:
-        resamples: draws of its bootstrap.
         benchmark: the benchmark, cut down as the run was.
         parameters: the metric's own thresholds and options: the benchmark's, with those of the call over them.
         features: the feature judge, or None.
     """
 
-    resamples: int
     benchmark: Benchmark
     parameters: Mapping[str, float | str] = field(default_factory=dict)
     features: Any | None = None
@@ -80,8 +79,7 @@ class Context:
 class Estimate(NamedTuple):
     """A number, its 95 % interval, units asked for and units without evidence, and how the interval was made.
 
-    `note` is a sentence that must stand by the number. `draws` are the bootstrap's, float64 [resamples], over the
-    pool's samples in their order: two runs of the same samples are compared draw by draw.
+    `note` is a sentence that must stand by the number.
     """
 
     value: float
@@ -91,7 +89,12 @@ class Estimate(NamedTuple):
     n_missing: int
     ci: str
     note: str | None = None
-    draws: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, value: float, interval: Interval, n: int, n_missing: int, note: str | None = None) -> Estimate:
+        """Return a number with its interval; the note of the interval follows that of the number."""
+        notes = " ".join(filter(None, (note, interval.note))) or None
+        return cls(value, interval.low, interval.high, n, n_missing, interval.how, notes)
 
 
 class Pool(TypingProtocol):
@@ -109,6 +112,21 @@ class Pool(TypingProtocol):
 
     def estimates(self, level: int | None) -> dict[str, Estimate]:
         """Return the scores, by name, over the samples of a level, or all; {} for a level that is not measured."""
+        ...
+
+
+@runtime_checkable
+class Comparable(TypingProtocol):
+    """A pool whose scores have a paired test.
+
+    Attributes:
+        form: which test of `report.paired.FORMS` reads what it keeps.
+    """
+
+    form: str
+
+    def kept(self) -> Mapping[str, np.ndarray]:
+        """Return what the test needs of this run, as arrays for an npz file without pickles."""
         ...
 
 

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
 
 from radl_bench.scoring.conditions import Conditions, short
+from radl_bench.scoring.intervals import scaled
 from radl_bench.scoring.metrics import Estimate, Metric, View
-from radl_bench.scoring.metrics.ap_curve import ClassTable, weighted_ap
-from radl_bench.scoring.metrics.ap_parts import ApParts, ap_intervals, class_tables, image_order
+from radl_bench.scoring.metrics.ap_parts import ApParts, ap_intervals, ap_values, image_order
 from radl_bench.scoring.metrics.matching import right_bits
 from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import FLOOR
-from radl_bench.scoring.statistics import resample_counts
 
 _MOST = 100
 
@@ -38,9 +37,9 @@ class PrecisionPool:
     """Gathers the boxes of all images; a missing image adds its layout and no detection."""
 
     settings: Mapping[str, str] = MappingProxyType({})
+    form = "boxes"
 
-    def __init__(self, resamples: int = 1000, seed: int = 0) -> None:
-        self.resamples, self.seed = resamples, seed
+    def __init__(self) -> None:
         self._samples: dict[str, int] = {}
         self._levels = array("l")
         self._images: list[tuple[str, int]] = []
@@ -68,27 +67,17 @@ class PrecisionPool:
     def estimates(self, level: int | None) -> dict[str, Estimate]:
         """Return ap, ap50 and ap75 over a level, or all; NaN without any box."""
         parts = self.parts(level)
-        tables, size = class_tables(parts), len(parts.samples)
-        values = 100.0 * weighted_ap(tables, np.ones((1, size)))[0]
-        drawn = (
-            (weighted_ap(tables, counts) for counts in resample_counts(size, self.resamples, self.seed)) if size else ()
-        )
-        draws = 100.0 * np.concatenate([np.zeros((0, 3)), *drawn])
-        intervals = ap_intervals(parts, seed=self.seed)
+        values = 100.0 * ap_values(parts)
         n, n_missing = (
             sum(boxes for (at, gone), boxes in self._asked.items() if level in (None, at) and gone >= least)
             for least in (False, True)
         )
-        return {
-            name: Estimate(
-                value, 100.0 * found.low, 100.0 * found.high, n, n_missing, found.how, found.note, draws=column
-            )
-            for (name, found), value, column in zip(intervals.items(), values.tolist(), draws.T, strict=True)
-        }
+        found = zip(ap_intervals(parts).items(), values.tolist(), strict=True)
+        return {name: Estimate.of(value, scaled(ends, 100.0), n, n_missing) for (name, ends), value in found}
 
-    def tables(self, level: int | None = None) -> Iterator[ClassTable]:
-        """Yield the table of each category that is wanted anywhere, over the samples of a level, or all."""
-        yield from class_tables(self.parts(level))
+    def kept(self) -> dict[str, np.ndarray]:
+        """Return the parts of all samples with `levels` int [S]; see `metrics.Comparable`."""
+        return self.parts().arrays() | {"levels": np.array(self._levels, int)}
 
     def parts(self, level: int | None = None) -> ApParts:
         """Return what AP needs of the samples of a level, or all."""
@@ -139,6 +128,6 @@ METRIC = Metric(
     name="average_precision",
     scores=(_score("ap", "AP", 30), _score("ap50", "AP50", 31), _score("ap75", "AP75", 32)),
     requires=frozenset({"detections"}),
-    pool=lambda context: PrecisionPool(context.resamples),
+    pool=lambda _: PrecisionPool(),
     thresholds=("nms",),
 )

@@ -1,4 +1,4 @@
-"""Distances between two sets of feature vectors: Frechet (Heusel et al. 2017) and kernel (Binkowski et al. 2018).
+"""The Frechet distance between two sets of feature vectors (Heusel et al. 2017).
 
 Float64 throughout. The square root of the product of two covariances is taken in its symmetric form, by eigenvalues: it
 needs no `sqrtm`, cannot turn complex, and holds for covariances of any rank.
@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-
-_ROWS = 256  # of a kernel matrix at a time
 
 
 @dataclass(frozen=True)
@@ -100,50 +98,3 @@ def _clean(eigenvalues: np.ndarray) -> np.ndarray:
 def frechet_distance(seen: Moments, wanted: Moments) -> float:
     """Return the squared Frechet distance, float64, at least 0; about 3 s of one core for 2,048 dimensions."""
     return Frechet(seen, wanted).value
-
-
-@dataclass(frozen=True)
-class KernelSums:
-    """Kernels of two sets.
-
-    `within` float64 [N, N] is that of the first set, with a diagonal of 0; `across` float64 [N] each vector's mean
-    kernel with the second set; `other` the mean kernel of two different vectors of the second set.
-    """
-
-    within: np.ndarray
-    across: np.ndarray
-    other: float
-
-
-def kernel_sums(seen: np.ndarray, wanted: np.ndarray) -> KernelSums:
-    """Return the sums of the polynomial kernel `(x.y / D + 1)^3` for `seen` [N, D] and `wanted` [M, D], M >= 2."""
-    x, y = seen.astype(np.float64), wanted.astype(np.float64)
-    m = len(y)
-    total, alone = _kernel(y, y).sum(), ((y**2).sum(axis=1) / y.shape[1] + 1.0) ** 3
-    across = np.concatenate([_kernel(x[n : n + _ROWS], y).mean(axis=1) for n in range(0, len(x), _ROWS)])
-    within = _kernel(x, x)
-    np.fill_diagonal(within, 0.0)
-    return KernelSums(within, across, float((total - alone.sum()) / (m * (m - 1))))
-
-
-def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    product = x @ y.T
-    product /= x.shape[1]
-    product += 1.0
-    for rows in np.array_split(product, max(1, len(product) // _ROWS)):
-        rows *= rows * rows  # in place: the matrix is the largest thing in the memory of a scoring
-    return product
-
-
-def kernel_distance(sums: KernelSums, weights: np.ndarray | None = None) -> np.ndarray:
-    """Return float64 [R]: the unbiased squared MMD when vector i of the first set counts `weights[r, i]` times.
-
-    A vector never meets its own copies, or a draw with replacement would look nearer to itself than it is. NaN where
-    fewer than two vectors count.
-    """
-    weights = np.ones((1, len(sums.across))) if weights is None else weights
-    size = weights.sum(axis=1)
-    pairs = size**2 - (weights**2).sum(axis=1)
-    inside = np.einsum("rn,rn->r", weights @ sums.within, weights)
-    mean = np.divide(inside, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-    return mean + sums.other - 2.0 * np.divide(weights @ sums.across, size, out=np.zeros_like(size), where=size > 0)

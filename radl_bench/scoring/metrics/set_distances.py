@@ -17,6 +17,9 @@ from radl_bench.scoring.intervals import LEAST, Interval, jackknife_error, no_in
 from radl_bench.scoring.metrics.frechet import Frechet, Moments, frechet_distance, moments_of
 from radl_bench.scoring.permutation import NO_TEST, SwapTest, additive_test
 
+KID_IMAGES = 2048
+"""Most images that KID takes."""
+
 _MOST_SKEWED = 2.5
 _LEAST_OF_PAIRS = 0.8  # of the variance of pairs; with all of it, the simulation finds the intervals a little wide
 _ROWS = 256  # of a kernel matrix at a time
@@ -38,6 +41,11 @@ class KernelParts:
     across: np.ndarray
     between: np.ndarray
     other: float
+
+
+def spread_evenly(n: int) -> np.ndarray:
+    """Return int [M]: which of n images KID takes, at most `KID_IMAGES`, spread evenly over the run."""
+    return np.unique(np.linspace(0, n - 1, KID_IMAGES).round().astype(int)) if n else np.zeros(0, int)
 
 
 def cubic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
