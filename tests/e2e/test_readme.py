@@ -137,14 +137,3 @@ def test_all_commands_run_in_order(tmp_path):
         expected = 1 if "--images " in line else 0  # 799 pictures are missing, and the command says so
         assert done.returncode == expected, f"{line}\n{done.stdout}\n{done.stderr}"
     assert (tmp_path / "reports" / "report.md").is_file()
-
-
-CARDS = [f"benchmarks/{name}/README.md" for name in ("coco_mig", "coco_position", "drawbench")]
-
-
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "radl_model/README.md", "docs/judges.md", *CARDS])
-def test_links_to_files_lead_somewhere(name):
-    text = (ROOT / name).read_text("utf-8")
-    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if not target.startswith("http")]
-    for target in targets:
-        assert (ROOT / name).parent.joinpath(target).exists(), target
