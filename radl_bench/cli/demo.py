@@ -1,4 +1,4 @@
-"""`radl-bench demo`: the whole way from layouts to the table and its pictures, with the embedded models."""
+"""`radl-bench demo`: the whole way from layouts to the table and its images, with the embedded models."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def demo(
     _, page = write_report(report, "html", reports / "demo")
     show(report)
     print(f"The whole way took {time.perf_counter() - start:.0f} s. The table is {file}.")
-    print(f"Every number with its pictures, to open in a browser: {page}")
+    print(f"Every number with its images, to open in a browser: {page}")
 
 
 def _generate(benchmark: Benchmark, method: str, root: Path) -> Path:

@@ -47,11 +47,11 @@ def score(
         Path | None, typer.Option(help="COCO results (JSON) of a detector run elsewhere, instead of --detector.")
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="COCO results with segmentations, instead of --segmenter.")] = None,
-    images: Annotated[Path | None, typer.Option(help="A folder of pictures made elsewhere; needs --benchmark.")] = None,
+    images: Annotated[Path | None, typer.Option(help="A folder of images made elsewhere; needs --benchmark.")] = None,
     box_format: Annotated[
         str, typer.Option(help="Boxes of --detections and --masks: auto, xywh, xyxy or cxcywh[-fraction][@WxH].")
     ] = "auto",
-    benchmark: Annotated[str | None, typer.Option(help="The benchmark the pictures were made for.")] = None,
+    benchmark: Annotated[str | None, typer.Option(help="The benchmark the images were made for.")] = None,
     level: Annotated[int | None, typer.Option(help="With --images: only samples with this many instances.")] = None,
     levels: Annotated[str | None, typer.Option(help="With --images: only these levels, e.g. 2-6 or 2,4.")] = None,
     limit: Annotated[
@@ -181,7 +181,7 @@ def _import(
 
     chosen = load_benchmark(benchmark, **part)
     done = import_images(images, chosen, name=name, table=table, out=root, source=source_of(benchmark), scale=scale)
-    print(f"{done.pictures} pictures of {safe(images)} are the run {done.run}.")
+    print(f"{done.pictures} images of {safe(images)} are the run {done.run}.")
     return done.run
 
 

@@ -98,7 +98,7 @@ class RunFolder:
 
     @property
     def images_dir(self) -> Path:
-        """Folder of the pictures."""
+        """Folder of the images."""
         return self.path / "images"
 
     @property

@@ -178,7 +178,7 @@ def build_reference(name: str, images: Iterable[tuple[str, str, Image]], judge: 
     """Measure a reference.
 
     Args:
-        images: (id, sha256, picture), one after the other; only a batch is held at once.
+        images: (id, sha256, image), one after the other; only a batch is held at once.
 
     Raises:
         UsageError: fewer than two images.
@@ -241,7 +241,7 @@ def folder_images(folder: Path, ids: Sequence[str] | None = None) -> Iterator[tu
     """
     found = read_folder(folder) if is_folder(folder) else ImageFolder(folder)
     if not found.files:
-        raise MissingData(f"There are no pictures in {folder}.")
+        raise MissingData(f"There are no images in {folder}.")
     for identity, file in _chosen(found, ids):
         data = (folder / file).read_bytes()
         try:
@@ -258,7 +258,7 @@ def _chosen(found: ImageFolder, ids: Sequence[str] | None) -> Iterator[tuple[str
     for identity in dict.fromkeys(map(stem_of, found.files)) if ids is None else ids:
         files = by_stem.get(identity, [])
         if not files:
-            raise MissingData(f"There is no picture {shown(identity)} in {found.folder}.")
+            raise MissingData(f"There is no image {shown(identity)} in {found.folder}.")
         if len(files) > 1:
             pair = " = ".join(map(str, files[:2]))
             raise BadInput(f"1 image has several files in {found.folder} ({pair}). Leave one of each.")

@@ -201,7 +201,7 @@ def _name(value: Any, where: str) -> Name:
     name = _id(value)
     if isinstance(name, int) or (isinstance(name, str) and clean(name.strip())):
         return name if isinstance(name, int) else clean(name.strip())
-    raise BadInput(f"{where}: 'image_id' or 'file' must name a picture, not {shown(value)}.")
+    raise BadInput(f"{where}: 'image_id' or 'file' must name an image, not {shown(value)}.")
 
 
 def _size(image: Mapping[str, Any], where: str) -> tuple[int, int] | None:

@@ -240,9 +240,9 @@ def test_the_command_builds_a_reference_of_a_folder(tmp_path, judge) -> None:
     assert done.exit_code == 0, done.output
     assert "3 images" in done.output
     assert read_reference(tmp_path / "r.npz").ids == ("003", "001", "002")
-    with pytest.raises(MissingData, match="no picture 'x'"):
+    with pytest.raises(MissingData, match="no image 'x'"):
         list(folder_images(folder, ["x"]))
-    with pytest.raises(MissingData, match="no pictures"):
+    with pytest.raises(MissingData, match="no images"):
         list(folder_images(tmp_path / "empty"))
     (folder / "bad.png").write_bytes(b"no picture")
     with pytest.raises(BadInput, match=r"bad.png cannot be read"):

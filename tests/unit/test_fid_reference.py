@@ -139,7 +139,7 @@ def test_an_id_may_leave_out_the_folder_where_one_file_has_it(photographs) -> No
     assert ids_of(folder, ["2", "b/1"]) == ["2", "b/1"]
     with pytest.raises(BadInput, match="several files"):
         ids_of(folder, ["1"])
-    with pytest.raises(MissingData, match="no picture '3'"):
+    with pytest.raises(MissingData, match="no image '3'"):
         ids_of(folder, ["3"])
 
 

@@ -88,7 +88,7 @@ def import_drawbench(files: Sequence[Path], home: Path | None = None, skip: bool
         home: the data folder, `data_home()` when not given.
         skip: leave out prompts with a problem; import none where there is one when not given.
 
-    Ids are a prompt's category and place in the CSV, `colors_001` to `positional_134`, as pictures of it are named.
+    Ids are a prompt's category and place in the CSV, `colors_001` to `positional_134`, as images of it are named.
 
     Raises:
         UsageError: not one CSV and one YAML.
