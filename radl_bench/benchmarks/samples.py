@@ -193,7 +193,7 @@ def _string(value: Any, what: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise _Bad(f"{what} holds half a surrogate pair, which is no text") from error
+        raise _Bad(f"{what} holds half a surrogate pair, which is not text") from error
     return value
 
 

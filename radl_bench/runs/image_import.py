@@ -128,7 +128,7 @@ def _label(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"{name!a} is no text that a report can show. Give another --name.") from None
+        raise UsageError(f"{name!a} is not text that a report can show. Give another --name.") from None
     return name
 
 

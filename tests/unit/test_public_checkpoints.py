@@ -153,7 +153,7 @@ def test_broken_files_are_sentences_and_run_no_code(tmp_path, write):
     with pytest.raises(BadInput, match="holds more than tensors"):
         read_public(write({"state_dict": {"x": Trap()}}))
     (tmp_path / "text.ckpt").write_text("not a checkpoint")
-    with pytest.raises(BadInput, match="holds more than tensors, or is no checkpoint"):
+    with pytest.raises(BadInput, match="holds more than tensors, or is not a checkpoint"):
         read_public(tmp_path / "text.ckpt")
     whole = write(table("migc")[0]).read_bytes()
     (tmp_path / "short.ckpt").write_bytes(whole[: len(whole) // 2])

@@ -222,7 +222,7 @@ def test_a_stated_format_is_not_judged_and_a_wrong_word_is_refused(bring, write)
     assert "reach beyond" in wrong["notes"]
     assert right["signature"] != wrong["signature"]
     for word in ("xyhw", "xywh@64", "xyxy-fraction@64x64", "XYWH", "xywh@0x9"):
-        with pytest.raises(UsageError, match="is no box format"):
+        with pytest.raises(UsageError, match="is not a box format"):
             parse_format(word)
     with pytest.raises(UsageError, match="belongs to --detections"):
         score_each([run], detector="oracle", encoder="none", box_format="xyxy")

@@ -250,7 +250,7 @@ def test_a_folder_that_is_no_run_is_a_sentence(tmp_path, content, error, words):
 
 
 def test_settings_that_are_no_json_are_refused_before_anything_is_written(create, tmp_path):
-    with pytest.raises(UsageError, match="cannot be written down as JSON"):
+    with pytest.raises(UsageError, match="cannot be written as JSON"):
         create(generator=GENERATOR | {"params": {"x": object()}})
     assert not (tmp_path / "runs").exists()
 
