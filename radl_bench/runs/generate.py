@@ -12,30 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import DiskFull, Interrupted, RadlBenchError, UsageError, did_you_mean
-from radl_bench.progress import Stage, stage
+from radl_bench.progress import stage
 from radl_bench.registry import GENERATORS, describe_error, resolve
 from radl_bench.runs.environment import describe_environment, describe_git
 from radl_bench.runs.identity import forget_imports
-from radl_bench.runs.image_checks import checked
-from radl_bench.runs.image_reading import BadImage
+from radl_bench.runs.making import Task, make_batch, times
 from radl_bench.runs.notes import notes_of
 from radl_bench.runs.scale import MINI, declared_scale
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
-from radl_bench.runs.writer import Shard, ShardWriter
-from radl_bench.types import MAX_IMAGES, Benchmark, Generator, Sample
+from radl_bench.runs.writer import Shard
+from radl_bench.types import MAX_IMAGES, Benchmark, Generator
 
 if TYPE_CHECKING:
     pass
-
-
-@dataclass(frozen=True)
-class Task:
-    """One image to make: the `k`-th of `sample`, from `seed`."""
-
-    sample: Sample
-    k: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -186,7 +176,7 @@ def _run(
         try:
             with stage("generate", len(tasks), resumed=len(tasks) - len(todo)) as bar:
                 for batch in _batches(todo, batch_size):
-                    seconds, errors = _make(generator, batch, writer, bar, repeated)
+                    seconds, errors = make_batch(generator, batch, writer, bar, repeated)
                     spent, failed = spent + seconds, failed + errors
         except BaseException as error:
             with contextlib.suppress(DiskFull):  # there is one on its way already
@@ -196,67 +186,9 @@ def _run(
             raise
     run.update_status()
     made = len(todo) - failed
-    notes = (*notes_of(run.path, benchmark), *(f"{_times(n)}{what}" for what, n in repeated.items()))
+    notes = (*notes_of(run.path, benchmark), *(f"{times(n)}{what}" for what, n in repeated.items()))
     seconds = time.perf_counter() - start
     return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), failed, seconds, spent, notes)
-
-
-def _make(
-    generator: Generator, batch: list[Task], writer: ShardWriter, bar: Stage, repeated: Counter[str]
-) -> tuple[float, int]:
-    """Make and write a batch; return the generator's seconds and the number of failures.
-
-    A batch that fails as a whole is made again one by one, and `repeated` counts why.
-    """
-    start = time.perf_counter()
-    made = _call(generator, batch)
-    seconds = time.perf_counter() - start
-    if isinstance(made, str) and len(batch) > 1:
-        repeated[made] += 1
-        parts = [_make(generator, [task], writer, bar, repeated) for task in batch]
-        return seconds + sum(s for s, _ in parts), sum(e for _, e in parts)
-    failed = 0
-    for task, image in zip(batch, [made] if isinstance(made, str) else made, strict=True):
-        failed += _write(writer, task, image, seconds / len(batch))
-    bar.advance(len(batch), failed=failed)
-    return seconds, failed
-
-
-def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:
-    """Return one thing a task, or a sentence about what went wrong with the whole call."""
-    try:
-        made = list(generator.generate([task.sample for task in batch], [task.seed for task in batch]))
-    except RadlBenchError as error:
-        if error.exit_code == 3:  # what is missing for one image is missing for all
-            raise
-        return describe_error(error)
-    except (Exception, SystemExit) as error:  # a script that was made for the command line may exit
-        return describe_error(error)
-    if len(made) != len(batch):
-        return f"the generator returned {len(made)} images for {len(batch)} samples"
-    return made
-
-
-def _write(writer: ShardWriter, task: Task, image: Any, seconds: float) -> bool:
-    """Write an image and its row, or the row of a failure; say whether it is one."""
-    if isinstance(image, str):
-        writer.write_failure(task.sample.id, task.k, task.seed, image, seconds)
-        return True
-    try:
-        rgb, remark = checked(image)
-    except BadImage as error:
-        why = f"the generator returned an image that cannot be used: {error}"
-        writer.write_failure(task.sample.id, task.k, task.seed, why, seconds)
-        return True
-    own = image.info.get("note")
-    notes = [note for note in (own if isinstance(own, str) else None, remark) if note]
-    writer.write_image(task.sample.id, task.k, task.seed, rgb, seconds, "; ".join(notes) or None)
-    return False
-
-
-def _times(n: int) -> str:
-    """Return how a note on repeated calls begins."""
-    return f"{n} {'call was' if n == 1 else 'calls were'} repeated image by image: "
 
 
 def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:

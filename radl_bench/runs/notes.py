@@ -9,6 +9,7 @@ from typing import Any
 
 from radl_bench.runs import image_import
 from radl_bench.runs.image_checks import as_scored, few, notes_of_sizes
+from radl_bench.runs.scale import MINI, scale_of_manifest
 from radl_bench.runs.store import RunFolder
 from radl_bench.types import MINI_SIDE, Benchmark
 
@@ -42,7 +43,7 @@ def sizes_of(run: RunFolder, benchmark: Benchmark) -> str:
 
 def _as_expected(run: RunFolder, benchmark: Benchmark) -> Benchmark:
     """Return the benchmark with the name and the side that images of this run are held to."""
-    mini = "mini" in (run.manifest.get("scale"), run.manifest["generator"].get("model"))
+    mini = scale_of_manifest(run.manifest) == MINI
     return replace(benchmark, name="the mini world", resolution=MINI_SIDE) if mini else benchmark
 
 

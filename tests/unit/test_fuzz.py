@@ -305,7 +305,7 @@ READERS = {
 }
 CUT = ("adapter weights", "checkpoint")
 """Whose sound content is cut, since the head is what can be wrong in ways of its own."""
-SLOW = {"scores": 5, "adapter config": 3, "adapter weights": 3, "checkpoint": 2, "manifest": 2}
+SLOW = {"scores": 10, "adapter config": 12, "adapter weights": 12, "checkpoint": 6, "manifest": 3}
 """Times fewer inputs for what takes long."""
 
 
@@ -326,7 +326,7 @@ def in_time() -> Iterator[None]:
 
 
 def inputs(name: str) -> int:
-    return max(4, -(-INPUTS // len(READERS)) if INPUTS else 40 // SLOW.get(name, 1))
+    return max(4, -(-INPUTS // len(READERS)) if INPUTS else 250 // SLOW.get(name, 1))
 
 
 CHOICE = st.tuples(st.integers(0, 2**16), st.integers(0, 55), st.integers(0, 2**16))

@@ -129,7 +129,7 @@ def test_what_is_odd_about_an_image_is_said_when_it_is_made_and_when_it_is_score
 
 
 @pytest.mark.parametrize(
-    ("side", "model", "size", "words"),
+    ("side", "scale", "size", "words"),
     [
         (64, None, "", None),
         (32, None, "32x32", "The images are 32x32; tiny is defined at 64x64."),
@@ -138,14 +138,15 @@ def test_what_is_odd_about_an_image_is_said_when_it_is_made_and_when_it_is_score
     ],
 )
 def test_a_size_that_is_not_the_benchmarks_is_said_and_stands_in_the_signature(
-    benchmark, tiny_benchmark, tmp_path, side, model, size, words
+    benchmark, tiny_benchmark, tmp_path, side, scale, size, words
 ):
     import json
 
     from radl_bench.scoring.score import score_each
 
     method = Method(lambda: noise(3, side), everywhere=True)
-    outcome = generate_run(benchmark, method, out=tmp_path, model=model, source=str(tiny_benchmark))
+    method.scale = scale
+    outcome = generate_run(benchmark, method, out=tmp_path, source=str(tiny_benchmark))
     assert list(outcome.notes) == ([words] if words else [])
     assert sizes_of(RunFolder.open(outcome.run), benchmark) == size
     (scored,) = score_each([outcome.run], detector="oracle", encoder="none", resamples=20)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scores import part, scores
 from typer.testing import CliRunner
 
 from radl_bench.benchmarks.loading import load_benchmark, source_of
@@ -87,7 +88,7 @@ def runs(tmp_path, folder, monkeypatch) -> list[Path]:
 
 
 def scored(run: Path) -> dict:
-    content = json.loads((run / "scores" / "scores.json").read_text("utf-8"))
+    content = scores(run)
     return content | {"scores": {(s["metric"], s["level"]): s for s in content["scores"]}}
 
 
@@ -196,7 +197,7 @@ def test_a_lower_distance_wins(runs) -> None:
 def _move(run: Path, shift: float) -> None:
     import pandas as pd
 
-    file = run / "scores" / "rows.parquet"
+    file = part(run, "rows")
     rows = pd.read_parquet(file)
     rows.loc[rows["metric"] == "offset", "value"] += shift
     rows.to_parquet(file)
@@ -205,7 +206,7 @@ def _move(run: Path, shift: float) -> None:
 @pytest.mark.parametrize("word", ["generate", "score"])
 def test_a_broken_metric_is_told_before_an_image_is_made(folder, tmp_path, word, toy_method) -> None:
     (folder / "offset.py").write_text(OFFSET.replace('"nms", "iou", "match"', '"nms", "iuo"'), "utf-8")
-    make = ["generate", str(folder), "--method", toy_method, "--out", str(tmp_path / "runs")]
+    make = ["generate", str(folder), "--method", toy_method, "--runs", str(tmp_path / "runs")]
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / "tiny-000.png")
     score = [
@@ -214,7 +215,7 @@ def test_a_broken_metric_is_told_before_an_image_is_made(folder, tmp_path, word,
         str(tmp_path / "pictures"),
         "--benchmark",
         str(folder),
-        "--root",
+        "--runs",
         str(tmp_path / "runs"),
     ]
     done = CliRunner().invoke(build_app(), make if word == "generate" else score)

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli import build_app
 from radl_bench.errors import BadInput, UsageError
+from radl_bench.generators.engine import base_scale
 from radl_bench.generators.sprites import SpritesGenerator
-from radl_bench.generators.stable_diffusion import base_scale
 from radl_bench.registry import GENERATORS
 from radl_bench.report import build_report
 from radl_bench.report.formats import as_csv
@@ -157,7 +157,7 @@ def test_imported_images_have_the_scale_that_is_stated(tiny_benchmark, tmp_path)
 
     def scored(*words: str) -> dict:
         root = tmp_path / "-".join(("runs", *words))
-        call = ["score", "--images", str(folder), "--benchmark", str(tiny_benchmark), "--root", str(root)]
+        call = ["score", "--images", str(folder), "--benchmark", str(tiny_benchmark), "--runs", str(root)]
         call += ["--detector", "blind", "--segmenter", "box", "--encoder", "none", *words]
         result = CliRunner().invoke(build_app(), call)
         if isinstance(result.exception, UsageError):
