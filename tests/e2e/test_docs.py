@@ -213,7 +213,7 @@ def test_the_new_places_in_the_changelog_are_right() -> None:
     """What the table of moved names says: the old module is gone, or has not the name, and the new one has it."""
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
     lines = re.findall(r"^\| (`.*?`) \| `(radl_[\w.]+)` \| `(radl_[\w.]+)` \|$", text, re.MULTILINE)
-    assert len(lines) > 30
+    assert len(lines) >= 30
     for names, old, new in lines:
         for name in re.findall(r"`(\w+)`", names):
             assert is_there(f"{new}.{name}"), f"{new}.{name}"
