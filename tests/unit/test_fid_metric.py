@@ -131,10 +131,10 @@ def test_statistics_of_another_suite_have_no_kid(tmp_path, reference) -> None:
 @pytest.mark.parametrize(
     ("arrays", "sentence"),
     [
-        ({"mu": np.zeros(3)}, "no reference with mu and sigma"),
+        ({"mu": np.zeros(3)}, "not a reference with mu and sigma"),
         ({"mu": np.zeros(3), "sigma": np.zeros((2, 2))}, "do not fit"),
         ({"mu": np.array([np.nan, 0]), "sigma": np.zeros((2, 2))}, "do not fit"),
-        ({"mu": np.array([None]), "sigma": np.zeros((2, 2))}, "no reference"),
+        ({"mu": np.array([None]), "sigma": np.zeros((2, 2))}, "not a reference"),
     ],
 )
 def test_a_bad_file_is_a_sentence(tmp_path, arrays, sentence) -> None:
@@ -142,7 +142,7 @@ def test_a_bad_file_is_a_sentence(tmp_path, arrays, sentence) -> None:
     with pytest.raises(BadInput, match=sentence):
         read_reference(tmp_path / "bad.npz")
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04torn")
-    with pytest.raises(BadInput, match="no reference"):
+    with pytest.raises(BadInput, match="not a reference"):
         read_reference(tmp_path / "torn.npz")
 
 

@@ -191,7 +191,7 @@ def test_a_judge_that_fails_leaves_the_old_scores_and_what_was_measured(run, mon
 
 
 def test_one_bad_run_does_not_keep_the_others_from_being_scored(run, tmp_path) -> None:
-    with pytest.raises(MissingData, match="is no run"):
+    with pytest.raises(MissingData, match="is not a run"):
         score_runs([tmp_path / "nothing", run.path], **ORACLE)
     assert find_scores(run.path)
 
