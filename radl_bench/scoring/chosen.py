@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from radl_bench.errors import BadInput, RadlBenchError, UsageError, did_you_mean
+from radl_bench.parsing import shown
 from radl_bench.registry import describe_error, known, resolve
 from radl_bench.scoring.conditions import SHARED
 from radl_bench.scoring.metrics import Context, Metric, Pool, Row, View
@@ -186,10 +187,10 @@ def _value(metric: Metric, key: str, value: object, where: str) -> float | str:
             raise BadInput(f"{where}: '{key}' must be a text in quotes.")
         return value
     number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
-    if not math.isfinite(number):
-        raise BadInput(f"{where}: '{key}' must be a finite number, not {str(value)!r:.60}.")
     if key in metric.thresholds and not 0.0 <= number <= 1.0:
-        raise BadInput(f"{where}: '{key}' must be a fraction between 0 and 1, not {number:g}.")
+        raise BadInput(f"{where}: '{key}' must be a fraction from 0 to 1, not {shown(value)}.")
+    if not math.isfinite(number):
+        raise BadInput(f"{where}: '{key}' must be a finite number, not {shown(value)}.")
     return number
 
 

@@ -80,7 +80,7 @@ def resolve_protocol(name: str, **thresholds: float | None) -> Protocol:
         if key not in THRESHOLDS or key not in {f.name for f in fields(Protocol)}:
             raise UsageError(did_you_mean(key, THRESHOLDS, "threshold"))
         if not 0.0 <= value <= 1.0:
-            raise UsageError(f"The threshold '{key}' is a fraction between 0 and 1, not {value:g}.")
+            raise UsageError(f"The threshold '{key}' is a fraction from 0 to 1, not {value:g}.")
     return replace(PROTOCOLS[name], **given)  # type: ignore[arg-type]
 
 

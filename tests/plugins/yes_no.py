@@ -15,6 +15,7 @@ from radl_bench.judges.contracts import Answerer, Role
 from radl_bench.judges.kinds import Desk, Kind, Seen, Store, batches
 from radl_bench.runs.images import Picture
 from radl_bench.scoring.metrics import WHOLE_IMAGE, Metric, Row, View
+from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import Protocol
 from radl_bench.types import Sample
 
@@ -91,5 +92,12 @@ def rows(view: View, protocol: Protocol) -> list[Row]:
 
 
 METRIC = Metric(
-    name="answers", scores=("answered_yes",), requires=frozenset({"answers"}), settings=("answers",), rows=rows
+    name="answers",
+    scores=(
+        ScoreSpec(
+            "answered_yes", "Answered yes", kind="mean", unit="image", missing=0.0, place=90, settings=("answers",)
+        ),
+    ),
+    requires=frozenset({"answers"}),
+    rows=rows,
 )

@@ -79,17 +79,17 @@ NAME = "mid_block.attentions.0.transformer_blocks.0.attn2"
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sizes": 1}, "sizes must be a table of layers, not 1"),
-        ({"sizes": {}}, "sizes must be a table"),
-        ({"sizes": {NAME: 1}}, "it must state channels"),
-        ({"sizes": {NAME: {**SIZE, "heads": 0}}}, "it must state channels"),
-        ({"sizes": {NAME: {**SIZE, "channels": 33}}}, "a multiple of heads"),
-        ({"sizes": {NAME: {**SIZE, "text_dim": "32"}}}, "whole numbers"),
-        ({"sizes": {NAME: {"channels": 32, "heads": 4}}}, "it must state channels"),
-        ({"fusion": 1}, "fusion must be a table"),
-        ({"fusion": {"fusion": 3}}, "layer setting fusion=3"),
+        ({"sizes": 1}, "it needs the tables 'sizes' and 'fusion'"),
+        ({"sizes": {}}, "'sizes' names 0 layers"),
+        ({"sizes": {NAME: 1}}, f"the layer '{NAME}'"),
+        ({"sizes": {NAME: {**SIZE, "heads": 0}}}, f"heads of the layer '{NAME}'"),
+        ({"sizes": {NAME: {**SIZE, "channels": 33}}}, f"the 33 channels of the layer '{NAME}'"),
+        ({"sizes": {NAME: {**SIZE, "text_dim": "32"}}}, f"text_dim of the layer '{NAME}'"),
+        ({"sizes": {NAME: {"channels": 32, "heads": 4}}}, f"the layer '{NAME}'"),
+        ({"fusion": 1}, "it needs the tables 'sizes' and 'fusion'"),
+        ({"fusion": {"fusion": 3}}, "'fusion.fusion' must be given as str"),
         ({"fusion": {"colour": 3}}, "Unknown layer setting 'colour'"),
-        ({"fusion": {"active_fraction": float("nan")}}, "active_fraction=nan"),
+        ({"fusion": {"active_fraction": float("nan")}}, "'fusion.active_fraction' must be"),
     ],
 )
 def test_a_configuration_that_is_none_is_a_clear_error(tmp_path, changes, words):

@@ -85,7 +85,8 @@ def test_the_engine_makes_of_it_what_the_pipeline_makes(base):
     generator = Plain(base, **FAST)
     (image,) = generator.generate(SAMPLES[:1], [1])
     noise = torch.Generator().manual_seed(1)
-    want = generator.pipe("a red car", num_inference_steps=2, guidance_scale=3.0, generator=noise)
+    words = {"negative_prompt": generator.params["negative_prompt"], "generator": noise}
+    want = generator.pipe("a red car", num_inference_steps=2, guidance_scale=3.0, **words)
     assert image.tobytes() == want.images[0].tobytes()
 
 

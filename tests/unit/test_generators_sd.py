@@ -122,7 +122,7 @@ def test_an_over_long_phrase_is_named_in_the_row_of_its_image_alone(radl, tmp_pa
     images = radl.generate([SAMPLES[1], cut], [1, 2])
     with contextlib.closing(ShardWriter(_run_folder(tmp_path), Shard())) as writer:
         for key, image in zip(("b", "cut"), images, strict=True):
-            writer.write_image(key, 0, 1, image, 0.1)
+            writer.write_image(key, 0, 1, image, 0.1, image.info.get("note"))
     fine, noted = read_rows(tmp_path / "generations-0of1.jsonl")
     assert "note" not in fine
     assert noted["note"] == f"Cut off after 77 tokens: '{long}'."

@@ -338,5 +338,5 @@ def test_the_command_takes_level_limit_and_ids(bring, tmp_path) -> None:
     ):
         result = CliRunner().invoke(build_app(), [*words, "--name", f"m{n}", *part])
         assert result.exit_code == 0, result.output
-        (file,) = (tmp_path / "parts").glob(f"tiny/m{n}/*/scores/scores.json")
+        (file,) = (tmp_path / "parts").glob(f"tiny/m{n}/*/scores/*/scores.json")
         assert json.loads(file.read_text())["images"] == {"n": expected, "n_missing": 0}

@@ -175,7 +175,7 @@ def test_a_file_of_results_is_held_against_the_same_rules(tmp_path) -> None:
         return tmp_path / "r.json"
 
     for score in (7.5, -0.1, NAN):
-        with pytest.raises(BadInput, match=r"gives the score .*a score is a number from 0 to 1"):
+        with pytest.raises(BadInput, match=r"score.*a number from 0 to 1"):
             read_results(written(score=score))
     assert read_results(written()).entries
 

@@ -159,7 +159,7 @@ def test_scores_that_mean_different_things_never_share_a_column(tmp_path, monkey
     file.write_text(json.dumps(json.loads(file.read_text()) | {"facts": {"mine": facts}}))
     assert len(build_report(runs).sections) == 1
     file.write_text(json.dumps(json.loads(file.read_text()) | {"facts": {"mine": facts | {"kind": "x"}}}))
-    with pytest.raises(BadInput, match=r"facts that are not understood.*'kind' must be one of"):
+    with pytest.raises(BadInput, match=r"'facts' are not understood.*'kind' must be one of"):
         build_report(runs)
 
 

@@ -16,11 +16,11 @@ from radl_bench.errors import BadInput, UsageError
 from radl_bench.judges.from_file import FileSegmenter, load_result_judge
 from radl_bench.runs.image_import import import_images
 from radl_bench.runs.images import Picture
-from radl_bench.runs.store import RunFolder
+from radl_bench.runs.plan import RunImages
 from radl_bench.scoring.box_formats import BoxFormat, judge_format, parse_format
 from radl_bench.scoring.result_files import read_results
 from radl_bench.scoring.result_links import link
-from radl_bench.scoring.score import plan_pictures, score_each
+from radl_bench.scoring.score import score_each
 from radl_bench.types import Instance, Sample
 from tests.unit.test_foreign_pictures import paint
 from tests.unit.test_result_files import rle
@@ -114,7 +114,7 @@ def test_masks_are_told_apart_by_path_too(bring, write) -> None:
         {"image_id": files[s], "category": "car", "bbox": [0, 0, 64, 64], "segmentation": rle(m, False)}
         for s, m in (("a", left), ("b", ~left))
     ]
-    pictures = plan_pictures(RunFolder.open(run), benchmark)
+    pictures = list(RunImages.open(run).planned())
     judge = load_result_judge("segmenter", f"file:{write(rows)}")
     judge.prepare(pictures)
     grey, box = np.zeros((SIDE, SIDE, 3), np.uint8), np.array([[0.0, 0.0, 1.0, 1.0]])
@@ -143,7 +143,7 @@ def test_a_name_that_may_be_two_files_is_refused(bring, write, files, name) -> N
 def test_endings_and_folders_decide_where_names_alone_do_not(bring, write) -> None:
     run, benchmark = bring(["a", "b"], ["x.png", "x.jpg"])
     assert scored(run, write(layouts(benchmark, lambda n: ["x.png", "x.jpg"][n])))["success_inst"] == 100
-    pictures = plan_pictures(RunFolder.open(run), benchmark)
+    pictures = list(RunImages.open(run).planned())
     assert link(["x.png"], pictures, "f") == {("a", 0): "x.png"}
 
 
