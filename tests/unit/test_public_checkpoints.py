@@ -119,7 +119,7 @@ def test_tensors_that_are_no_weights_are_refused_by_name(write, kind):
     key = next(k for k in tensors if k.endswith("ea.to_k.weight"))
     tensors[key] = NO_WEIGHTS[kind](tensors[key])
     words = {"NaN": "not finite", "infinite": "not finite", "complex": "is of complex64", "whole": "is of int64"}
-    words |= {"bool": "is of bool", "sparse": "no dense tensor", "meta": "a meta tensor"}
+    words |= {"bool": "is of bool", "sparse": "not a dense tensor", "meta": "a meta tensor"}
     with pytest.raises(BadInput, match=rf"ea\.to_k\.weight of .* {words[kind]}"):
         read_public(write(made), layers=LAYERS)
 
