@@ -1,4 +1,4 @@
-"""Make docs/screenshot.png, the picture of the gallery in the README, out of scored runs.
+"""Make docs/screenshot.png, the image of the gallery in the README, out of scored runs.
 
     radl-bench demo
     python docs/make_screenshot.py
@@ -28,7 +28,7 @@ LIMIT = 300_000
 
 
 def main() -> None:
-    """Parse the command line, take the picture, and say where it is."""
+    """Parse the command line, take the image, and say where it is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the scored runs are")
     parser.add_argument("--out", type=Path, default=HERE / "screenshot.png")
@@ -73,12 +73,12 @@ def screenshot(root: Path, address: str, size: tuple[int, int], dark: bool = Fal
         # Not `wait_for_function`, whose second try is an `eval`, which the page forbids.
         while not page.evaluate("[...document.images].every((image) => image.loading === 'lazy' || image.complete)"):
             page.wait_for_timeout(20)
-        page.wait_for_timeout(1000)  # lazy pictures in view
+        page.wait_for_timeout(1000)  # lazy images in view
         return page.screenshot()
 
 
 def small_png(content: bytes) -> bytes:
-    """Return the picture within `LIMIT` bytes: as it is, or else with a palette of its own, as large as fits."""
+    """Return the image within `LIMIT` bytes: as it is, or else with a palette of its own, as large as fits."""
     image = Image.open(io.BytesIO(content)).convert("RGB")
     palette = image.quantize(256)
     smooth = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

@@ -20,7 +20,7 @@ def check_device(device: str | None) -> None:
         return
     match = _NAME.fullmatch(device)
     if not match:
-        raise UsageError(f"'{device}' is no device. Give cpu, cuda, cuda:1, ... or mps.")
+        raise UsageError(f"'{device}' is not a device. Give cpu, cuda, cuda:1, ... or mps.")
     here = _count(match[1])
     if here == 0:
         raise UsageError(f"There is no {match[1]} device on this machine. Leave --device out, or give --device cpu.")

@@ -23,7 +23,7 @@ def problem_of(data: object, needed: Kinds, optional: Kinds | None = None) -> st
         needed: paths that must be there, tables before their keys; optional: those that may be.
     """
     if not isinstance(data, dict):
-        return "it is no table of keys"
+        return "it is not a table of keys"
     for path, kinds in {**needed, **(optional or {})}.items():
         for where, table, key in _places(data, path):
             if not isinstance(table, dict) or (key not in table and path in needed):
@@ -32,7 +32,7 @@ def problem_of(data: object, needed: Kinds, optional: Kinds | None = None) -> st
                 names = " or ".join(kind.__name__ for kind in kinds if kind is not NONE)
                 return f"'{where}' must be given as {names}, not {shown(table[key], 60)}"
     text = next(_halves(data), None)
-    return None if text is None else f"the text {shown(text, 60)} holds half a surrogate pair, which is no text"
+    return None if text is None else f"the text {shown(text, 60)} holds half a surrogate pair, which is not text"
 
 
 def _places(data: dict[str, object], path: str) -> Iterator[tuple[str, object, str]]:

@@ -65,8 +65,8 @@ def benchmark_of(manifest: Mapping[str, Any]) -> Benchmark:
     benchmark = load_benchmark(recorded.get("source") or recorded["name"], **recorded["filter"])
     if benchmark.samples_sha256 != recorded["sha256"]:
         raise MissingData(
-            f"The run was made on {recorded['name']} with samples {recorded['sha256'][:8]}, but those at hand are "
-            f"{benchmark.samples_sha256[:8]} (version {benchmark.version}). Generate the run anew or restore the file."
+            f"The run was made on {recorded['name']} with samples {recorded['sha256'][:8]}, but those here are "
+            f"{benchmark.samples_sha256[:8]} (version {benchmark.version}). Generate the run again or restore the file."
         )
     return benchmark
 
@@ -116,7 +116,7 @@ def parse_levels(levels: str | Iterable[int]) -> list[int]:
         match = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last:
-            raise UsageError(f"'{levels}' are no levels. Write a range like 2-6 or a list like 2,4,6.")
+            raise UsageError(f"'{levels}' are not levels. Write a range like 2-6 or a list like 2,4,6.")
         found.update(range(first, last + 1))
     return sorted(found)
 
@@ -184,7 +184,7 @@ def _keep_levels(benchmark: Benchmark, levels: list[int]) -> Benchmark:
 
 def _keep_balanced(benchmark: Benchmark, limit: int) -> Benchmark:
     if limit < 1:
-        raise UsageError(f"A limit of {limit} leaves nothing. Give --limit 1 or more.")
+        raise UsageError(f"A limit of {limit} leaves no samples. Give --limit 1 or more.")
     if limit >= len(benchmark.samples):
         return benchmark
     seen: dict[int, int] = {}

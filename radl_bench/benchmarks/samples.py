@@ -196,7 +196,7 @@ def _string(value: object, what: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise _Bad(f"{what} holds half a surrogate pair, which is no text") from error
+        raise _Bad(f"{what} holds half a surrogate pair, which is not text") from error
     return value
 
 

@@ -101,9 +101,9 @@ def _files(folder: Path) -> list[str]:
     try:
         recorded = dict(json.loads(file.read_bytes())["files"])
     except (ValueError, KeyError, TypeError):
-        return [f"{file} is broken. Build the benchmark anew."]
+        return [f"{file} is broken. Build the benchmark again."]
     return [
-        f"{folder / name} is not what {MANIFEST} says. Build the benchmark anew."
+        f"{folder / name} is not what {MANIFEST} says. Build the benchmark again."
         for name, digest in recorded.items()
         if not (folder / name).is_file() or file_sha256(folder / name) != digest
     ]

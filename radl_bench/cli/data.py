@@ -39,7 +39,7 @@ def import_(
             help="For coco-mig: the public mig_bench_anno.yaml. For drawbench: imagen.csv and a YAML of boxes.",
         ),
     ],
-    skip: Annotated[bool, typer.Option("--skip", help="Leave out prompts with a problem, naming them.")] = False,
+    skip: Annotated[bool, typer.Option("--skip", help="Leave out prompts that have a problem, and name them.")] = False,
 ) -> None:
     """Keep public benchmark files in the user's data folder, as the benchmark coco-mig-public or drawbench-public."""
     if name not in IMPORTS:

@@ -16,10 +16,10 @@ def build(
     name: Annotated[str, typer.Argument(metavar="BENCHMARK", help="coco-position or coco-mig.")],
     coco: Annotated[Path | None, typer.Option(help="Folder with COCO's annotation files.")] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Get the annotations (253 MB) where they are not.")
+        bool, typer.Option("--download", help="Download the annotations (253 MB) where they are missing.")
     ] = False,
     images: Annotated[
-        bool, typer.Option("--images", help="With --download: get the photographs behind FID too (6.6 GB).")
+        bool, typer.Option("--images", help="With --download: download the photographs behind FID too (6.6 GB).")
     ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="With --download: say what is missing instead.")] = False,
     split: Annotated[str, typer.Option(help="Split of COCO; the papers use val2014.")] = "val2014",
@@ -32,7 +32,7 @@ def build(
     if name not in builders.BUILDERS:
         raise UsageError(did_you_mean(name, builders.BUILDERS, "benchmark to build"))
     if (coco is None) == (not download):
-        raise UsageError("Say where COCO's annotations are: --coco DIR, or --download to get them.")
+        raise UsageError("Say where COCO's annotations are: --coco DIR, or --download to download them.")
     folder = coco.expanduser() if coco else _downloaded(split, images, offline)
     built = builders.build(name, builders.Options(folder, split, seed, count))
     target = builders.write_full(built)

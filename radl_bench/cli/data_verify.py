@@ -13,10 +13,12 @@ from radl_bench.text import safe
 def verify(
     name: Annotated[
         str | None,
-        typer.Argument(help="A benchmark, its folder, that of a run, or what was fetched; none: all but runs."),
+        typer.Argument(
+            help="A benchmark, a folder of a benchmark or run, or something fetched; all but runs when not given."
+        ),
     ] = None,
 ) -> None:
-    """Hash benchmarks, images of a run and fetched files again, check every row; exit code 2 when something differs."""
+    """Check benchmarks, images of a run and fetched files against their checksums; exit code 2 when one differs."""
     from radl_bench.benchmarks import verify as parts
     from radl_bench.cli.ls import show
 
@@ -27,4 +29,4 @@ def verify(
         typer.echo(safe(problem))
     bad = [c.name for c in checked if c.problems]
     if bad:
-        raise BadInput(f"Not as recorded: {', '.join(bad)}. The lines above say what differs.")
+        raise BadInput(f"Changed since they were recorded: {', '.join(bad)}. The lines above say what differs.")

@@ -1,4 +1,4 @@
-"""`radl-bench demo`: the whole way from layouts to the table and its pictures, with the embedded models."""
+"""`radl-bench demo`: the whole way from layouts to the table and its images, with the embedded models."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def demo(
     _, file = write_report(report, "markdown", reports / "demo.md")
     _, page = write_report(report, "html", reports / "demo")
     show(report)
-    print(f"The whole way took {time.perf_counter() - start:.0f} s. The table is {file}.")
-    print(f"Every number with its pictures, to open in a browser: {page}")
+    print(f"The demo took {time.perf_counter() - start:.0f} s. The table is {file}.")
+    print(f"The report, with the images behind every number (open it in a browser): {page}")
 
 
 def _generate(benchmark: Benchmark, method: str, root: Path) -> Path:

@@ -19,7 +19,7 @@ OPTIONAL = ("groundingdino-py", "clean-fid", "faster-coco-eval", "accelerate", "
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table; `needed` says whether the embedded default stands and falls with it."""
+    """One line of the table; `needed` says whether the embedded models cannot run without it."""
 
     what: str
     ok: bool
@@ -28,7 +28,7 @@ class Check:
 
 
 def doctor(root: Runs = DEFAULT) -> None:
-    """Show versions, devices, weights and folders; exit code 3 when the embedded default could not run here."""
+    """Show versions, devices, weights and folders; exit code 3 when the embedded models cannot run here."""
     from radl_bench.cli.ls import show
 
     checks = [*_versions(), _device(), *_benchmarks(), *_weights(), *_folders(root)]
@@ -36,8 +36,8 @@ def doctor(root: Runs = DEFAULT) -> None:
     show("radl-bench doctor", ("check", "state", "detail"), [(c.what, marks[c.ok, c.needed], c.detail) for c in checks])
     lacking = [check.what for check in checks if check.needed and not check.ok]
     if lacking:
-        raise MissingData(f"The embedded default cannot run here; missing: {', '.join(lacking)}. See the table above.")
-    print(f"The embedded default can run: radl-bench generate coco-mig --level 6{runs_option(root)}")
+        raise MissingData(f"The embedded models cannot run here; missing: {', '.join(lacking)}. See the table above.")
+    print(f"The embedded models can run: radl-bench generate coco-mig --level 6{runs_option(root)}")
 
 
 def _versions() -> Iterator[Check]:

@@ -8,19 +8,23 @@ import typer
 
 
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="What to get; none lists all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="What to download; lists all when not given.")
+    ] = None,
     offline: Annotated[
         bool,
-        typer.Option("--offline", help="Download nothing; say what is missing of NAME... (of all) and how to get it."),
+        typer.Option(
+            "--offline", help="Download nothing; list what is missing (of NAME, or of all) and how to get it."
+        ),
     ] = False,
 ) -> None:
-    """Get weights or data into the user's data folder ($RADL_BENCH_HOME); stopped, the same command goes on."""
+    """Download weights or data into the user's data folder ($RADL_BENCH_HOME). Re-running resumes a download."""
     from radl_bench.downloads import fetch as parts
 
     items = [parts.find(name) for name in names or parts.catalogue()]
     if offline:
         parts.require(items)
-        typer.echo(f"All here: {', '.join(item.name for item in items)}.")
+        typer.echo(f"Nothing is missing: {', '.join(item.name for item in items)}.")
     elif names:
         for item in items:
             typer.echo(f"{item.name}: {parts.megabytes(item.size)} from {item.source}, {item.license}", err=True)
@@ -35,4 +39,4 @@ def _show(items: list) -> None:
 
     rows = [(i.name, "here" if is_ready(i) else "no", megabytes(i.size), i.license, i.what) for i in items]
     show("Weights and data that can be fetched", ("name", "here", "size", "licence", "what"), rows)
-    print("Get one: radl-bench fetch NAME")
+    print("Download one: radl-bench fetch NAME")

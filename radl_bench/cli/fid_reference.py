@@ -17,12 +17,13 @@ def fid_reference(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Real images (png, jpg, webp, bmp).")],
     out: Annotated[Path, typer.Option(help="The file to write, e.g. coco-val2014.npz.")],
     ids: Annotated[
-        Path | None, typer.Option(help="A text file with a file name without its ending a line: only these images.")
+        Path | None,
+        typer.Option(help="A text file with one image name (without its ending) a line: use only these images."),
     ] = None,
     features: Annotated[str, typer.Option(help="inception, mini, or path/to/file.py:Class.")] = "inception",
     device: Annotated[str | None, typer.Option(help="Device of the judge, e.g. cuda.")] = None,
 ) -> None:
-    """Measure a folder of real images once, for `score --fid-reference`; ids and sums of the images are recorded."""
+    """Measure a folder of real images once, for `score --fid-reference`; names and checksums are recorded."""
     from radl_bench.judges.kinds.features import FEATURES
     from radl_bench.runs.image_folder import read_folder
     from radl_bench.scoring.fid_reference import build_reference, folder_images, write_reference
@@ -45,5 +46,5 @@ def _read_ids(file: Path | None) -> list[str] | None:
     try:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file} is no list of ids ({error}).") from error
+        raise BadInput(f"{file} is not a list of ids ({error}).") from error
     return list(dict.fromkeys(line.strip() for line in lines if line.strip()))

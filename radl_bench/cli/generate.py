@@ -16,7 +16,7 @@ from radl_bench.errors import GenerationFailed, UsageError
 from radl_bench.text import safe
 
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; repeat it.")
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated.")
 ]
 
 
@@ -28,17 +28,21 @@ def generate(
     model: Annotated[str | None, typer.Option(help="mini (embedded), sd14, or the path of a model.")] = None,
     settings: Set = None,
     limit: Annotated[int | None, typer.Option(help="Only this many samples, spread evenly over the levels.")] = None,
-    images_per_sample: Annotated[int | None, typer.Option(help="Images a sample; the benchmark knows its own.")] = None,
-    shard: Annotated[str, typer.Option(metavar="I/N", help="Make the I-th of N parts, e.g. 1/3.")] = "1/1",
-    batch_size: Annotated[int | None, typer.Option(help="Images at once; the method knows its largest.")] = None,
+    images_per_sample: Annotated[
+        int | None, typer.Option(help="Images per sample; the benchmark's own number by default.")
+    ] = None,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Generate the I-th of N parts, e.g. 1/3.")] = "1/1",
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images generated at once; the method's largest batch by default.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Base of all seeds.")] = 0,
     seed_policy: Annotated[
-        str, typer.Option(help="hashed (a seed an image) or fixed (one for all samples).")
+        str, typer.Option(help="hashed (one seed per image) or fixed (the same for all samples).")
     ] = "hashed",
     root: Runs = DEFAULT,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best at hand by default.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one found by default.")] = None,
 ) -> None:
-    """Make the images of BENCHMARK with a method; what is already made is kept, so calling it again resumes."""
+    """Generate the images of BENCHMARK with a method. Re-running resumes; finished images are kept."""
     from radl_bench.benchmarks.loading import load_benchmark, source_of
     from radl_bench.runs.generate import build_generator, generate_run, has_mini
     from radl_bench.runs.identity import identity_of
@@ -79,7 +83,7 @@ def generate(
         rows = run / f"generations-{part.name}.jsonl"
         raise GenerationFailed(
             f"{outcome.failed} of {outcome.planned} images failed; the reasons are in {rows}. "
-            "The same command tries them again."
+            "Run the same command again to retry them."
         )
 
 
@@ -94,7 +98,7 @@ def parse_settings(pairs: list[str]) -> dict[str, object]:
         key, equals, text = pair.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or not key.isidentifier():
-            raise UsageError(f"'{pair}' is no setting. Write --set key=value.")
+            raise UsageError(f"'{pair}' is not a setting. Write --set key=value.")
         if key in settings:
             raise UsageError(f"The setting '{key}' is given twice.")
         settings[key] = _value(text)

@@ -32,14 +32,19 @@ def report(
         str | None, typer.Option("--baseline", help="Method that the figure of differences compares with.")
     ] = None,
     scores: Annotated[
-        str, typer.Option("--scores", help="Of a run that was scored several ways: newest or all.")
+        str, typer.Option("--scores", help="Which scores of a run that was scored in several ways: newest or all.")
     ] = "newest",
     judges: Annotated[
         list[str] | None,
-        typer.Option("--judges", metavar="NAME", help="Only scores with this judge (name or signature); repeat it."),
+        typer.Option(
+            "--judges", metavar="NAME", help="Only scores by this judge (name or signature); may be repeated."
+        ),
     ] = None,
     pictures: Annotated[
-        str, typer.Option("--pictures", help="With html: copy (small copies, complete in itself) or link (originals).")
+        str,
+        typer.Option(
+            "--pictures", help="With html: copy the images (smaller, the folder is complete) or link to the originals."
+        ),
     ] = "copy",
 ) -> None:
     """Compare scored runs: the tables of the literature with 95 % intervals and tie groups, and figures."""

@@ -35,9 +35,9 @@ def score(
         str | None, typer.Option(help="mini, inception, none, or path/to/file.py:Class; goes with the encoder.")
     ] = None,
     protocol: Annotated[str, typer.Option(help="strict or mig_bench_v1.")] = "strict",
-    iou: Annotated[float | None, typer.Option(help="Least IoU of a right position, 0 to 1.")] = None,
+    iou: Annotated[float | None, typer.Option(help="Least IoU of a correct position, 0 to 1.")] = None,
     score_threshold: Annotated[float | None, typer.Option(help="Least score of a detection, 0 to 1.")] = None,
-    coverage: Annotated[float | None, typer.Option(help="Least share of a mask in the right colour.")] = None,
+    coverage: Annotated[float | None, typer.Option(help="Least share of a mask that has the right colour.")] = None,
     nms: Annotated[float | None, typer.Option(help="IoU above which the weaker of two boxes is dropped.")] = None,
     fid_reference: Annotated[
         Path | None, typer.Option(help="Statistics of real images (.npz); the benchmark's when not given.")
@@ -47,11 +47,11 @@ def score(
         Path | None, typer.Option(help="COCO results (JSON) of a detector run elsewhere, instead of --detector.")
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="COCO results with segmentations, instead of --segmenter.")] = None,
-    images: Annotated[Path | None, typer.Option(help="A folder of pictures made elsewhere; needs --benchmark.")] = None,
+    images: Annotated[Path | None, typer.Option(help="A folder of images made elsewhere; needs --benchmark.")] = None,
     box_format: Annotated[
         str, typer.Option(help="Boxes of --detections and --masks: auto, xywh, xyxy or cxcywh[-fraction][@WxH].")
     ] = "auto",
-    benchmark: Annotated[str | None, typer.Option(help="The benchmark the pictures were made for.")] = None,
+    benchmark: Annotated[str | None, typer.Option(help="The benchmark the images were made for.")] = None,
     level: Annotated[int | None, typer.Option(help="With --images: only samples with this many instances.")] = None,
     levels: Annotated[str | None, typer.Option(help="With --images: only these levels, e.g. 2-6 or 2,4.")] = None,
     limit: Annotated[
@@ -64,22 +64,22 @@ def score(
     name: Annotated[str | None, typer.Option(help="With --images: name of the method in reports.")] = None,
     scale: Annotated[
         str | None,
-        typer.Option(help="With --images: their world, paper or mini; one that is not stated has tables of its own."),
+        typer.Option(help="With --images: their scale, paper or mini; images without one get tables of their own."),
     ] = None,
     judge: Annotated[
         list[str] | None,
-        typer.Option(metavar="ROLE=NAME", help="A judge of a role that is not built in; repeat it."),
+        typer.Option(metavar="ROLE=NAME", help="A judge for a role that is not built in; may be repeated."),
     ] = None,
     root: Runs = DEFAULT,
 ) -> None:
-    """Judge images and write rows and scores into each run; what a judge has seen before is not measured again."""
+    """Score the images of runs. What the judges saw is kept, so scoring again is quick."""
     from radl_bench.scoring.score import score_each
 
     part = {"level": level, "levels": levels, "limit": limit, "ids": _split(ids)}
     _check_options(runs, images, benchmark, part, table, name, scale, fid_reference)
     check_device(device)
     judges = _judges(judge or [])
-    with interruptible("What the judges saw so far is kept. Run the same command to go on."):
+    with interruptible("What the judges saw so far is kept. Run the same command again to continue."):
         scored = score_each(
             _folders(runs, images, benchmark, part, table, name, scale, root),  # looked for when all options are right
             detector=detector if detections is None else f"file:{detections}",
@@ -181,7 +181,7 @@ def _import(
 
     chosen = load_benchmark(benchmark, **part)
     done = import_images(images, chosen, name=name, table=table, out=root, source=source_of(benchmark), scale=scale)
-    print(f"{done.pictures} pictures of {safe(images)} are the run {done.run}.")
+    print(f"{done.pictures} images of {safe(images)} are now the run {done.run}.")
     return done.run
 
 

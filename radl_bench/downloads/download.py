@@ -140,7 +140,9 @@ def _attempt(remote: RemoteFile, part: Path, timeout: float, bar: Stage) -> str 
         if error.code == 416:  # the server's file is shorter than what is here
             part.unlink(missing_ok=True)
         elif error.code not in (408, 425, 429) and error.code < 500:
-            raise DownloadFailed(f"{remote.url} answers {error.code} {error.reason}; nothing can be got.") from None
+            raise DownloadFailed(
+                f"{remote.url} answers {error.code} {error.reason}; nothing can be downloaded."
+            ) from None
         return f"the server answers {error.code} {error.reason}"
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
@@ -183,7 +185,9 @@ def _check_length(remote: RemoteFile, answer: http.client.HTTPResponse, start: i
     else:
         stated = (answer.headers.get("Content-Length") or str(remote.size)).strip()
         if not re.fullmatch(r"\d{1,18}", stated, re.ASCII):
-            raise http.client.HTTPException(f"it states the length {safe(stated)[:40]!r}, which is no number of bytes")
+            raise http.client.HTTPException(
+                f"it states the length {safe(stated)[:40]!r}, which is not a number of bytes"
+            )
         total = int(stated)
     if total != remote.size:
         kind = answer.headers.get("Content-Type", "unknown type")
@@ -215,8 +219,8 @@ def _pause(remote: RemoteFile, part: Path, problem: str, waits: Iterator[float])
     wait = next(waits, None)
     if wait is None:
         raise DownloadFailed(
-            f"{remote.url} could not be got: {problem}. {_size(part):,} of {remote.size:,} bytes are kept; the same "
-            "command goes on from there."
+            f"{remote.url} could not be downloaded: {problem}. {_size(part):,} of {remote.size:,} bytes are kept; "
+            "run the same command again to continue."
         )
     time.sleep(wait)
 

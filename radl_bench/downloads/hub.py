@@ -38,7 +38,9 @@ def from_hub(repo: str, revision: str, patterns: Sequence[str], sums: Mapping[st
         raise
     except Exception as error:  # which HTTP library is below, and so its errors, depends on the version of the hub
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise DownloadFailed(f"{repo} could not be got from the hub: {reason}. The same command goes on.") from error
+        raise DownloadFailed(
+            f"{repo} could not be downloaded from the hub: {reason}. Run the same command again to continue."
+        ) from error
     for name in names:
         _check_file(folder / name, tree[name], sums.get(name))
     return names

@@ -120,7 +120,7 @@ def check_vectors(judge: Judge, answer: np.ndarray, count: int, unit: bool = Fal
         vectors = np.asarray(answer, np.float64)
     except (TypeError, ValueError) as error:
         raise _bad(
-            judge, f"gave vectors that are no array ({error})", f"return one row each for {count} {what}"
+            judge, f"gave vectors that are not an array ({error})", f"return one row each for {count} {what}"
         ) from None
     check_count(judge, len(vectors) if vectors.ndim else 0, count, of=what)
     if vectors.ndim != 2 or vectors.shape[1] == 0:

@@ -47,5 +47,5 @@ class BlindDetector:
     companions = MINI_SEGMENTER
 
     def detect(self, images: Sequence[Image], queries: Sequence[Sequence[str]]) -> list[list[Detection]]:
-        """Return an empty list a picture."""
+        """Return an empty list an image."""
         return [[] for _ in images]

@@ -1,4 +1,4 @@
-"""What both backends of GroundingDINO share: captions, token spans, picture size, decoding, and who is asked what.
+"""What both backends of GroundingDINO share: captions, token spans, image size, decoding, and who is asked what.
 
 The detector is asked one category at a time, as the public COCO-MIG scorer asks it. A box's score is the greatest
 probability over the tokens of the category's own words; "[CLS]", the full stop and "[SEP]" never score. So the public
@@ -35,7 +35,7 @@ SIDE, LONGEST = 800, 1333
 """Pixels of the shorter side, unless the longer one would pass `LONGEST`."""
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, by channel; Swin was trained on pictures normalised by them."""
+"""ImageNet's, by channel; Swin was trained on images normalised by them."""
 
 
 class Query(NamedTuple):
@@ -46,13 +46,13 @@ class Query(NamedTuple):
 
 
 class Network(TypingProtocol):
-    """A loaded GroundingDINO: looks at one picture, then answers queries about it."""
+    """A loaded GroundingDINO: looks at one image, then answers queries about it."""
 
     at_once: int
     """Queries that are worth asking together."""
 
     def see(self, pixels: Tensor) -> None:
-        """Run the image backbone on one picture, [1, 3, H, W] from `pixels_of`."""
+        """Run the image backbone on one image, [1, 3, H, W] from `pixels_of`."""
         ...
 
     def ask(self, queries: Sequence[Query]) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,7 @@ class Network(TypingProtocol):
         ...
 
     def forget(self) -> None:
-        """Let go of the picture."""
+        """Let go of the image."""
         ...
 
 
@@ -79,7 +79,7 @@ def make_query(tokenizer: PreTrainedTokenizerBase, category: str) -> Query:
 
 
 def network_size(width: int, height: int, side: int = SIDE, longest: int = LONGEST) -> tuple[int, int]:
-    """Return `(width, height)` in pixels at which the network sees a picture, as the original computes it."""
+    """Return `(width, height)` in pixels at which the network sees an image, as the original computes it."""
     short, long = min(width, height), max(width, height)
     if long / short * side > longest:
         side = max(1, round(longest * short / long))
@@ -90,7 +90,7 @@ def network_size(width: int, height: int, side: int = SIDE, longest: int = LONGE
 
 
 def pixels_of(image: Image, side: int = SIDE, longest: int = LONGEST) -> Tensor:
-    """Return float32 [1, 3, H, W]: the picture in RGB, resized bilinearly with PIL and normalised."""
+    """Return float32 [1, 3, H, W]: the image in RGB, resized bilinearly with PIL and normalised."""
     import torch
     from PIL.Image import Resampling
 
@@ -142,10 +142,10 @@ class GroundingDetector(ABC):
         """The loaded network."""
 
     def detect(self, images: Sequence[Image], queries: Sequence[Sequence[str]]) -> list[list[Detection]]:
-        """Return the detections (score >= `FLOOR`) of the asked categories, one list a picture.
+        """Return the detections (score >= `FLOOR`) of the asked categories, one list an image.
 
-        The backbone runs once a picture, however many categories are asked for and however often it is among `images`;
-        no category is asked twice about a picture. Boxes may reach a little over the picture's edge.
+        The backbone runs once an image, however many categories are asked for and however often it is among `images`;
+        no category is asked twice about an image. Boxes may reach a little over the image's edge.
 
         Raises:
             MissingWeights: the weights or the vocabulary are not on this machine.
@@ -180,7 +180,7 @@ class GroundingDetector(ABC):
 
 @contextlib.contextmanager
 def seeing(network: Network, pixels: Tensor) -> Iterator[Network]:
-    """Show a picture to the network, and have it forgotten at the end."""
+    """Show an image to the network, and have it forgotten at the end."""
     network.see(pixels)
     try:
         yield network

@@ -1,6 +1,6 @@
 """GroundingDINO by transformers, the default detector for photographs and for generators of real images.
 
-SwinT-OGC, asked one category at a time (see `grounding`); the picture's backbone runs once for all categories, and the
+SwinT-OGC, asked one category at a time (see `grounding`); the image's backbone runs once for all categories, and the
 modules of `grounding_lean` spare most of the rest. Right in batches, runs on CPU and GPU, always in float32.
 """
 
@@ -31,7 +31,7 @@ class GroundingDino(GroundingDetector):
         device: "cpu", "cuda", ...; the CPU when None.
         weights: checkpoint file in either layout, folder, or hub id in the cache; the usual places when None.
         vocabulary: BERT's `vocab.txt`; looked for beside the weights when None.
-        side, longest: size of the picture for the network, pixels.
+        side, longest: size of the image for the network, pixels.
 
     Raises:
         MissingWeights: the checkpoint is not on this machine.
@@ -84,7 +84,7 @@ class TransformersNetwork:
         self.model.model.backbone.see(self._pixels, mask)
 
     def ask(self, queries: Sequence[Query]) -> tuple[Tensor, Tensor]:
-        """Return logits [B, Q, T] and boxes [B, Q, 4] of the queries about the picture seen last."""
+        """Return logits [B, Q, T] and boxes [B, Q, 4] of the queries about the image seen last."""
         import torch
 
         longest = max(len(query.ids) for query in queries)
@@ -96,7 +96,7 @@ class TransformersNetwork:
         return out.logits, out.pred_boxes
 
     def forget(self) -> None:
-        """Let go of the picture and its features."""
+        """Let go of the image and its features."""
         self._pixels = None
         self.model.model.backbone.forget()
 

@@ -3,7 +3,7 @@
 The library does not survive transformers 5 (its BERT wrapper wants methods that are gone), asks the network for BERT
 although the checkpoint holds it, and mixes up the texts of a batch. So: while the model is built, three names of the
 library are replaced, and put back whatever happens; BERT is made from its config alone; and every caption is asked by
-itself. Its own arithmetic is left as it is, but for the backbone, which runs once a picture.
+itself. Its own arithmetic is left as it is, but for the backbone, which runs once an image.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class OriginalNetwork:
             self.model.backbone.see(self._picture)
 
     def ask(self, queries: Sequence[Query]) -> tuple[Tensor, Tensor]:
-        """Return logits [1, Q, 256] and boxes [1, Q, 4] of one query about the picture seen last."""
+        """Return logits [1, Q, 256] and boxes [1, Q, 4] of one query about the image seen last."""
         (query,) = queries
         self.model.tokenizer = _Spoken(query)
         with _quiet():
@@ -84,7 +84,7 @@ class OriginalNetwork:
         return out["pred_logits"], out["pred_boxes"]
 
     def forget(self) -> None:
-        """Let go of the picture and its features."""
+        """Let go of the image and its features."""
         self._picture = None
         self.model.backbone.forget()
 

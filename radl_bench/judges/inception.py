@@ -1,6 +1,6 @@
 """Inception features for FID and KID: the network and the preprocessing of clean-fid (Parmar et al., CVPR 2022).
 
-Pictures are brought to 299x299 with Pillow's antialiased bicubic filter in floating point, without rounding, and the
+Images are brought to 299x299 with Pillow's antialiased bicubic filter in floating point, without rounding, and the
 2048 numbers before the classifier are kept. The weights are the TorchScript file that clean-fid and StyleGAN use; they
 are checked against their sha256 before they are loaded, since such a file is code.
 """

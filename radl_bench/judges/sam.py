@@ -71,7 +71,7 @@ class SamSegmenter:
     def masks(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Return bool [N, H, W] for `image` uint8 RGB [H, W, 3] and `boxes` [N, 4] as fractions of its sides.
 
-        The picture is encoded once for all its boxes.
+        The image is encoded once for all its boxes.
         """
         import torch
 
@@ -97,9 +97,9 @@ class SamSegmenter:
 
 
 def pixels_of(image: np.ndarray, side: int) -> tuple[Tensor, tuple[int, int]]:
-    """Return float32 [1, 3, side, side], normalised and padded with zeros, and `(height, width)` of the picture in it.
+    """Return float32 [1, 3, side, side], normalised and padded with zeros, and `(height, width)` of the image in it.
 
-    The longer side of the picture becomes `side` pixels, resized bilinearly with PIL.
+    The longer side of the image becomes `side` pixels, resized bilinearly with PIL.
     """
     import torch
     from PIL import Image
@@ -114,7 +114,7 @@ def pixels_of(image: np.ndarray, side: int) -> tuple[Tensor, tuple[int, int]]:
 
 
 def enlarge(logits: Tensor, padded: tuple[int, ...], inner: tuple[int, int], size: tuple[int, ...]) -> np.ndarray:
-    """Return bool [N, *size] from logits [N, h, w]: up to the padded side, cut to the picture, to its size, above 0."""
+    """Return bool [N, *size] from logits [N, h, w]: up to the padded side, cut to the image, to its size, above 0."""
     from torch.nn.functional import interpolate
 
     large = interpolate(logits[:, None], tuple(padded), mode="bilinear", align_corners=False)

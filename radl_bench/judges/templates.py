@@ -1,6 +1,6 @@
-"""How a picture and a text are shown to an encoder: channel order, and the templates a phrase is put into.
+"""How an image and a text are shown to an encoder: channel order, and the templates a phrase is put into.
 
-The public COCO-MIG scorer shows pictures in OpenCV's channel order and puts the whole label, article included, into the
+The public COCO-MIG scorer shows images in OpenCV's channel order and puts the whole label, article included, into the
 80 templates of ImageNet ("a bad photo of a a red car."). `strict` shows RGB and repairs the articles.
 """
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Look(NamedTuple):
-    """How an encoder sees: pictures with red and blue swapped or not; phrases "plain", "doubled" or "articles".
+    """How an encoder sees: images with red and blue swapped or not; phrases "plain", "doubled" or "articles".
 
     "plain" is the phrase alone; "doubled" puts it into the templates as it is; "articles" puts its own article
     into the place of the templates' "a", repaired where it is surely wrong ("a orange").

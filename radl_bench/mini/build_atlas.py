@@ -1,7 +1,7 @@
 """Pack the sprite atlas: `python -m radl_bench.mini.build_atlas ASSETS_DIR`.
 
 `ASSETS_DIR` is the `assets` folder of the npm package `@lobehub/fluent-emoji-3d` 1.1.0 (Fluent Emoji, MIT). What it has
-no picture for is drawn by `radl_bench.mini.drawings`. The result, `atlas.webp` + `atlas.json`, is committed, so nothing
+no image for is drawn by `radl_bench.mini.drawings`. The result, `atlas.webp` + `atlas.json`, is committed, so nothing
 of this is needed at run time.
 """
 
@@ -36,7 +36,7 @@ def _emoji(assets: Path, code: str) -> Image.Image:
     for name in (code, code.replace("-fe0f", "")):
         if (file := assets / f"{name}.webp").exists():
             return Image.open(file).convert("RGBA")
-    raise SystemExit(f"No picture {code}.webp in {assets}. Pass the assets folder of @lobehub/fluent-emoji-3d 1.1.0.")
+    raise SystemExit(f"No image {code}.webp in {assets}. Pass the assets folder of @lobehub/fluent-emoji-3d 1.1.0.")
 
 
 def _tight(image: Image.Image) -> Image.Image:

@@ -203,7 +203,7 @@ def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
 def _how_to_resume(run: RunFolder) -> str:
     rows = run.rows()
     made = sum(row["status"] == "ok" for row in rows)
-    return f"{made} of {run.planned} images are in {run.path}. Run the same command again to go on from there."
+    return f"{made} of {run.planned} images are in {run.path}. Run the same command again to continue."
 
 
 def _accepted(cls: Callable[..., object]) -> set[str] | None:
@@ -240,7 +240,7 @@ def _checked(generator: Any, spec: str) -> Generator:
     kinds: dict[str, type] = {"name": str, "revision": str, "max_batch": int}
     for member, kind in kinds.items():
         if not isinstance(getattr(generator, member, None), kind):
-            raise UsageError(f"{spec} is no generator: it needs the attribute '{member}' ({kind.__name__}).")
+            raise UsageError(f"{spec} is not a generator: it needs the attribute '{member}' ({kind.__name__}).")
     if generator.max_batch < 1 or not callable(getattr(generator, "generate", None)):
-        raise UsageError(f"{spec} is no generator: it needs max_batch >= 1 and generate(samples, seeds).")
+        raise UsageError(f"{spec} is not a generator: it needs max_batch >= 1 and generate(samples, seeds).")
     return generator

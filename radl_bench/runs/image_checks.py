@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUSPICION = 0.01
-"""One-sided p of the sign test under which the pictures are said to look like BGR."""
+"""One-sided p of the sign test under which the images are said to look like BGR."""
 
-_SIDE = 128  # pixels to which a picture is reduced before its colours are looked at
+_SIDE = 128  # pixels to which an image is reduced before its colours are looked at
 _SWAPPABLE = frozenset({"red", "blue", "yellow", "brown"})  # the others look the same with red and blue swapped
 
 
@@ -51,10 +51,10 @@ def notes_of_sizes(sizes: Mapping[str, tuple[int, int]], benchmark: Benchmark) -
     odd = [f"{name} ({w}x{h})" for name, (w, h) in sorted(sizes.items()) if (w, h) != (width, height)]
     notes = [f"{few(odd)} of another size than the others ({width}x{height})."] if odd else []
     if width != height:
-        return [*notes, f"The pictures are {width}x{height}, not square; boxes are stretched."]
+        return [*notes, f"The images are {width}x{height}, not square; boxes are stretched."]
     if width != benchmark.resolution:
         side = benchmark.resolution
-        notes.append(f"The pictures are {width}x{height}; {benchmark.name} is defined at {side}x{side}.")
+        notes.append(f"The images are {width}x{height}; {benchmark.name} is defined at {side}x{side}.")
     return notes
 
 
@@ -89,7 +89,7 @@ class PictureChecks:
         right, swapped = self.votes["right"], self.votes["swapped"]
         if sign_test(swapped, right) < SUSPICION:
             out.append(
-                f"The pictures look like BGR: {swapped} red, yellow, blue or brown things have their colour only with "
+                f"The images look like BGR: {swapped} red, yellow, blue or brown things have their colour only with "
                 f"red and blue swapped, {right} only as they are. They are scored as they are: {few(self.swapped)}."
             )
         return out + notes_of_sizes(self.sizes, self.benchmark)
@@ -101,7 +101,7 @@ def as_scored(what: str) -> str:
 
 
 def swap_votes(image: Image, sample: Sample) -> tuple[int, int]:
-    """Return how many things have their colour in their box only as the picture is, and only with channels swapped."""
+    """Return how many things have their colour in their box only as the image is, and only with channels swapped."""
     import numpy as np
 
     from radl_bench.judges.color import coverage

@@ -30,7 +30,7 @@ _READING = "reading 2"  # how files become pixels; part of a run's identity, so 
 
 @dataclass(frozen=True)
 class Imported:
-    """The run that was made, the number of pictures in it, and sentences about what was odd in the folder."""
+    """The run that was made, the number of images in it, and sentences about what was odd in the folder."""
 
     run: Path
     pictures: int
@@ -70,9 +70,7 @@ def import_images(
     files, notes = {key: folder / file for key, file in named.files.items()}, named.notes
     if not files:
         example = benchmark.samples[0].id
-        raise MissingData(
-            f"No picture in {folder} belongs to {benchmark.name}. Name them {example}_0.png or use --map."
-        )
+        raise MissingData(f"No image in {folder} belongs to {benchmark.name}. Name them {example}_0.png or use --map.")
     label = _label(name or folder.resolve().name)
     generator: dict[str, Any] = {
         "name": label,
@@ -103,7 +101,7 @@ def sources_of(run: Path) -> dict[str, str]:
 
 
 def notes_of(run: Path) -> list[str]:
-    """Return what was odd when the pictures of a run were imported; empty for other runs."""
+    """Return what was odd when the images of a run were imported; empty for other runs."""
     return _record(run / RECORD, _age(run / RECORD))[1]
 
 
@@ -123,14 +121,14 @@ def _record(file: Path, age: int) -> tuple[dict[str, str], list[str]]:
             raise ValueError(problem or "its sources and notes must be texts")
         return data["sources"], data["notes"]
     except (OSError, ValueError) as error:
-        raise BadInput(f"{file} cannot be read ({error}). Import the pictures again with --images.") from error
+        raise BadInput(f"{file} cannot be read ({error}). Import the images again with --images.") from error
 
 
 def _label(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"{name!a} is no text that a report can show. Give another --name.") from None
+        raise UsageError(f"{name!a} is not text that a report can show. Give another --name.") from None
     return name
 
 
@@ -141,7 +139,7 @@ def _all_ids(benchmark: Benchmark, source: str | None) -> list[str]:
 
 
 def _revision(files: Mapping[ImageKey, Path]) -> str:
-    """Return a hash of which picture stands for which image, so that a changed folder is another run."""
+    """Return a hash of which file stands for which image, so that a changed folder is another run."""
     whole = hashlib.sha256(_READING.encode())
     for (sample, k), file in sorted(files.items()):
         whole.update(f"{sample}\0{k}\0{file_sha256(file)}\n".encode())
@@ -158,7 +156,7 @@ def _copy(run: RunFolder, benchmark: Benchmark, files: Mapping[ImageKey, Path]) 
                 if file is None:
                     absent.append(f"{sample.id}_{k}")
                     if (sample.id, k) not in done:
-                        writer.write_failure(sample.id, k, None, "no picture was given", 0.0)
+                        writer.write_failure(sample.id, k, None, "no image was given", 0.0)
                     continue
                 try:
                     rgb, remarks = read_image(file)
@@ -168,5 +166,5 @@ def _copy(run: RunFolder, benchmark: Benchmark, files: Mapping[ImageKey, Path]) 
                 except BadImage as error:
                     broken.append(file.name)
                     writer.write_failure(sample.id, k, None, f"{file.name} cannot be used: {error}", 0.0)
-    said = {"missing, counted as failed": absent, "cannot be read as a picture, counted as failed": broken}
+    said = {"missing, counted as failed": absent, "cannot be read as an image, counted as failed": broken}
     return [f"{few(names)} {what}." for what, names in said.items() if names] + checks.notes()

@@ -151,7 +151,7 @@ def _read_table(table: Path) -> list[tuple[int, Mapping[str, Any]]]:
     except (OSError, ValueError, csv.Error) as error:
         if isinstance(error, OSError):
             raise MissingData(f"{table} cannot be read ({error.strerror}).") from error
-        raise BadInput(f"{table} is no CSV in UTF-8 ({error}).") from error
+        raise BadInput(f"{table} is not a CSV file in UTF-8 ({error}).") from error
     if not {"file", "sample_id"} <= set(columns):
         raise BadInput(f"{table} needs a first line with the columns file,sample_id and optionally k.")
     twice = repeated(columns)
@@ -180,7 +180,7 @@ def _inside(folder: Path, name: str, where: str) -> Path:
             return file.relative_to(folder.resolve())
     except (OSError, ValueError):
         pass
-    raise BadInput(f"{where}: {shown(name)} is no file inside {folder}.")
+    raise BadInput(f"{where}: {shown(name)} is not a file inside {folder}.")
 
 
 def _few(files: Iterable[Path]) -> str:

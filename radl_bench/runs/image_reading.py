@@ -62,7 +62,7 @@ def open_image(source: Path | bytes) -> Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
             image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except Image.UnidentifiedImageError as error:
-        raise BadImage(f"it is no image of a known format ({', '.join(FORMATS)})") from error
+        raise BadImage(f"it is not an image in a known format ({', '.join(FORMATS)})") from error
     except Exception as error:  # decoders of damaged files raise whatever they like
         raise BadImage(f"it cannot be read ({type(error).__name__})") from error
     try:

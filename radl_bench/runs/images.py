@@ -1,4 +1,4 @@
-"""A picture under judgement: opened at the first need, checked against its sha256, and let go again."""
+"""An image under judgement: opened at the first need, checked against its sha256, and let go again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FULL = (0.0, 0.0, 1.0, 1.0)
-"""The box that is the whole picture."""
+"""The box that is the whole image."""
 
 
 @dataclass

@@ -53,19 +53,19 @@ def read_manifest(file: Path) -> dict[str, Any]:
     try:
         manifest = read_json(file.read_bytes())
     except OSError as error:
-        raise MissingData(f"{file.parent} is no run: manifest.json is not there. See `radl-bench ls runs`.") from error
+        raise MissingData(f"{file.parent} is not a run: manifest.json is missing. See `radl-bench ls runs`.") from error
     except ValueError as error:
         raise BadInput(f"{file} is not JSON: {error}.") from error
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if type(version) is int and version > SCHEMA_VERSION:
         raise BadInput(f"{file} was written by a newer radl-bench (schema {shown(version)}). Upgrade radl-bench.")
     if version != SCHEMA_VERSION:
-        raise BadInput(f"{file} is no manifest of a run.")
+        raise BadInput(f"{file} is not the manifest of a run.")
     argv = manifest.pop("argv", [])  # as it was typed, which need not be Unicode
     problem = problem_of(manifest, _NEEDED, _OPTIONAL) or _filter(manifest["benchmark"]["filter"])
     problem = problem or _size(manifest["benchmark"])
     if problem:
-        raise BadInput(f"{file} is no manifest of a run: {problem}.")
+        raise BadInput(f"{file} is not the manifest of a run: {problem}.")
     return {**manifest, "argv": argv}
 
 

@@ -98,7 +98,7 @@ class RunFolder:
 
     @property
     def images_dir(self) -> Path:
-        """Folder of the pictures."""
+        """Folder of the images."""
         return self.path / "images"
 
     @property
@@ -191,7 +191,7 @@ def slug(name: str) -> str:
     """Return `name` as a folder name that works on every file system; raises `UsageError` when nothing is left."""
     text = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:64]
     if not text:
-        raise UsageError(f"The generator's name {name!r} gives no folder name; use letters and digits.")
+        raise UsageError(f"The generator's name {name!r} cannot be a folder name; use letters and digits.")
     return text
 
 
@@ -232,7 +232,7 @@ def _canonical(config: object) -> str:
     try:
         return json.dumps(config, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"The generator's settings cannot be written down as JSON ({error}).") from error
+        raise UsageError(f"The generator's settings cannot be written as JSON ({error}).") from error
 
 
 def _write_json(file: Path, content: object) -> None:

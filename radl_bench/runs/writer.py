@@ -95,7 +95,9 @@ class Shard:
         """Return the shard of "2/3" (the second of three, as the command line counts); raises `UsageError`."""
         match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text)
         if not match or not 1 <= int(match[1]) <= int(match[2]):
-            raise UsageError(f"'{text}' is no shard. Write the part and the number of parts, e.g. --shard 1/3 to 3/3.")
+            raise UsageError(
+                f"'{text}' is not a shard. Write the part and the number of parts, e.g. --shard 1/3 to 3/3."
+            )
         return cls(int(match[1]) - 1, int(match[2]))
 
     @property
@@ -215,7 +217,7 @@ def read_rows(file: Path) -> list[ImageRow]:
         row = _parse(line)
         if row is None:
             raise BadInput(
-                f"{file}, line {number} is no row of an image. Delete that line; the image is then made again."
+                f"{file}, line {number} is not a row of an image. Delete that line; the image is then generated again."
             )
         rows.append(row)
     return rows

@@ -56,8 +56,8 @@ def parse_format(text: str) -> BoxFormat | None:
     match = re.fullmatch(r"(xywh|xyxy|cxcywh)(-fraction)?(?:@([1-9]\d{0,4})x([1-9]\d{0,4}))?", text)
     if match is None or (match[2] and match[3]):
         raise UsageError(
-            f"'{text}' is no box format. Give auto, xywh, xyxy or cxcywh, with -fraction for fractions of the sides or "
-            "@WIDTHxHEIGHT for pixels of another image, e.g. --box-format xyxy@640x640."
+            f"'{text}' is not a box format. Give auto, xywh, xyxy or cxcywh, with -fraction for fractions of the sides "
+            "or @WIDTHxHEIGHT for pixels of another image, e.g. --box-format xyxy@640x640."
         )
     return BoxFormat(match[1], bool(match[2]), (int(match[3]), int(match[4])) if match[3] else None)
 

@@ -125,14 +125,16 @@ class Evidence:
 def kinds_of(needs: Iterable[str]) -> list[Kind[Any]]:
     """Return the kinds of measurement of these names and those they build on, each after what it needs.
 
-    Raises `UsageError` for a name that is no kind of measurement.
+    Raises `UsageError` for a name that is not a kind of measurement.
     """
     found: dict[str, Kind[Any]] = {}
 
     def add(name: str) -> None:
         kind = resolve("measurements", name)
         if not isinstance(kind, Kind):
-            raise UsageError(f"'{name}' is no kind of measurement: it must be an object of a subclass of kinds.Kind.")
+            raise UsageError(
+                f"'{name}' is not a kind of measurement: it must be an object of a subclass of kinds.Kind."
+            )
         if kind.key not in found:
             for earlier in kind.after:
                 add(earlier)

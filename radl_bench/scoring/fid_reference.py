@@ -113,12 +113,12 @@ def read_reference(file: Path) -> Reference:
             found = {key: np.asarray(data[key]) for key in data.files}
         moments = _moments(found)
     except Exception as error:  # numpy raises whatever its parts raise for a file that is empty, torn or something else
-        raise BadInput(f"{file} is no reference with mu and sigma ({error}).") from error
+        raise BadInput(f"{file} is not a reference with mu and sigma ({error}).") from error
     text = {key: str(found[key]) for key in ("name", "judge", "images_sha256") if key in found}
     ids, vectors = tuple(map(str, found.get("ids", ()))), found.get("vectors")
     problem = _problem(moments, text, ids, vectors)
     if problem:
-        raise BadInput(f"{file} is no reference: {problem}.")
+        raise BadInput(f"{file} is not a reference: {problem}.")
     sha = text.get("images_sha256") or file_sha256(file)
     return Reference(text.get("name", file.stem), moments, text.get("judge") or None, ids, sha, vectors, file.resolve())
 
@@ -142,13 +142,13 @@ def _problem(moments: Moments, text: dict[str, str], ids: Sequence[str], vectors
     if ids and n and len(ids) != n:
         return f"n is {n}, but it has {len(ids)} ids"
     if not _is_covariance(cov):
-        return "sigma is no covariance: it must be symmetric and without negative variances in any direction"
+        return "sigma is not a covariance: it must be symmetric and without negative variances in any direction"
     if vectors is not None:
         rows = vectors if vectors.ndim == 2 and vectors.dtype.kind == "f" else np.zeros((0, 0))
         if rows.shape[0] < 2 or rows.shape[1] != size or not np.isfinite(rows).all():
-            return f"its vectors {vectors.shape} are no finite ones of {size} numbers"
+            return f"its vectors {vectors.shape} are not finite ones of {size} numbers"
     odd = [key for key, value in text.items() if not value.isprintable() or "|" in value or len(value) > 500]
-    return f"its {odd[0]} is no line that a signature can have" if odd else None
+    return f"its {odd[0]} is not a line that a signature can have" if odd else None
 
 
 def _is_covariance(cov: np.ndarray) -> bool:
@@ -180,7 +180,7 @@ def build_reference(name: str, images: Iterable[tuple[str, str, Image]], judge: 
     """Measure a reference.
 
     Args:
-        images: (id, sha256, picture), one after the other; only a batch is held at once.
+        images: (id, sha256, image), one after the other; only a batch is held at once.
 
     Raises:
         UsageError: fewer than two images.
@@ -243,7 +243,7 @@ def folder_images(folder: Path, ids: Sequence[str] | None = None) -> Iterator[tu
     """
     found = read_folder(folder) if is_folder(folder) else ImageFolder(folder)
     if not found.files:
-        raise MissingData(f"There are no pictures in {folder}.")
+        raise MissingData(f"There are no images in {folder}.")
     for identity, file in _chosen(found, ids):
         data = (folder / file).read_bytes()
         try:
@@ -260,7 +260,7 @@ def _chosen(found: ImageFolder, ids: Sequence[str] | None) -> Iterator[tuple[str
     for identity in dict.fromkeys(map(stem_of, found.files)) if ids is None else ids:
         files = by_stem.get(identity, [])
         if not files:
-            raise MissingData(f"There is no picture {shown(identity)} in {found.folder}.")
+            raise MissingData(f"There is no image {shown(identity)} in {found.folder}.")
         if len(files) > 1:
             pair = " = ".join(map(str, files[:2]))
             raise BadInput(f"1 image has several files in {found.folder} ({pair}). Leave one of each.")

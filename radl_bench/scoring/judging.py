@@ -136,10 +136,10 @@ def make_judge(role: Role, name: str, device: str | None = None, box_format: str
         head, spec = name, ""
     factory = resolve(role.family, head)
     if not callable(factory):
-        raise UsageError(f"The {role.name} '{name}' is no class.")
+        raise UsageError(f"The {role.name} '{name}' is not a class.")
     takes = declared(factory).takes
     if spec and "spec" not in takes:
-        raise UsageError(f"The {role.name} '{head}' takes nothing after its name, so '{name}' says too much.")
+        raise UsageError(f"The {role.name} '{head}' takes nothing after its name, but '{name}' has something there.")
     given = {key: value for key, value in {"device": device, "spec": spec}.items() if value and key in takes}
     try:
         made = factory(**given)

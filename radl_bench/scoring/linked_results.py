@@ -71,9 +71,9 @@ class LinkedResults:
         path = self.file.path.name
         out = list(self.notes)
         if bare:
-            out.append(f"{few(bare, 'picture')} without any {what} in {path}; nothing is found there.")
+            out.append(f"{few(bare, 'image')} without any {what} in {path}; nothing is found there.")
         if strangers:
-            out.append(f"{few(strangers, 'name')} in {path} of no picture of this run; left out.")
+            out.append(f"{few(strangers, 'name')} in {path} of no image of this run; left out.")
             if not used:
                 out.append(f"Names looked for are {few(list(map(str, names_of(pictures[0]))), 'name')} and so on.")
         return out + self._notes_of_boxes(pictures)
@@ -89,10 +89,10 @@ class LinkedResults:
                 flat += [name] if ((boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])).any() else []
         path, out = self.file.path.name, []
         if large:
-            text = f"{few(large, 'picture')} with boxes in {path} that reach beyond it; they are clipped."
+            text = f"{few(large, 'image')} with boxes in {path} that reach beyond it; they are clipped."
             out.append(f"{text} Was the detector run at another size?")
         if flat:
-            out.append(f"{few(flat, 'picture')} with boxes in {path} that have no area; these are left out.")
+            out.append(f"{few(flat, 'image')} with boxes in {path} that have no area; these are left out.")
         return out
 
 

@@ -85,7 +85,7 @@ def resolve_protocol(name: str, **thresholds: float | None) -> Protocol:
 
 
 class Boxes(NamedTuple):
-    """Detections of one category in one picture: `boxes` float64 [N, 4] as fractions, `scores` float64 [N] in 0..1."""
+    """Detections of one category in one image: `boxes` float64 [N, 4] as fractions, `scores` float64 [N] in 0..1."""
 
     boxes: np.ndarray
     scores: np.ndarray

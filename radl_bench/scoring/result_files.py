@@ -96,7 +96,7 @@ def _parts(data: Any, path: Path) -> tuple[list[Any], dict[Name, dict[str, Any]]
         return data, {}, COCO_CLASSES
     rows = data.get("annotations", data.get("detections")) if isinstance(data, dict) else None
     if not isinstance(rows, list):
-        raise BadInput(f"{path} is no file of COCO results: it should be a list of detections.")
+        raise BadInput(f"{path} is not a file of COCO results: it should be a list of detections.")
     images, classes = (_by_id(data.get(key, []), key, path) for key in ("images", "categories"))
     named = {i: str(c.get("name")) for i, c in classes.items() if isinstance(i, int)}
     return rows, images, named or COCO_CLASSES
@@ -201,7 +201,7 @@ def _name(value: Any, where: str) -> Name:
     name = _id(value)
     if isinstance(name, int) or (isinstance(name, str) and clean(name.strip())):
         return name if isinstance(name, int) else clean(name.strip())
-    raise BadInput(f"{where}: 'image_id' or 'file' must name a picture, not {shown(value)}.")
+    raise BadInput(f"{where}: 'image_id' or 'file' must name an image, not {shown(value)}.")
 
 
 def _size(image: Mapping[str, Any], where: str) -> tuple[int, int] | None:

@@ -38,7 +38,7 @@ from radl_bench.types import Benchmark
 class Scored:
     """What scoring a run gave: its `scores.json`, how many images were asked for, and why some could not be judged.
 
-    `notes` are sentences about the pictures (see `image_import`), about files of results, and about single scores, such
+    `notes` are sentences about the images (see `image_import`), about files of results, and about single scores, such
     as a Frechet distance of too few images.
     """
 
@@ -86,7 +86,7 @@ def score_each(
         device: passed to judges that take one.
         box_format: how the boxes of files of results are read, see `box_formats.parse_format`.
         judges: more judges, names by role, for kinds of measurement that are not built in.
-        batch_size: pictures a call of a judge.
+        batch_size: images a call of a judge.
 
     Raises:
         UsageError: unknown judge, protocol or metric, or a threshold out of range.
@@ -226,7 +226,7 @@ def _needs(metrics: Sequence[Metric], rules: Protocol) -> frozenset[str]:
 
 
 def _main_rules(groups: Groups) -> Protocol:
-    """Return the rules of the metric that stands first in the tables: what pictures and figures are shown under."""
+    """Return the rules of the metric that stands first in the tables: what images and figures are shown under."""
     places = {min(spec.order for spec in one.metric.scores): rules for rules, members in groups for one, _ in members}
     return places[min(places)] if places else groups[0][0]
 

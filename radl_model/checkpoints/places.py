@@ -35,8 +35,8 @@ def resolve_base(model: str | Path) -> Path:
         return path
     if path.is_file():
         raise UsageError(
-            f"The model {name} is no safetensors file. Pickled checkpoints can run code, so they are not read; get the "
-            "model as safetensors."
+            f"The model {name} is not a safetensors file. Pickled checkpoints can run code, so they are not read; get "
+            "the model as safetensors."
         )
     if not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return _from_hub_cache(name, f"Run `hf download {name}`")

@@ -31,7 +31,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BadInput(
-            f"The checkpoint {file} holds more than tensors, or is no checkpoint. It was not loaded: that could run "
+            f"The checkpoint {file} holds more than tensors, or is not a checkpoint. It was not loaded: that could run "
             f"code: {first_line(error)}"
         ) from error
     except Exception as error:
@@ -58,7 +58,7 @@ def _why_not(tensor: Tensor) -> str:
     if tensor.is_meta:
         return "is a meta tensor, which has a shape and no numbers"
     if tensor.layout != torch.strided or tensor.is_quantized:
-        return "is no dense tensor"
+        return "is not a dense tensor"
     if not tensor.is_floating_point():
         return f"is of {str(tensor.dtype).removeprefix('torch.')}, not of floating-point numbers"
     if not bool(torch.isfinite(tensor.float()).all()):

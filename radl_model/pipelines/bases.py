@@ -67,7 +67,7 @@ def _check_keys(file: Path) -> None:
         with safe_open(str(file), framework="pt") as tensors:
             names = set(tensors.keys())
     except (SafetensorError, OSError) as error:
-        raise BadInput(f"{file} is no readable safetensors file: {error}.") from error
+        raise BadInput(f"{file} is not a readable safetensors file: {error}.") from error
     if any(name.startswith("conditioner.embedders.1.") for name in names):
         raise UsageError(f"{file} holds Stable Diffusion XL; the layers are for Stable Diffusion v1 bases.")
     parts = {
@@ -78,7 +78,7 @@ def _check_keys(file: Path) -> None:
     for part, prefix in parts.items():
         if not any(name.startswith(prefix) for name in names):
             raise UsageError(
-                f"{file} is no whole Stable Diffusion v1 checkpoint: it has no weights of the {part} ({prefix}*)."
+                f"{file} is not a complete Stable Diffusion v1 checkpoint: it has no weights of the {part} ({prefix}*)."
             )
 
 
@@ -88,7 +88,7 @@ def check_index(folder: Path) -> None:
     try:
         parts = json.loads(index.read_text())
     except FileNotFoundError:
-        raise BadInput(f"{folder} is no diffusers pipeline folder: model_index.json is missing.") from None
+        raise BadInput(f"{folder} is not a diffusers pipeline folder: model_index.json is missing.") from None
     except ValueError as error:
         raise BadInput(f"{index} is no JSON: {error}.") from error
     kind = parts.get("_class_name", "something unnamed") if isinstance(parts, dict) else "something unnamed"

@@ -141,6 +141,6 @@ def test_a_stop_by_hand_says_how_to_go_on(tiny_benchmark, toy_method, tmp_path, 
     process.send_signal(stop)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Run the same command again to go on from there." in err
+    assert "Run the same command again to continue." in err
     assert "Traceback" not in err
     assert json.loads((run / "manifest.json").read_text())["status"] == "interrupted"

@@ -87,7 +87,7 @@ def test_a_chunk_that_was_finished_is_never_measured_again(run, tmp_path, how) -
     _, errors = process.communicate(timeout=60)
     assert process.returncode == (-9 if how == signal.SIGKILL else 130)
     if how != signal.SIGKILL:
-        assert "Interrupted: What the judges saw so far is kept. Run the same command to go on." in errors
+        assert "Interrupted: What the judges saw so far is kept. Run the same command again to continue." in errors
         assert "Traceback" not in errors
         assert not list(run.path.rglob("*.part"))
     assert find_scores(run.path) == []

@@ -132,7 +132,7 @@ def test_files_that_are_no_v1_are_sentences(tmp_path):
         RaDLPipeline.from_pretrained(lora)
     torn = tmp_path / "torn.safetensors"
     torn.write_bytes(b"\x10\0\0\0\0\0\0\0{")
-    with pytest.raises(BadInput, match="no readable safetensors"):
+    with pytest.raises(BadInput, match="not a readable safetensors"):
         RaDLPipeline.from_pretrained(torn)
     with pytest.raises(BadInput, match="There is no file"):
         RaDLPipeline.from_pretrained(tmp_path / "absent.safetensors")

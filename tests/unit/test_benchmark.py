@@ -246,7 +246,7 @@ def test_a_run_finds_its_benchmark_again_and_notices_a_change(tiny_benchmark, ma
     manifest = {"benchmark": recorded | {"source": source_of(tiny_benchmark)}}
     assert benchmark_of(manifest) == loaded
     make_benchmark([tiny_row(n, 3) for n in range(4)])
-    with pytest.raises(MissingData, match="Generate the run anew"):
+    with pytest.raises(MissingData, match="Generate the run again"):
         benchmark_of(manifest)
 
 

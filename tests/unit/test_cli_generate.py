@@ -73,7 +73,7 @@ def test_failed_images_end_with_code_1_and_their_number(call, tiny_benchmark, to
         (["ls", "method"], "Did you mean 'methods'?"),
         (["generate", "coco-mig", "--device", "cuda"], "UsageError: There is no cuda device on this machine. Leave"),
         (["generate", "coco-mig", "--device", "cuda:1"], "There is no cuda device on this machine"),
-        (["generate", "coco-mig", "--device", "gpu"], "'gpu' is no device. Give cpu, cuda, cuda:1, ... or mps."),
+        (["generate", "coco-mig", "--device", "gpu"], "'gpu' is not a device. Give cpu, cuda, cuda:1, ... or mps."),
         (["score", "--device", "cuda"], "There is no cuda device on this machine"),
         (["score", "--detector", "orcale"], "Did you mean 'oracle'?"),
         (["score", "--protocol", "strikt"], "Did you mean 'strict'?"),
@@ -133,7 +133,7 @@ def test_doctor_names_what_is_missing_and_returns_3(call, monkeypatch):
     code, out, err = call("doctor")
     assert code == 3
     assert "pip install no-such-package" in out
-    assert "The embedded default cannot run here; missing:" in err
+    assert "The embedded models cannot run here; missing:" in err
     assert "no-such-package" in err
     assert "800 samples, sha256 as recorded" in out
 

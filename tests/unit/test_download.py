@@ -116,7 +116,7 @@ def test_a_part_longer_than_the_file_is_thrown_away(shop, tmp_path):
     [
         ("trickle", "bytes came in 0.5 seconds"),
         ("trickle-head", "the head of the answer does not end"),
-        ("abc", "it states the length 'abc', which is no number of bytes"),
+        ("abc", "it states the length 'abc', which is not a number of bytes"),
         ("digits", "it states the length '9999"),
     ],
 )
@@ -143,10 +143,13 @@ def test_a_disk_that_fills_up_on_the_way_is_named_at_once(shop, tmp_path, monkey
 @pytest.mark.parametrize(
     ("manners", "words"),
     [
-        (["404"], "answers 404 Not Found; nothing can be got"),
+        (["404"], "answers 404 Not Found; nothing can be downloaded"),
         (["403"], "answers 403 Forbidden"),
         (["503"] * 3, "the server answers 503"),
-        (["truncated", "503", "503", "503"], "100,000 of 200,000 bytes are kept; the same command goes on from there"),
+        (
+            ["truncated", "503", "503", "503"],
+            "100,000 of 200,000 bytes are kept; run the same command again to continue",
+        ),
         (["stalled", "500", "500", "500"], "100,000 of 200,000 bytes are kept"),
     ],
 )

@@ -156,7 +156,7 @@ def test_the_command_lists_fetches_and_refuses(shop, tmp_path, monkeypatch):
     listed = run(build_app(), ["fetch"])
     assert re.search(r"net +. no +. 0\.0 MB +. MIT", listed.output)
     assert run(build_app(), ["fetch", "net", "notes"]).exit_code == 0
-    assert run(build_app(), ["fetch", "--offline"]).output == "All here: net, notes.\n"
+    assert run(build_app(), ["fetch", "--offline"]).output == "Nothing is missing: net, notes.\n"
     with pytest.raises(UsageError, match="Did you mean 'net'"):
         run(build_app(), ["fetch", "nett"], catch_exceptions=False)
 
@@ -252,7 +252,7 @@ def test_a_hub_without_the_file_and_no_hub_at_all_are_sentences(hub, tmp_path):
     done = _from_hub(hub[1], tmp_path / "net", ["other.safetensors"], {})
     assert done.stderr.splitlines()[-1].startswith("DownloadFailed: someone/net at aaaa")
     done = _from_hub("http://127.0.0.1:9", tmp_path / "net", ["config.json"], {})
-    assert done.stderr.splitlines()[-1].startswith("DownloadFailed: someone/net could not be got from the hub")
+    assert done.stderr.splitlines()[-1].startswith("DownloadFailed: someone/net could not be downloaded from the hub")
 
 
 def test_the_fetched_base_model_is_the_one_that_sd14_means(home):

@@ -135,10 +135,10 @@ def test_statistics_of_another_suite_have_no_kid(tmp_path, reference) -> None:
 @pytest.mark.parametrize(
     ("arrays", "sentence"),
     [
-        ({"mu": np.zeros(3)}, "no reference with mu and sigma"),
+        ({"mu": np.zeros(3)}, "not a reference with mu and sigma"),
         ({"mu": np.zeros(3), "sigma": np.zeros((2, 2))}, "do not fit"),
         ({"mu": np.array([np.nan, 0]), "sigma": np.zeros((2, 2))}, "do not fit"),
-        ({"mu": np.array([None]), "sigma": np.zeros((2, 2))}, "no reference"),
+        ({"mu": np.array([None]), "sigma": np.zeros((2, 2))}, "not a reference"),
     ],
 )
 def test_a_bad_file_is_a_sentence(tmp_path, arrays, sentence) -> None:
@@ -146,7 +146,7 @@ def test_a_bad_file_is_a_sentence(tmp_path, arrays, sentence) -> None:
     with pytest.raises(BadInput, match=sentence):
         read_reference(tmp_path / "bad.npz")
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04torn")
-    with pytest.raises(BadInput, match="no reference"):
+    with pytest.raises(BadInput, match="not a reference"):
         read_reference(tmp_path / "torn.npz")
 
 
@@ -280,9 +280,9 @@ def test_the_command_builds_a_reference_of_a_folder(tmp_path, judge) -> None:
     assert done.exit_code == 0, done.output
     assert "3 images" in done.output
     assert read_reference(tmp_path / "r.npz").ids == ("003", "001", "002")
-    with pytest.raises(MissingData, match="no picture 'x'"):
+    with pytest.raises(MissingData, match="no image 'x'"):
         list(folder_images(folder, ["x"]))
-    with pytest.raises(MissingData, match="no pictures"):
+    with pytest.raises(MissingData, match="no images"):
         list(folder_images(tmp_path / "empty"))
     (folder / "bad.png").write_bytes(b"no picture")
     with pytest.raises(BadInput, match=r"bad.png cannot be read"):

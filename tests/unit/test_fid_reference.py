@@ -33,10 +33,10 @@ def test_what_other_suites_write_is_read(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"sigma": -np.eye(3)}, "no covariance"),
-        ({"sigma": np.diag([1.0, -2.0, 3.0])}, "no covariance"),
-        ({"sigma": np.array([[1.0, 2, 0], [2, 1, 0], [0, 0, 1]])}, "no covariance"),  # 2 > sqrt(1 * 1)
-        ({"sigma": np.array([[1.0, 0.5, 0], [0, 1, 0], [0, 0, 1]])}, "no covariance"),
+        ({"sigma": -np.eye(3)}, "not a covariance"),
+        ({"sigma": np.diag([1.0, -2.0, 3.0])}, "not a covariance"),
+        ({"sigma": np.array([[1.0, 2, 0], [2, 1, 0], [0, 0, 1]])}, "not a covariance"),  # 2 > sqrt(1 * 1)
+        ({"sigma": np.array([[1.0, 0.5, 0], [0, 1, 0], [0, 0, 1]])}, "not a covariance"),
         ({"sigma": np.full((3, 3), np.inf)}, "do not fit"),
         ({"sigma": np.eye(3) * (1 + 1j)}, "real ones"),
         ({"mu": np.zeros(3) + 1j}, "real ones"),
@@ -45,8 +45,8 @@ def test_what_other_suites_write_is_read(tmp_path) -> None:
         ({"n": np.array(-5)}, "not -5"),
         ({"n": np.array(1)}, "not 1"),
         ({"n": np.array(2.5)}, "whole number"),
-        ({"n": np.array(np.nan)}, "no reference"),
-        ({"n": np.array(1e300)}, "no reference"),
+        ({"n": np.array(np.nan)}, "not a reference"),
+        ({"n": np.array(1e300)}, "not a reference"),
         ({"n": np.array([40, 41])}, "whole number"),
         ({"ids": np.array(["a", "b"])}, "it has 2 ids"),
         ({"vectors": np.zeros((5, 4), np.float32)}, "vectors"),
@@ -80,7 +80,7 @@ def test_files_that_are_no_statistics_are_refused(tmp_path, kind) -> None:
         "huge": bytes(huge).replace(b"(3,)", b"(9" + b"9" * 1 + b",)"),
     }[kind]
     (tmp_path / "bad.npz").write_bytes(content)
-    with pytest.raises(BadInput, match="no reference"):
+    with pytest.raises(BadInput, match="not a reference"):
         read_reference(tmp_path / "bad.npz")
 
 
@@ -139,7 +139,7 @@ def test_an_id_may_leave_out_the_folder_where_one_file_has_it(photographs) -> No
     assert ids_of(folder, ["2", "b/1"]) == ["2", "b/1"]
     with pytest.raises(BadInput, match="several files"):
         ids_of(folder, ["1"])
-    with pytest.raises(MissingData, match="no picture '3'"):
+    with pytest.raises(MissingData, match="no image '3'"):
         ids_of(folder, ["3"])
 
 

@@ -72,7 +72,7 @@ def test_a_missing_picture_is_a_failed_image(bring, folder) -> None:
     done = bring()
     assert "1 file (tiny-004_0) missing, counted as failed." in done.notes
     (row,) = [r for r in RunFolder.open(done.run).rows() if r["status"] == "error"]
-    assert (row["sample_id"], row["error"]) == ("tiny-004", "no picture was given")
+    assert (row["sample_id"], row["error"]) == ("tiny-004", "no image was given")
 
 
 def test_jpeg_is_taken_and_named(bring, folder, benchmark) -> None:
@@ -88,10 +88,10 @@ def test_another_size_is_named_and_so_is_another_resolution(bring, folder, bench
     assert "1 file (tiny-005.png (32x32)) of another size than the others (64x64)." in bring().notes
     for sample in benchmark.samples:
         paint(sample, 96).save(folder / f"{sample.id}.png")
-    assert bring().notes == ("The pictures are 96x96; tiny is defined at 64x64.",)
+    assert bring().notes == ("The images are 96x96; tiny is defined at 64x64.",)
     for sample in benchmark.samples:
         paint(sample).resize((64, 48)).save(folder / f"{sample.id}.png")
-    assert bring().notes == ("The pictures are 64x48, not square; boxes are stretched.",)
+    assert bring().notes == ("The images are 64x48, not square; boxes are stretched.",)
 
 
 def test_black_and_plain_pictures_are_named_and_scored_as_they_are(bring, folder) -> None:
@@ -114,7 +114,7 @@ def test_swapped_channels_are_noticed(bring, folder, benchmark) -> None:
         pixels = np.asarray(paint(sample))
         Image.fromarray(np.ascontiguousarray(pixels[..., ::-1])).save(folder / f"{sample.id}.png")
     (note,) = bring().notes
-    assert note.startswith("The pictures look like BGR: 18 red, yellow, blue or brown things")
+    assert note.startswith("The images look like BGR: 18 red, yellow, blue or brown things")
     assert "tiny-000.png" in note
 
 
@@ -144,7 +144,7 @@ def test_other_modes_are_named(bring, folder, benchmark) -> None:
 def test_a_file_that_is_no_picture_is_a_failed_image_every_time(bring, folder) -> None:
     (folder / "tiny-007.png").write_bytes(b"no picture")
     for _ in range(2):
-        assert bring().notes == ("1 file (tiny-007.png) cannot be read as a picture, counted as failed.",)
+        assert bring().notes == ("1 file (tiny-007.png) cannot be read as an image, counted as failed.",)
     cut = (folder / "tiny-008.png").read_bytes()
     (folder / "tiny-008.png").write_bytes(cut[: len(cut) // 2])
     assert "2 files (tiny-007.png, tiny-008.png) cannot be read" in bring().notes[0]
@@ -173,7 +173,7 @@ def test_a_table_names_what_it_leaves_out(bring, folder, benchmark, tmp_path) ->
 def test_a_broken_record_is_a_sentence(bring) -> None:
     done = bring()
     (done.run / "import.json").write_text("[]")
-    with pytest.raises(BadInput, match="Import the pictures again"):
+    with pytest.raises(BadInput, match="Import the images again"):
         sources_of(done.run)
 
 

@@ -144,7 +144,7 @@ def test_masks_of_zeros_and_ones_are_masks(picture) -> None:
         (np.zeros((5,)), None, "gave 5 results for 2 images"),
         (np.zeros((2,)), None, r"gave vectors of the shape \[2\]"),
         (np.zeros((2, 0)), None, r"gave vectors of the shape \[2, 0\]"),
-        ("no array", None, "gave vectors that are no array"),
+        ("no array", None, "gave vectors that are not an array"),
     ],
 )
 def test_an_encoder_that_breaks_its_contract(picture, images, texts, sentence) -> None:
@@ -157,7 +157,7 @@ def test_an_encoder_that_breaks_its_contract(picture, images, texts, sentence) -
     [
         (np.full((1, 4), INF), "gave the number inf in a vector"),
         (np.zeros((3, 4)), "gave 3 results for 1 images"),
-        ([[1.0, 2.0], [1.0]], "gave vectors that are no array"),
+        ([[1.0, 2.0], [1.0]], "gave vectors that are not an array"),
     ],
 )
 def test_a_feature_judge_that_breaks_its_contract(picture, answer, sentence) -> None:

@@ -86,6 +86,6 @@ def test_kinds_come_after_what_they_need_and_once() -> None:
     assert [kind.key for kind in kinds_of({"object_colors", "coverage"})] == ["detections", "coverage", "object_colors"]
     with pytest.raises(UsageError, match="Unknown kind of measurement 'anwsers'"):
         kinds_of({"anwsers"})
-    with pytest.raises(UsageError, match="is no kind of measurement"):
+    with pytest.raises(UsageError, match="is not a kind of measurement"):
         kinds_of({f"{FILE}:ANSWERER"})
     assert isinstance(kinds_of({f"{FILE}:ANSWERS"})[0], Kind)  # without any line of the registry

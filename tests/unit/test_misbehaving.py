@@ -132,9 +132,9 @@ def test_what_is_odd_about_an_image_is_said_when_it_is_made_and_when_it_is_score
     ("side", "scale", "size", "words"),
     [
         (64, None, "", None),
-        (32, None, "32x32", "The pictures are 32x32; tiny is defined at 64x64."),
+        (32, None, "32x32", "The images are 32x32; tiny is defined at 64x64."),
         (128, "mini", "", None),
-        (64, "mini", "64x64", "The pictures are 64x64; the mini world is defined at 128x128."),
+        (64, "mini", "64x64", "The images are 64x64; the mini world is defined at 128x128."),
     ],
 )
 def test_a_size_that_is_not_the_benchmarks_is_said_and_stands_in_the_signature(

@@ -119,7 +119,7 @@ def test_tensors_that_are_no_weights_are_refused_by_name(write, kind):
     key = next(k for k in tensors if k.endswith("ea.to_k.weight"))
     tensors[key] = NO_WEIGHTS[kind](tensors[key])
     words = {"NaN": "not finite", "infinite": "not finite", "complex": "is of complex64", "whole": "is of int64"}
-    words |= {"bool": "is of bool", "sparse": "no dense tensor", "meta": "a meta tensor"}
+    words |= {"bool": "is of bool", "sparse": "not a dense tensor", "meta": "a meta tensor"}
     with pytest.raises(BadInput, match=rf"ea\.to_k\.weight of .* {words[kind]}"):
         read_public(write(made), layers=LAYERS)
 
@@ -153,7 +153,7 @@ def test_broken_files_are_sentences_and_run_no_code(tmp_path, write):
     with pytest.raises(BadInput, match="holds more than tensors"):
         read_public(write({"state_dict": {"x": Trap()}}))
     (tmp_path / "text.ckpt").write_text("not a checkpoint")
-    with pytest.raises(BadInput, match="holds more than tensors, or is no checkpoint"):
+    with pytest.raises(BadInput, match="holds more than tensors, or is not a checkpoint"):
         read_public(tmp_path / "text.ckpt")
     whole = write(table("migc")[0]).read_bytes()
     (tmp_path / "short.ckpt").write_bytes(whole[: len(whole) // 2])

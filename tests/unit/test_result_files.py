@@ -105,7 +105,7 @@ def test_an_imported_picture_is_known_by_its_own_file(write, tmp_path) -> None:
         ("{", "is not JSON"),
         ({"a": 1}, "should be a list"),
         ([3], "entry 0: it must be an object"),
-        ([entry(), entry(image_id=None)], "entry 1: 'image_id' or 'file' must name a picture"),
+        ([entry(), entry(image_id=None)], "entry 1: 'image_id' or 'file' must name an image"),
         ([entry(bbox=[1, 2, 3])], r"entry 0: 'bbox' must be \[x, y, width, height\]"),
         ([entry(bbox=[0, 0, -1, 1])], "'bbox'"),
         ([entry(bbox=[0, 0, float("nan"), 1])], "'bbox'"),
@@ -239,10 +239,10 @@ def test_what_does_not_fit_is_said(run, write) -> None:
     rows.append({"file": "img2.png", "category": "car", "bbox": [0, 0, 90, 9], "score": 0.5})
     (scored,) = score_each([path], detector=f"file:{write(rows)}", encoder="none")
     notes = "\n".join(scored.notes)
-    assert "1 picture (tiny-004_0) without any detection in results.json; nothing is found there." in notes
-    assert "1 name (img99) in results.json of no picture of this run; left out." in notes
+    assert "1 image (tiny-004_0) without any detection in results.json; nothing is found there." in notes
+    assert "1 name (img99) in results.json of no image of this run; left out." in notes
     assert "1 class (cup) that results.json never names; none can be found." in notes
-    assert "1 picture (tiny-002_0) with boxes in results.json that reach beyond it" in notes
+    assert "1 image (tiny-002_0) with boxes in results.json that reach beyond it" in notes
     assert json.loads(scored.file.read_text("utf-8"))["notes"] == list(scored.notes)
 
 

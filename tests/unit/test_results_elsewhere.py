@@ -157,7 +157,7 @@ def test_numbers_mean_files_and_never_samples_of_the_same_number(bring, write, a
     stray = [row | {"image_id": "1" if as_text else 1} for row in rows]  # no file is called 1
     found = scored(run, write(rows + stray))
     assert found["success_inst"] == pytest.approx(25)
-    assert "1 name (1) in results.json of no picture of this run; left out." in found["notes"]
+    assert "1 name (1) in results.json of no image of this run; left out." in found["notes"]
 
 
 def test_numbers_as_floats_are_numbers(bring, write) -> None:
@@ -222,7 +222,7 @@ def test_a_stated_format_is_not_judged_and_a_wrong_word_is_refused(bring, write)
     assert "reach beyond" in wrong["notes"]
     assert right["signature"] != wrong["signature"]
     for word in ("xyhw", "xywh@64", "xyxy-fraction@64x64", "XYWH", "xywh@0x9"):
-        with pytest.raises(UsageError, match="is no box format"):
+        with pytest.raises(UsageError, match="is not a box format"):
             parse_format(word)
     with pytest.raises(UsageError, match="belongs to --detections"):
         score_each([run], detector="oracle", encoder="none", box_format="xyxy")
@@ -237,8 +237,8 @@ def test_a_few_boxes_beyond_and_boxes_without_area_are_named_not_refused(bring, 
     rows = layouts(benchmark, lambda n: f"s{n}")
     rows += [rows[0] | {"bbox": [0, 0, 90, 9]}, rows[0] | {"bbox": [3, 3, 0, 9], "score": 0.1}]
     found = scored(run, write(rows))
-    assert "1 picture (s0_0) with boxes in results.json that reach beyond it; they are clipped." in found["notes"]
-    assert "1 picture (s0_0) with boxes in results.json that have no area; these are left out." in found["notes"]
+    assert "1 image (s0_0) with boxes in results.json that reach beyond it; they are clipped." in found["notes"]
+    assert "1 image (s0_0) with boxes in results.json that have no area; these are left out." in found["notes"]
 
 
 def test_detectors_that_find_little_are_not_called_wrongly_formatted() -> None:
@@ -372,9 +372,9 @@ HUGE = "9" * 6000
         (f'[{{"image_id": "a", "category": "car", "bbox": [0, 0, {HUGE[:400]}, 9]}}]', "'bbox'"),
         (f'[{{"image_id": "a", "category": "car", "bbox": [0, 0, {HUGE[:250]}, 9]}}]', "'bbox'"),
         (f'[{{"image_id": "a", "category": "car", "bbox": [0, 0, 9, 9], "score": {HUGE}}}]', "'score'"),
-        (f'[{{"image_id": {HUGE}, "category": "car", "bbox": [0, 0, 9, 9]}}]', "must name a picture"),
-        ('[{"image_id": 1e309, "category": "car", "bbox": [0, 0, 9, 9]}]', "must name a picture"),
-        ('[{"image_id": true, "category": "car", "bbox": [0, 0, 9, 9]}]', "must name a picture"),
+        (f'[{{"image_id": {HUGE}, "category": "car", "bbox": [0, 0, 9, 9]}}]', "must name an image"),
+        ('[{"image_id": 1e309, "category": "car", "bbox": [0, 0, 9, 9]}]', "must name an image"),
+        ('[{"image_id": true, "category": "car", "bbox": [0, 0, 9, 9]}]', "must name an image"),
         ('[{"image_id": "a", "category_id": 1e309, "bbox": [0, 0, 9, 9]}]', "no class has the id"),
         ('[{"image_id": "a", "category_id": true, "bbox": [0, 0, 9, 9]}]', "no class has the id"),
         ('[{"image_id": "a", "image_id": "b", "category": "car", "bbox": [0, 0, 9, 9]}]', "'image_id' is given twice"),

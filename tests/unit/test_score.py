@@ -192,7 +192,7 @@ def test_a_judge_that_fails_leaves_the_old_scores_and_what_was_measured(run, mon
 
 
 def test_one_bad_run_does_not_keep_the_others_from_being_scored(run, tmp_path) -> None:
-    with pytest.raises(MissingData, match="is no run"):
+    with pytest.raises(MissingData, match="is not a run"):
         score_runs([tmp_path / "nothing", run.path], **ORACLE)
     assert find_scores(run.path)
 
@@ -285,7 +285,7 @@ def test_a_table_maps_files_to_samples(tmp_path, benchmark, tiny_benchmark) -> N
         ("name,sample\n", "columns file,sample_id"),
         ("file,sample_id\nimg0.png,nobody\n", "line 2: the benchmark has no sample 'nobody'"),
         ("file,sample_id,k\nimg0.png,tiny-000,x\n", "line 2: k must be a number"),
-        ("file,sample_id\n../secret.png,tiny-000\n", "is no file inside"),
+        ("file,sample_id\n../secret.png,tiny-000\n", "is not a file inside"),
         ("file,sample_id\na.png,tiny-000\nb.png,tiny-000\n", "line 3: image 0 of 'tiny-000' was given before"),
     ],
 )

@@ -280,5 +280,5 @@ def test_a_row_that_points_to_another_image_is_refused(make, benchmark) -> None:
     lines = [json.loads(line) for line in rows.read_text().splitlines()]
     lines[1] |= {key: lines[0][key] for key in ("file", "sha256")}
     rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(BadInput, match=r"generations-0of1.jsonl, line 2 is no row of an image"):
+    with pytest.raises(BadInput, match=r"generations-0of1.jsonl, line 2 is not a row of an image"):
         score_runs([run.path], **ORACLE)

@@ -186,7 +186,7 @@ def test_a_broken_row_in_the_middle_is_named(create, line):
     _fill(run, ["tiny-000"])
     file = run.path / "generations-0of1.jsonl"
     file.write_bytes(line + b"\n" + file.read_bytes())
-    with pytest.raises(BadInput, match=r"generations-0of1\.jsonl, line 1 is no row"):
+    with pytest.raises(BadInput, match=r"generations-0of1\.jsonl, line 1 is not a row"):
         run.rows()
 
 
@@ -234,11 +234,11 @@ def test_shards_that_end_together_leave_the_run_complete(create):
 @pytest.mark.parametrize(
     ("content", "error", "words"),
     [
-        (None, MissingData, "is no run"),
+        (None, MissingData, "is not a run"),
         ("{", BadInput, "is not JSON"),
-        ("[1]", BadInput, "no manifest"),
+        ("[1]", BadInput, "not the manifest"),
         ('{"schema_version": 2}', BadInput, "newer radl-bench"),
-        ('{"schema_version": 1}', BadInput, "no manifest"),
+        ('{"schema_version": 1}', BadInput, "not the manifest"),
         ('{"schema_version": 1, "status": "", "benchmark": [], "generator": {}, "seeds": {}}', BadInput, "benchmark"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_folder_that_is_no_run_is_a_sentence(tmp_path, content, error, words):
 
 
 def test_settings_that_are_no_json_are_refused_before_anything_is_written(create, tmp_path):
-    with pytest.raises(UsageError, match="cannot be written down as JSON"):
+    with pytest.raises(UsageError, match="cannot be written as JSON"):
         create(generator=GENERATOR | {"params": {"x": object()}})
     assert not (tmp_path / "runs").exists()
 

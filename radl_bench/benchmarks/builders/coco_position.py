@@ -1,4 +1,4 @@
-"""COCO-Position at full size: 800 images of COCO val2014, their boxes and captions, eight pictures a layout.
+"""COCO-Position at full size: 800 images of COCO val2014, their boxes and captions, eight images a layout.
 
 The papers (MIGC, RaDL) say "800 images of COCO's validation set", a caption as prompt and class labels as phrases; ids,
 filters and code of theirs are not public (ConsistCompose published a re-sampled set with a scorer in 2026). The filters
@@ -23,7 +23,7 @@ from radl_model.verbs.extract import extract_verbs
 SEED = 20262
 IMAGES = 800
 REFERENCES = 6400
-"""Real images behind the FID, as many as are generated at eight pictures a layout."""
+"""Real images behind the FID, as many as are generated at eight images a layout."""
 
 SMALLEST_SIDE = 0.125
 MOST_INSTANCES = 8

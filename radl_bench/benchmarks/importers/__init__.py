@@ -62,7 +62,7 @@ def write_benchmark(
     try:
         data = samples_bytes(samples)
     except UnicodeEncodeError as error:
-        raise BadInput("A prompt or phrase holds half a surrogate pair, which is no text.") from error
+        raise BadInput("A prompt or phrase holds half a surrogate pair, which is not text.") from error
     # What cannot be loaded must not be written.
     parse_samples(data, str(folder / "samples.jsonl"), free_phrases=fields.get("phrases") == "free")
     folder.mkdir(parents=True, exist_ok=True)

@@ -88,7 +88,7 @@ def import_drawbench(files: Sequence[Path], home: Path | None = None, skip: bool
         home: the data folder, `data_home()` when not given.
         skip: leave out prompts with a problem; import none where there is one when not given.
 
-    Ids are a prompt's category and place in the CSV, `colors_001` to `positional_134`, as pictures of it are named.
+    Ids are a prompt's category and place in the CSV, `colors_001` to `positional_134`, as images of it are named.
 
     Raises:
         UsageError: not one CSV and one YAML.
@@ -180,7 +180,7 @@ def _read_prompts(table: Path) -> Iterator[tuple[str, str, str]]:
         with open(table, newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
     except (ValueError, csv.Error) as error:
-        raise BadInput(f"{table} is no CSV in UTF-8 ({error}).") from error
+        raise BadInput(f"{table} is not a CSV file in UTF-8 ({error}).") from error
     if not rows or not {"Prompt", "Category"} <= rows[0].keys():
         raise BadInput(f"{table} needs a first line with the columns Prompt,Category, and prompts below it.")
     for number, row in enumerate(rows, start=1):
@@ -193,7 +193,7 @@ def _read_layouts(file: Path) -> tuple[dict[str, Mapping[Any, Any] | None], list
     """Return the boxes by name of each prompt, None where there is a problem, and the problems."""
     entries = load_yaml(file)
     if not isinstance(entries, dict) or not entries:
-        raise BadInput(f"{file} is no layout file: it should map prompts to names with boxes.")
+        raise BadInput(f"{file} is not a layout file: it should map prompts to names with boxes.")
     found: dict[str, Mapping[Any, Any] | None] = {}
     problems = []
     for prompt, named in entries.items():

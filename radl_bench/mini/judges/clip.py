@@ -93,7 +93,7 @@ class MiniClip(MiniJudge["CLIP"]):
         return np.concatenate(parts) / np.float32(FEATURE_UNIT)
 
     def encode_images(self, images: Sequence[Image]) -> np.ndarray:
-        """Return float32 [N, D], rows of length 1; pictures are brought to 128x128 first."""
+        """Return float32 [N, D], rows of length 1; images are brought to 128x128 first."""
         return _unit(self.features(images))
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the mini judges share: a folder with the configuration and weights of a small network, and their pictures."""
+"""What the mini judges share: a folder with the configuration and weights of a small network, and their images."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class MiniJudge(ABC, Generic[Network]):
 
 
 def square(image: Image) -> np.ndarray:
-    """Return uint8 RGB [128, 128, 3]; pictures of other sizes are stretched or shrunk with a bicubic filter."""
+    """Return uint8 RGB [128, 128, 3]; images of other sizes are stretched or shrunk with a bicubic filter."""
     from PIL.Image import Resampling
 
     rgb = image.convert("RGB")

@@ -1,4 +1,4 @@
-"""The mini detector: FCOS trained on the mini world, for its 79 classes in pictures of 128 pixels.
+"""The mini detector: FCOS trained on the mini world, for its 79 classes in images of 128 pixels.
 
 Its figures are in `weights/detector/README.md`. It knows drawings of the mini world and nothing else: on
 photographs its answers mean nothing.
@@ -26,7 +26,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "detector"
 
 
 def predict(model: nn.Module, images: Sequence[np.ndarray], categories: Sequence[str]) -> list[dict[str, Boxes]]:
-    """Return what the network sees: for each picture uint8 [128, 128, 3] the boxes of every class it found.
+    """Return what the network sees: for each image uint8 [128, 128, 3] the boxes of every class it found.
 
     Boxes are fractions by falling score; scores are at least 0.05 and boxes of a class overlap by IoU 0.65 at most.
     """

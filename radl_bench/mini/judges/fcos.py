@@ -131,7 +131,7 @@ class Head(FCOSHead):
 
 
 def build(num_classes: int, head_convs: int = 1, radius: float = 3.5, **backbone: Unpack[BackboneSettings]) -> FCOS:
-    """Return the untrained detector for pictures of 128x128 (FCOS: Tian et al., arXiv 2006.09214).
+    """Return the untrained detector for images of 128x128 (FCOS: Tian et al., arXiv 2006.09214).
 
     Anchor sizes are half the strides: FCOS derives the size range of a level from them, so boxes up to about 50 pixels
     go to stride 8, up to about 110 to stride 16. `radius` (in anchor sizes) is wide, or a small thing on top of a large

@@ -1,4 +1,4 @@
-"""What happens to pictures on the way out of a generator: blur, rescaling, noise, compression, brightness.
+"""What happens to images on the way out of a generator: blur, rescaling, noise, compression, brightness.
 
 The judges learn on scenes treated so, because they will judge the output of an autoencoder and not clean drawings. Hue
 is never moved: colour is part of what is judged.
@@ -53,7 +53,7 @@ STEPS = ((tone, 0.4), (blur, 0.5), (rescale, 0.25), (grain, 0.35), (compress, 0.
 
 
 def augment(image: Picture, rng: np.random.Generator) -> Picture:
-    """Return the uint8 RGB picture [H, W, 3] after a random choice of `STEPS`; the geometry stays."""
+    """Return the uint8 RGB image [H, W, 3] after a random choice of `STEPS`; the geometry stays."""
     for step, share in STEPS:
         if rng.random() < share:
             image = step(image, rng)

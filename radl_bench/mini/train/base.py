@@ -92,11 +92,11 @@ def draw_timesteps(count: int, rng: torch.Generator, noisy: float = 0.0) -> torc
 
 
 class Lesson:
-    """Pictures of one size, drawn in batches.
+    """Images of one size, drawn in batches.
 
     Args:
         pool: latents with samples.
-        batch_size: pictures a step.
+        batch_size: images a step.
         share: how often a step is of this lesson, against the others' shares.
         tokens: cuts the padding, a third of a step's work; the tower is causal, so the words keep their states.
         things: see `thing_weights`.

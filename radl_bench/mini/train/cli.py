@@ -52,7 +52,7 @@ def train(
     stage: Annotated[str, typer.Argument(help=f"One of: {', '.join(STAGES)}.")],
     out: Annotated[Path, typer.Option(help="Folder of checkpoint, log, sample sheets and weights.")],
     config: Annotated[Path | None, typer.Option(help="TOML file; default: the shipped one of the stage.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after this long; the next call goes on.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this long; the next call continues.")] = None,
 ) -> None:
     """Train one stage; an existing checkpoint in OUT is resumed."""
     if stage not in STAGES:

@@ -17,7 +17,7 @@ def thing_weights(samples: Sequence[Sample], side: int, things: float) -> Tensor
     """Weights of the loss, float16 [N, 1, side, side]: 1 on the ground, 1 + `things` in the boxes.
 
     Every value of the target is a mean of its own, so weights move no optimum; they spend a small network and a short
-    training on what is hard. Without them a thing of two cells by two has a sixty-fourth of a picture's loss.
+    training on what is hard. Without them a thing of two cells by two has a sixty-fourth of an image's loss.
     """
     weights = torch.ones(len(samples), 1, side, side, dtype=torch.float16)
     for start in range(0, len(samples) if things else 0, CHUNK):

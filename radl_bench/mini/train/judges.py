@@ -31,7 +31,7 @@ class JudgeSettings(Seeds):
 
 
 def to_tensor(images: list[NDArray[np.uint8]]) -> Tensor:
-    """uint8 pictures [H, W, 3] -> float32 [N, 3, H, W] in [0, 1]."""
+    """uint8 images [H, W, 3] -> float32 [N, 3, H, W] in [0, 1]."""
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
 
 

@@ -1,8 +1,8 @@
-"""DrawBench quantity: the picture shows as many of each named class as the prompt says.
+"""DrawBench quantity: the image shows as many of each named class as the prompt says.
 
 Detections are counted from `protocol.count` up, wherever they lie. A box that overlaps a stronger one by more than the
 protocol's NMS is the same thing and counts once, also across the classes of the prompt: a detector asked for cats fires
-on dogs. A picture passes when every class has its number (RaDL, Table III: the detected number equals the prompt's; so
+on dogs. An image passes when every class has its number (RaDL, Table III: the detected number equals the prompt's; so
 a prompt of two classes passes or fails as one). Classes that the prompt does not name are not counted.
 
 The count has a threshold of its own because a false alarm spoils it (GenEval takes .9 for counting and .3 elsewhere):
