@@ -49,7 +49,7 @@ def resolve_adapter(model: str | Path, name: str, adapter: str | Path | None = N
     Args:
         adapter: an explicit folder or file, which wins; or the bare name of another adapter of this model. The mini
             model's adapters come with the package, those of a base folder are looked for inside it and beside it, and
-            those of "sd14" in the user's data folder.
+            those of "sd14" in the user's data folder, where `radl-bench fetch` puts them too.
 
     Raises:
         MissingWeights: none is found.
@@ -75,7 +75,7 @@ def _places_of(model: str, name: str) -> list[Path]:
     if model in HUB:
         from radl_model.home import data_home
 
-        return [data_home() / "adapters" / model / name]
+        return [data_home() / "adapters" / model / name, data_home() / "weights" / name / "unet"]
     base = Path(model).expanduser()
     return [base / name, base.parent / name]
 
