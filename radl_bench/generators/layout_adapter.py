@@ -55,7 +55,9 @@ class LayoutAdapterGenerator(EngineGenerator):
         self.weights, self.context = resolve_adapter(model, self.adapter_name, adapter), context
         super().__init__(model, device, **base)
         own = self.config = self.adapter.fusion_config
-        self.params["active_fraction"] = own.active_fraction if active_fraction is None else share("active_fraction", active_fraction)
+        self.params["active_fraction"] = (
+            own.active_fraction if active_fraction is None else share("active_fraction", active_fraction)
+        )
         self.params["repeat_phrases"] = (
             self.repeats[model != "mini"] if repeat_phrases is None else flag(repeat_phrases)
         )

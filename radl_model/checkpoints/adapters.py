@@ -51,13 +51,13 @@ def load_folder(folder: Path, kind: type[Adapter], unet: nn.Module | None = None
     _check_kind(folder, kind)
     _check_weights(folder)
     try:
-        adapter, report = kind.from_pretrained(str(folder), output_loading_info=True, use_safetensors=True)
+        read, report = kind.from_pretrained(str(folder), output_loading_info=True, use_safetensors=True)
     except (UsageError, OSError, TypeError, KeyError, ValueError, RuntimeError, OverflowError) as error:
         raise BadInput(f"The adapter at {folder} cannot be read: {first_line(error)}") from error
     for problem, keys in (("lacks", report["missing_keys"]), ("has the unknown", report["unexpected_keys"])):
         if keys:
             raise BadInput(f"The adapter at {folder} {problem} weight {sorted(keys)[0]} ({len(keys)} in all).")
-    adapter: Adapter = adapter.to(torch.float32).eval()
+    adapter: Adapter = read.to(torch.float32).eval()
     if unet is not None:
         adapter.attach(unet)
     return adapter

@@ -51,7 +51,7 @@ def read_tensors(file: Path, under: str = "state_dict", stand_ins: Sequence[type
 
 
 def stand_in(name: str) -> type:
-    """Return an empty class that takes the place of `name` ("package.module.Class") in a pickle, and drops its state."""
+    """Return an empty class in the place of `name` ("package.module.Class") in a pickle; it drops its state."""
     module, _, own = name.rpartition(".")
     return type(own, (_Dropped,), {"__module__": module, "__qualname__": own})
 
@@ -80,7 +80,7 @@ class _Dropped:
 
 def first_line(error: Exception) -> str:
     """Return the first line of what an error says, its type when it says nothing."""
-    return (str(error).strip() or type(error).__name__).split("\n")[0][:200]
+    return (str(error).strip() or type(error).__name__).split("\n")[0][:300]
 
 
 def tensor_problems(tensors: Mapping[str, Tensor]) -> list[str]:

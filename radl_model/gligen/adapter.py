@@ -36,7 +36,7 @@ def given(grounding: Grounding) -> Grounding:
 
 
 class GligenAdapter(ModelMixin, ConfigMixin):
-    """Position net and a gated layer in every transformer block; `save_pretrained` and `from_pretrained` as in diffusers.
+    """Position net and a gated layer in every transformer block; saved and loaded as diffusers' models are.
 
     More instances than slots are no error: the largest boxes are kept, and the image's note says so.
 
@@ -87,7 +87,9 @@ class GligenAdapter(ModelMixin, ConfigMixin):
         """Ground a batch; None when no image has an instance."""
         if not any(layout.phrases for layout in run.layouts):
             return None
-        self.to(run.device, run.texts.dtype)
+        own = next(self.parameters())
+        if (own.device, own.dtype) != (run.device, run.texts.dtype):
+            nn.Module.to(self, run.device, run.texts.dtype)  # without the parent's remark on precision
         return GligenSession(self, run)
 
     def attach(self, unet: nn.Module) -> None:
@@ -128,7 +130,9 @@ class GligenAdapter(ModelMixin, ConfigMixin):
             if name not in have:
                 raise UsageError(f"The adapter has a layer on {name}, which this base model does not have.")
             if want[name] != have[name]:
-                raise UsageError(f"The adapter's layer {name} was made for {want[name]}, but this base has {have[name]}.")
+                raise UsageError(
+                    f"The adapter's layer {name} was made for {want[name]}, but this base has {have[name]}."
+                )
         missing = [name for name in have if name not in want]
         if missing:
             raise UsageError(f"The adapter has no layer for {missing[0]} of this base ({len(missing)} in all).")

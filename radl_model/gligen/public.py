@@ -21,8 +21,7 @@ from radl_model.gligen.keys import is_base_key, our_key, public_key
 
 FORMAT = 1
 """Version of the conversion; a new one makes old folders in the cache stale."""
-FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.safetensors",
-         "diffusion_pytorch_model.fp16.bin")  # fmt: skip
+FILES = tuple(f"diffusion_pytorch_model.{kind}" for kind in ("safetensors", "bin", "fp16.safetensors", "fp16.bin"))
 """Weights of a UNet's folder, best first."""
 STAND_INS = tuple(
     stand_in(name)
@@ -89,9 +88,7 @@ def read_gligen(file: Path, heads: Mapping[str, int]) -> Conversion:
         BadInput: it cannot be read, or keys are unknown, missing or of another shape; a sentence for each.
     """
     state, problems, notes = _sorted(read_tensors(file, "model", STAND_INS), file)
-    problems += [
-        f"There is no gated layer for the block {name}." for name in heads if not _has(state, _prefix(name))
-    ]
+    problems += [f"There is no gated layer for the block {name}." for name in heads if not _has(state, _prefix(name))]
     have = {key.split(".")[1].replace("-", ".") for key in state if key.startswith("fusers.")}
     problems += [f"The block {name} is none that this base has." for name in sorted(have - set(heads))]
     problems += tensor_problems({public_key(key): tensor for key, tensor in state.items()})

@@ -51,11 +51,10 @@ class GligenSession(Session):
         return unet(call.with_extra(cross_attention_kwargs={**others, **own}))
 
     def notes(self) -> list[str]:
+        left_out = (count - len(kept) for count, kept in zip(self.counts, self.kept, strict=True))
         return [
-            f"{count - len(kept)} of {count} instances were left out: there are {len(kept)} slots, for the largest boxes."
-            if len(kept) < count
-            else ""
-            for count, kept in zip(self.counts, self.kept, strict=True)
+            f"{left} of {count} instances were left out: GLIGEN keeps the {count - left} largest boxes." if left else ""
+            for left, count in zip(left_out, self.counts, strict=True)
         ]
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from engine_hooks import noise, parent
-from gligen_parts import CONFIG, EMPTY, LAYOUT, OTHER, TEN, awake, made
+from gligen_parts import CONFIG, EMPTY, LAYOUT, OTHER, awake, made
 from tiny import tiny_pipeline, tiny_unet
 
 from radl_bench.errors import UsageError
@@ -59,7 +59,9 @@ def test_the_gate_opens_linearly_along_the_attention_branch():
         layer.alpha_attn.fill_(step)
         slope = (layer(x, layer.slots(tokens), strength) - x) / step
         seen = layer.norm1(torch.cat([x, layer.linear(tokens)], 1))
-        q, k, v = (m(seen).unflatten(-1, (4, 4)).transpose(1, 2) for m in (layer.attn.to_q, layer.attn.to_k, layer.attn.to_v))
+        q, k, v = (
+            m(seen).unflatten(-1, (4, 4)).transpose(1, 2) for m in (layer.attn.to_q, layer.attn.to_k, layer.attn.to_v)
+        )
         shares = (q @ k.transpose(-1, -2) / 2).softmax(-1)
         branch = layer.attn.to_out((shares @ v).transpose(1, 2).flatten(2))[:, :9]
     assert torch.allclose(slope, branch, atol=1e-6)
@@ -70,9 +72,7 @@ def test_slots_have_no_order():
     layer.alpha_attn.data.fill_(1.0)
     layer.alpha_dense.data.fill_(1.0)
     shuffled = tokens[:, torch.tensor([3, 0, 4, 2, 1])]
-    assert torch.allclose(
-        layer(x, layer.slots(tokens), strength), layer(x, layer.slots(shuffled), strength), atol=1e-5
-    )
+    assert torch.allclose(layer(x, layer.slots(tokens), strength), layer(x, layer.slots(shuffled), strength), atol=1e-5)
 
 
 # Share of the steps
@@ -155,7 +155,9 @@ def test_every_transformer_block_gets_a_layer_whatever_the_shape_of_the_base():
 def test_a_fresh_adapter_is_the_plain_base_bit_for_bit(config):
     pipe = tiny_pipeline()
     fresh = GligenAdapter.from_unet(pipe.unet, config)
-    assert torch.equal(made(fresh, [LAYOUT], pipe=pipe), parent(tiny_pipeline(), [LAYOUT.prompt], (1,), num_inference_steps=10))
+    assert torch.equal(
+        made(fresh, [LAYOUT], pipe=pipe), parent(tiny_pipeline(), [LAYOUT.prompt], (1,), num_inference_steps=10)
+    )
 
 
 @pytest.mark.parametrize(("layout", "share"), [(EMPTY, None), (LAYOUT, 0.0)])

@@ -135,7 +135,11 @@ def fake_omegaconf(monkeypatch):
 
 def published(gated, monkeypatch):
     tables = {name: {"weight": torch.zeros(2)} for name in ("autoencoder", "text_encoder", "diffusion")}
-    return {"model": original(gated), **tables, "config_dict": {"_content": fake_omegaconf(monkeypatch), "_parent": None}}
+    return {
+        "model": original(gated),
+        **tables,
+        "config_dict": {"_content": fake_omegaconf(monkeypatch), "_parent": None},
+    }
 
 
 def test_the_published_pickle_has_the_same_output_and_runs_no_code(tmp_path, monkeypatch):
@@ -377,4 +381,6 @@ def test_a_gligen_pipeline_is_base_and_layers_in_one(tmp_path):
     with pytest.raises(MissingWeights, match="radl-bench fetch gligen"):
         GligenGenerator(str(tmp_path / "base"), "cpu")
     other = GligenGenerator(str(tmp_path / "base"), "cpu", adapter=str(tmp_path / "pipeline"))
-    assert torch.equal(other.adapter.fusers.state_dict()["mid_block-attentions-0-transformer_blocks-0.alpha_attn"], torch.tensor(0.8))
+    assert torch.equal(
+        other.adapter.fusers.state_dict()["mid_block-attentions-0-transformer_blocks-0.alpha_attn"], torch.tensor(0.8)
+    )

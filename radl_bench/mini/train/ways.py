@@ -1,4 +1,4 @@
-"""How each kind of adapter is made from a config and meets a training batch; the rest of the stage is the same for all."""
+"""How each kind of adapter is made and meets a training batch; the rest of the stage is the same for all."""
 
 from __future__ import annotations
 
