@@ -12,6 +12,8 @@ from radl_model.files import known_sha256
 
 PACKAGED = Path(__file__).parents[1] / "weights"
 HUB = {"sd14": "CompVis/stable-diffusion-v1-4"}
+RECORD = "SOURCE.json"
+"""Written last by `radl-bench fetch`, so a folder with it is complete."""
 
 
 def resolve_base(model: str | Path) -> Path:
@@ -75,7 +77,8 @@ def _places_of(model: str, name: str) -> list[Path]:
     if model in HUB:
         from radl_model.home import data_home
 
-        return [data_home() / "adapters" / model / name, data_home() / "weights" / name / "unet"]
+        own, fetched = data_home() / "adapters" / model / name, data_home() / "weights" / name
+        return [own, fetched / "unet"] if (fetched / RECORD).is_file() else [own]
     base = Path(model).expanduser()
     return [base / name, base.parent / name]
 
@@ -104,7 +107,7 @@ def _fetched(name: str) -> Path | None:
     from radl_model.home import data_home
 
     folder = data_home() / "weights" / name
-    return folder if (folder / "SOURCE.json").is_file() and (folder / "model_index.json").is_file() else None
+    return folder if (folder / RECORD).is_file() and (folder / "model_index.json").is_file() else None
 
 
 def _from_hub_cache(repo: str, how: str) -> Path:

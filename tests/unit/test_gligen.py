@@ -151,6 +151,18 @@ def test_every_transformer_block_gets_a_layer_whatever_the_shape_of_the_base():
     assert len(GligenAdapter.from_unet(wide).named_layers()) == 16
 
 
+def test_at_stable_diffusions_size_it_has_the_published_number_of_parameters():
+    """16 layers; diffusers' UNet has 1,068,623,204 parameters with gated attention and 859,520,964 without."""
+    from diffusers import UNet2DConditionModel
+
+    from radl_model.pipelines.sd14 import UNET
+
+    with torch.device("meta"):
+        adapter = GligenAdapter.from_unet(UNet2DConditionModel(**UNET))
+    assert adapter.parameter_count() == 1_068_623_204 - 859_520_964
+    assert len(adapter.named_layers()) == 16
+
+
 @pytest.mark.parametrize("config", [CONFIG, GligenConfig(slots=5, active_fraction=1.0)])
 def test_a_fresh_adapter_is_the_plain_base_bit_for_bit(config):
     pipe = tiny_pipeline()

@@ -369,6 +369,21 @@ def test_the_official_recipe(place):
     assert GligenGenerator(str(place), "cpu", recipe="official", active_fraction=1).params["active_fraction"] == 1
 
 
+def test_what_was_fetched_belongs_to_sd14(home):
+    from radl_bench.downloads.fetch import find as item
+    from radl_bench.generators.gligen import find
+    from radl_model.home import data_home
+
+    folder = item("gligen").folder
+    assert folder == data_home() / "weights" / "gligen"
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet" / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}')
+    with pytest.raises(MissingWeights, match="radl-bench fetch gligen"):
+        find("sd14", None)  # without its record the folder is not complete
+    (folder / "SOURCE.json").write_text("{}")
+    assert find("sd14", None) == folder / "unet"
+
+
 def test_a_gligen_pipeline_is_base_and_layers_in_one(tmp_path):
     from radl_bench.generators.gligen import GligenGenerator
 
