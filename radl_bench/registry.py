@@ -21,6 +21,7 @@ from radl_bench.errors import MissingExtra, RadlBenchError, UsageError, did_you_
 from radl_bench.text import safe
 
 GENERATORS = {
+    "gligen": "radl_bench.generators.gligen:GligenGenerator",
     "migc": "radl_bench.generators.migc:MigcGenerator",
     "radl": "radl_bench.generators.radl:RadlGenerator",
     "stable-diffusion": "radl_bench.generators.stable_diffusion:StableDiffusionGenerator",

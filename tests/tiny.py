@@ -93,4 +93,5 @@ def wake(adapter, scale: float = 0.3, seed: int = 0) -> None:
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in adapter.parameters():
-            p.add_(torch.randn(p.shape, generator=rng) * scale / max(1, p.shape[-1]) ** 0.5)
+            width = p.shape[-1] if p.ndim else 1
+            p.add_(torch.randn(p.shape, generator=rng) * scale / max(1, width) ** 0.5)

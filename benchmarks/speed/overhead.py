@@ -23,15 +23,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.attention import GatedSelfAttentionDense
+from diffusers.models.embeddings import GLIGENTextBoundingboxProjection
 
 from radl_model.adapters.adapter import FusionAdapter
+from radl_model.gligen.adapter import GligenAdapter
+from radl_model.gligen.layers import attention_arguments
 from radl_model.layers.config import FusionConfig
 from radl_model.layers.context import LayoutContext, build_context
 from radl_model.pipelines.sd14 import TEXT, TOKENS, UNET, VAE
 
 TINY = {**UNET, "sample_size": 16, "cross_attention_dim": 32, "block_out_channels": (32, 32, 64, 64)}
 SIZES = {"sd14": UNET, "tiny": TINY}
-BARS = {"active": 1.15, "inactive": 1.00, "batch": 4.0, "memory": 1.10}
+BARS = {"active": 1.15, "inactive": 1.00, "batch": 4.0, "memory": 1.10, "bound": 1.10}
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,7 @@ class Bench:
         """CPU-seconds of one UNet call with `context` bound."""
         if self.adapter is not None:
             self.adapter.holder.context = context
-        begin = time.process_time()
-        self.unet(*inputs)
-        return time.process_time() - begin
+        return timed(lambda: self.unet(*inputs))
 
 
 def held_parts() -> list[torch.nn.Module]:
@@ -142,6 +144,69 @@ def compare(bench: Bench, repeats: int) -> list[Row]:
         rows.append(Row(name, min(times[name]), paired(times[name], times["plain"]), BARS[name], peak))
     rows.append(Row("active, first of a run", first, first / rows[0].seconds, None))
     return [*rows, *batch_rows(bench, repeats)]
+
+
+def gligen_rows(bench: Bench, repeats: int) -> list[Row]:
+    """Steps with GLIGEN's layers, ours and diffusers' own in the same places, against plain ones.
+
+    Diffusers' do the arithmetic that the method asks for and nothing beside it, so ours may cost a tenth more.
+    """
+    unet, one = bench.unet, bench.inputs(1)
+    ours = GligenAdapter.from_unet(unet).eval().requires_grad_(False)
+    count, rng = ours.settings.slots, torch.Generator().manual_seed(3)
+    texts, boxes = torch.randn(2, count, bench.width, generator=rng), torch.rand(2, count, 4, generator=rng)
+    valid = torch.arange(count).expand(2, -1) < torch.tensor([[0], [bench.instances]])
+    theirs = DiffusersLayers(unet, ours)
+    arguments = {"boxes": boxes, "masks": valid.float(), "positive_embeddings": texts}
+    calls = {
+        "plain": (None, {}),
+        "GLIGEN, layers off": (ours, {}),
+        "GLIGEN, diffusers' layers": (theirs, {"cross_attention_kwargs": {"gligen": arguments}}),
+        "GLIGEN": (ours, {"cross_attention_kwargs": attention_arguments(ours.ground(texts, boxes, valid))}),
+    }
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(repeats + 1):
+        for name in np.roll(list(calls), turn):
+            layers, extra = calls[name]
+            if layers is not None:
+                layers.attach(unet)
+            seconds = timed(lambda extra=extra: unet(*one, **extra))
+            if layers is not None:
+                layers.detach(unet)
+            times[name] += [seconds] if turn else []  # the first turn warms up
+    ratios = {name: paired(own, times["plain"]) for name, own in times.items()}
+    bars = {"GLIGEN, layers off": BARS["inactive"], "GLIGEN": BARS["bound"] * ratios["GLIGEN, diffusers' layers"]}
+    return [Row(name, min(times[name]), ratios[name], bars.get(name)) for name in calls if name != "plain"]
+
+
+class DiffusersLayers:
+    """Diffusers' gated layers and position net where an adapter of ours would put its own, with random weights."""
+
+    def __init__(self, unet: torch.nn.Module, like: GligenAdapter) -> None:
+        width = like.config["text_dim"]
+        self.layers = {
+            name: GatedSelfAttentionDense(s["channels"], width, s["heads"], s["channels"] // s["heads"]).eval()
+            for name, s in like.config["sizes"].items()
+        }
+        self.net = GLIGENTextBoundingboxProjection(width, width).eval()
+
+    def attach(self, unet: torch.nn.Module) -> None:
+        vars(unet)["position_net"] = self.net
+        for name, layer in self.layers.items():
+            vars(unet.get_submodule(name))["fuser"] = layer
+
+    def detach(self, unet: torch.nn.Module) -> None:
+        del vars(unet)["position_net"]
+        for name in self.layers:
+            del vars(unet.get_submodule(name))["fuser"]
+
+
+@torch.no_grad()
+def timed(call: Callable[[], object]) -> float:
+    """CPU-seconds of a call."""
+    begin = time.process_time()
+    call()
+    return time.process_time() - begin
 
 
 def paired(some: list[float], others: list[float]) -> float:
@@ -212,6 +277,8 @@ def main() -> None:
         with low:
             bench = Bench(args.size, args.instances, FusionConfig())
             print(table(compare(bench, args.repeats), precision), flush=True)
+            bench.switch(attached=False)
+            print(table(gligen_rows(bench, args.repeats), precision), flush=True)
         del bench
         gc.collect()
 

@@ -231,6 +231,17 @@ def base_scale(base: Path) -> str:
     return str(scale)
 
 
+def share(name: str, value: float | str) -> float:
+    """Return a setting that must lie in [0, 1] and may come as text; raises `UsageError`."""
+    try:
+        number = float(value)
+    except ValueError:
+        raise UsageError(f"{name}={value!r} is not a number.") from None
+    if not 0 <= number <= 1:
+        raise UsageError(f"{name}={number} must lie in [0, 1].")
+    return number
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the loaders' bars and remarks off the terminal; errors still show."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import UsageError
-from radl_bench.generators.engine import EngineGenerator, flag
+from radl_bench.generators.engine import EngineGenerator, flag, share
 from radl_bench.types import Sample
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ class LayoutAdapterGenerator(EngineGenerator):
         self.weights, self.context = resolve_adapter(model, self.adapter_name, adapter), context
         super().__init__(model, device, **base)
         own = self.config = self.adapter.fusion_config
-        self.params["active_fraction"] = own.active_fraction if active_fraction is None else _share(active_fraction)
+        self.params["active_fraction"] = (
+            own.active_fraction if active_fraction is None else share("active_fraction", active_fraction)
+        )
         self.params["repeat_phrases"] = (
             self.repeats[model != "mini"] if repeat_phrases is None else flag(repeat_phrases)
         )
@@ -110,13 +112,3 @@ def _instance_verbs(sample: Sample) -> list[str]:
     """What each instance does, "" for those that are no subject of a relation."""
     does = {relation.subject: relation.predicate for relation in reversed(sample.relations)}
     return [does.get(index, "") for index in range(len(sample.instances))]
-
-
-def _share(value: float | str) -> float:
-    try:
-        share = float(value)
-    except ValueError:
-        raise UsageError(f"active_fraction={value!r} is not a number.") from None
-    if not 0 <= share <= 1:
-        raise UsageError(f"active_fraction={share} must lie in [0, 1].")
-    return share

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from diffusers import ModelMixin
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -16,47 +19,66 @@ from radl_model.checkpoints.public import convert_public
 from radl_model.checkpoints.tensors import first_line, tensor_problems
 from radl_model.errors import BadInput, MissingWeights, UsageError
 
+Adapter = TypeVar("Adapter", bound=ModelMixin)
+KINDS = {"FusionAdapter": "layers of RaDL or MIGC", "GligenAdapter": "layers of GLIGEN"}
 
-def save_adapter(adapter: FusionAdapter, folder: str | Path, *, half: bool = True) -> None:
+
+def save_adapter(adapter: ModelMixin, folder: str | Path, *, half: bool = True) -> None:
     """Write `folder/config.json` and `folder/diffusion_pytorch_model.safetensors`; `half` stores fp16."""
-    holder, adapter.holder = adapter.holder, type(adapter.holder)()
-    try:
-        stored = copy.deepcopy(adapter).half() if half else adapter
-    finally:
-        adapter.holder = holder
+    stored = copy.deepcopy(adapter).half() if half else adapter
     stored.save_pretrained(str(folder))
 
 
 def load_adapter(folder: str | Path, unet: nn.Module | None = None) -> FusionAdapter:
-    """Read an adapter in float32, and attach it to `unet` if there is one.
+    """Read an adapter of RaDL or MIGC in float32, and attach it to `unet` if there is one.
 
     `folder` may be the file of a public checkpoint of MIGC, MIGC++ or RaDL, which is converted first.
 
     Raises:
         MissingWeights: no adapter is there.
-        BadInput: its configuration and weights do not belong together, or are damaged.
+        BadInput: it is another method's, or its configuration and weights do not belong together, or are damaged.
         UsageError: it was made for another base.
     """
     folder = Path(folder)
-    if folder.is_file():
-        folder = convert_public(folder)
+    return load_folder(convert_public(folder) if folder.is_file() else folder, FusionAdapter, unet)
+
+
+def load_folder(folder: Path, kind: type[Adapter], unet: nn.Module | None = None) -> Adapter:
+    """Read an adapter of one kind from its folder; the rest as in `load_adapter`."""
     if not (folder / "config.json").is_file():
         raise MissingWeights(f"There is no adapter at {folder}: config.json is missing.")
     if not any(folder.glob("*.safetensors")):
         raise MissingWeights(f"There is no adapter at {folder}: its safetensors file is missing.")
-    check_adapter_config(folder)
+    _check_kind(folder, kind)
+    if kind is FusionAdapter:
+        check_adapter_config(folder)
     _check_weights(folder)
     try:
-        adapter, report = FusionAdapter.from_pretrained(str(folder), output_loading_info=True, use_safetensors=True)
+        read, report = kind.from_pretrained(str(folder), output_loading_info=True, use_safetensors=True)
     except (UsageError, OSError, TypeError, KeyError, ValueError, RuntimeError, OverflowError) as error:
         raise BadInput(f"The adapter at {folder} cannot be read: {first_line(error)}") from error
     for problem, keys in (("lacks", report["missing_keys"]), ("has the unknown", report["unexpected_keys"])):
         if keys:
             raise BadInput(f"The adapter at {folder} {problem} weight {sorted(keys)[0]} ({len(keys)} in all).")
-    adapter = adapter.to(torch.float32).eval()
+    adapter: Adapter = read.to(torch.float32).eval()
     if unet is not None:
         adapter.attach(unet)
     return adapter
+
+
+def kind_of(folder: Path) -> str:
+    """Return the class that the configuration in a folder names, "" where there is none to read."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(config.get("_class_name", "")) if isinstance(config, dict) else ""
+
+
+def _check_kind(folder: Path, kind: type[ModelMixin]) -> None:
+    found = kind_of(folder)
+    if found in KINDS and found != kind.__name__:
+        raise BadInput(f"The adapter at {folder} holds {KINDS[found]}, and {KINDS[kind.__name__]} are wanted here.")
 
 
 def _check_weights(folder: Path) -> None:

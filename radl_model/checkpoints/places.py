@@ -12,6 +12,8 @@ from radl_model.files import known_sha256
 
 PACKAGED = Path(__file__).parents[1] / "weights"
 HUB = {"sd14": "CompVis/stable-diffusion-v1-4"}
+RECORD = "SOURCE.json"
+"""Written last by `radl-bench fetch`, so a folder with it is complete."""
 
 
 def resolve_base(model: str | Path) -> Path:
@@ -49,7 +51,7 @@ def resolve_adapter(model: str | Path, name: str, adapter: str | Path | None = N
     Args:
         adapter: an explicit folder or file, which wins; or the bare name of another adapter of this model. The mini
             model's adapters come with the package, those of a base folder are looked for inside it and beside it, and
-            those of "sd14" in the user's data folder.
+            those of "sd14" in the user's data folder, where `radl-bench fetch` puts them too.
 
     Raises:
         MissingWeights: none is found.
@@ -75,7 +77,8 @@ def _places_of(model: str, name: str) -> list[Path]:
     if model in HUB:
         from radl_model.home import data_home
 
-        return [data_home() / "adapters" / model / name]
+        own, fetched = data_home() / "adapters" / model / name, data_home() / "weights" / name
+        return [own, fetched / "unet"] if (fetched / RECORD).is_file() else [own]
     base = Path(model).expanduser()
     return [base / name, base.parent / name]
 
@@ -104,7 +107,7 @@ def _fetched(name: str) -> Path | None:
     from radl_model.home import data_home
 
     folder = data_home() / "weights" / name
-    return folder if (folder / "SOURCE.json").is_file() and (folder / "model_index.json").is_file() else None
+    return folder if (folder / RECORD).is_file() and (folder / "model_index.json").is_file() else None
 
 
 def _from_hub_cache(repo: str, how: str) -> Path:

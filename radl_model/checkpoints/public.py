@@ -6,26 +6,17 @@ Files are read as tensors only (`weights_only=True`), so none of them can run co
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from radl_model.adapters.adapter import FusionAdapter
+from radl_model.checkpoints.conversion import Conversion, converted, refuse
 from radl_model.checkpoints.public_keys import IGNORED, PublicModule, infer, our_key, split_key
 from radl_model.checkpoints.tensors import read_tensors, tensor_problems
-from radl_model.errors import BadInput, MissingWeights, UsageError
-from radl_model.files import file_sha256
-
-logger = logging.getLogger(__name__)
+from radl_model.errors import BadInput
 
 SD_LAYERS = (
     "mid_block.attentions.0",
@@ -36,22 +27,6 @@ SD_LAYERS = (
 """Attentions that the public checkpoints have modules for: the 8 x 8 bottleneck and the 16 x 16 up path."""
 FORMAT = 1
 """Version of the conversion; a new one makes old folders in the cache stale."""
-SHOWN = 12
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A checked checkpoint.
-
-    Attributes:
-        kind: "MIGC", "MIGC++" or "RaDL".
-        adapter: holds the weights, in the file's precision.
-        notes: one sentence for each choice made and each group of keys left out.
-    """
-
-    kind: str
-    adapter: FusionAdapter
-    notes: tuple[str, ...]
 
 
 def read_public(
@@ -82,14 +57,14 @@ def read_public(
         problems += [f"The key {key} is unknown." for key in unknown]
     elif unknown:
         notes.append(f"{len(unknown)} unknown keys were left out, the first of them {unknown[0]}.")
-    _refuse(file, problems)
+    refuse(file, problems)
     found = {name: infer(module, f"{file.name}, {name}", context) for name, module in modules.items()}
     first = next(iter(found.values()))
     for name, module in found.items():
         if module.config != first.config:
             raise BadInput(f"The checkpoint {file} mixes two kinds of module; {name} is not like the first one.")
     adapter, problems = _fill(modules, found)
-    _refuse(file, problems)
+    refuse(file, problems)
     return Conversion(first.kind, adapter, (*notes, *first.notes))
 
 
@@ -102,44 +77,12 @@ def convert_public(
     file's sha256 and the options, and holds `config.json`, safetensors and `source.json` with the notes. Arguments and
     errors as `read_public`.
     """
-    from radl_model.home import data_home
-
-    file = Path(file).expanduser()
-    if not file.is_file():
-        raise MissingWeights(f"There is no checkpoint at {file}.")
-    source = {"file": file.name, "sha256": file_sha256(file), "format": FORMAT, "context": context}
-    source |= {"layers": list(layers), "allow_unknown": allow_unknown}
-    key = hashlib.sha256(json.dumps({**source, "file": ""}, sort_keys=True).encode()).hexdigest()[:16]
-    folder = data_home() / "adapters" / f"{file.stem}-{key}"
-    if (folder / "source.json").is_file():
-        return folder
-    made = read_public(file, context=context, layers=layers, allow_unknown=allow_unknown)
-    for note in made.notes:
-        logger.warning("%s: %s", file.name, note)
-    try:
-        _write(folder, made, {**source, "kind": made.kind, "notes": list(made.notes)})
-    except OSError as error:
-        raise UsageError(
-            f"The converted checkpoint cannot be written to {folder} ({error.strerror}). Set RADL_BENCH_HOME to a "
-            "folder that can."
-        ) from error
-    return folder
-
-
-def _write(folder: Path, made: Conversion, source: dict[str, Any]) -> None:
-    """Write under a temporary name, then rename, so that a kill leaves no half folder under the final one."""
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        made.adapter.save_pretrained(str(part))
-        (part / "source.json").write_text(json.dumps(source, indent=2), "utf-8")
-        if folder.is_dir() and not (folder / "source.json").is_file():
-            shutil.rmtree(folder)
-        if not folder.is_dir():
-            os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    options = {"format": FORMAT, "context": context, "layers": list(layers), "allow_unknown": allow_unknown}
+    return converted(
+        Path(file).expanduser(),
+        options,
+        lambda own: read_public(own, context=context, layers=layers, allow_unknown=allow_unknown),
+    )
 
 
 def _sort_keys(tensors: dict[str, Tensor], file: Path) -> tuple[dict[str, dict[str, Tensor]], list[str], list[str]]:
@@ -154,6 +97,8 @@ def _sort_keys(tensors: dict[str, Tensor], file: Path) -> tuple[dict[str, dict[s
             ignored.append(key)
         else:
             modules.setdefault(place[0], {})[place[1]] = tensor
+    if not modules and any(".fuser." in key for key in tensors):
+        raise BadInput(f"The checkpoint {file} holds GLIGEN's gated layers; run it with the method gligen.")
     if not modules:
         raise BadInput(
             f"The checkpoint {file} is none of MIGC, MIGC++ or RaDL: no key names a module '.migc.' or '.radl.' in a "
@@ -191,9 +136,3 @@ def _fill(modules: dict[str, dict[str, Tensor]], found: dict[str, PublicModule])
     if not problems:
         adapter.load_state_dict(state, assign=True)
     return adapter, problems
-
-
-def _refuse(file: Path, problems: list[str]) -> None:
-    if problems:
-        more = f" And {len(problems) - SHOWN} more." if len(problems) > SHOWN else ""
-        raise BadInput(f"The checkpoint {file} does not fit. {' '.join(problems[:SHOWN])}{more}")

@@ -55,14 +55,16 @@ def split_key(key: str) -> tuple[str, str] | None:
     match = _LDM.search(key)
     if match is None:
         return None
-    block, index = match[1], int(match[2])
+    return f"{attention_name(match[1], int(match[2]))}.transformer_blocks.0.attn2", match[3]
+
+
+def attention_name(block: str, index: int) -> str:
+    """Return the name in diffusers' UNet of the attention in an LDM block: `output_blocks`, 3 -> up_blocks.1..."""
     if block == "middle_block":
-        name = "mid_block.attentions.0"
-    elif block == "output_blocks":
-        name = f"up_blocks.{index // 3}.attentions.{index % 3}"
-    else:
-        name = f"down_blocks.{index // 3}.attentions.{index % 3 - 1}"
-    return f"{name}.transformer_blocks.0.attn2", match[3]
+        return "mid_block.attentions.0"
+    if block == "output_blocks":
+        return f"up_blocks.{index // 3}.attentions.{index % 3}"
+    return f"down_blocks.{index // 3}.attentions.{index % 3 - 1}"
 
 
 def our_key(public: str) -> str | None:

@@ -135,6 +135,10 @@ class ContextHolder:
 
     context: LayoutContext | None = None
 
+    def __deepcopy__(self, _: object) -> ContextHolder:
+        """A copy of what holds it is outside any run."""
+        return ContextHolder()
+
 
 def build_context(
     phrases: Tensor,

@@ -14,12 +14,13 @@ from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput
 from torch import Tensor, nn
 
 from radl_model.adapters.adapter import FusionAdapter
-from radl_model.checkpoints.adapters import load_adapter
+from radl_model.checkpoints.adapters import kind_of, load_adapter, load_folder
 from radl_model.engine.engine import Engine
 from radl_model.engine.layouts import Layout, Values, as_layouts
 from radl_model.engine.protocol import LayoutAdapter
 from radl_model.engine.settings import check_share, check_steps
 from radl_model.errors import UsageError, did_you_mean
+from radl_model.gligen.adapter import GligenAdapter
 from radl_model.pipelines.bases import load_pipeline
 from radl_model.pipelines.layout_call import LayoutCall
 
@@ -97,8 +98,9 @@ class RaDLPipeline(StableDiffusionPipeline):
 
         Args:
             base: hub id ("CompVis/stable-diffusion-v1-4"), pipeline folder, or a single `.safetensors` file.
-            adapter: an adapter, its folder, or the file of a public checkpoint; or any other `LayoutAdapter`, which the
-                pipeline then has as its `method`; None gives the text-only pipeline.
+            adapter: an adapter, its folder, or the file of a public checkpoint of MIGC or RaDL; or any other
+                `LayoutAdapter` (GLIGEN's folder too), which the pipeline then has as its `method`; None gives the
+                text-only pipeline.
             kwargs: as `StableDiffusionPipeline.from_pretrained` (`dtype`, `local_files_only`, `variant`, ...).
 
         Raises:
@@ -107,7 +109,8 @@ class RaDLPipeline(StableDiffusionPipeline):
             MissingWeights: there is no adapter at that place.
         """
         if isinstance(adapter, (str, Path)):
-            adapter = load_adapter(adapter)
+            gligen = kind_of(Path(adapter)) == GligenAdapter.__name__
+            adapter = load_folder(Path(adapter), GligenAdapter) if gligen else load_adapter(adapter)
         pipe = load_pipeline(super().from_pretrained, cls.from_single_file, base, **kwargs)
         if isinstance(adapter, FusionAdapter):
             adapter.attach(pipe.unet)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class LoopConfig:
         precision: "bf16" (autocast) or "no".
         checkpoint_every: seconds between checkpoints.
         sample_every: steps between sample sheets.
+        faster: multiples of the learning rate, for parameters whose name ends so.
     """
 
     steps: int
@@ -53,6 +54,7 @@ class LoopConfig:
     checkpoint_every: float = 180.0
     sample_every: int = 1000
     log_every: int = 50
+    faster: Mapping[str, float] = field(default_factory=dict)
 
 
 def lr_factor(step: int, config: LoopConfig) -> float:
@@ -88,7 +90,7 @@ class Loop:
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.names = [n for n, p in module.named_parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            self.parameters, config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+            self._groups(), config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay
         )
         self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
         # The average warms up as (1 + n) / (10 + n), so that it is of use after the first minutes.
@@ -127,6 +129,14 @@ class Loop:
         with replacing(self.checkpoint) as part:
             torch.save(state, part)
 
+    def _groups(self) -> list[dict[str, Any]]:
+        """Parameters by the multiple of the learning rate that they are trained with."""
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            times = next((t for end, t in self.config.faster.items() if name.endswith(end)), 1.0)
+            groups.setdefault(times, []).append(parameter)
+        return [{"params": own, "times": times} for times, own in groups.items()]
+
     def _log(self, row: dict[str, float]) -> None:
         line = json.dumps({"step": self.step, "seconds": round(self.seconds, 1), **row})
         with (self.out / "log.jsonl").open("a") as file:
@@ -136,7 +146,7 @@ class Loop:
     def _train_step(self) -> float:
         rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * lr_factor(self.step, self.config)
+            group["lr"] = self.config.lr * lr_factor(self.step, self.config) * group.get("times", 1.0)
         loss = self.loss_fn(self.module, self.make_batch(self.step), rng)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.parameters, self.config.clip)

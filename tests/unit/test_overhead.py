@@ -17,3 +17,7 @@ def test_the_table_has_every_bar(monkeypatch, capsys):
     assert {"plain", "inactive", "active", "plain, 4 images", "active, 4 layouts, first of a run"} <= set(rows)
     assert all(float(rows[name][3]) > 0 for name in ("plain", "inactive", "active"))
     assert rows["active"][5].strip() == "<= 1.15"
+    gligen = {"GLIGEN", "GLIGEN, layers off", "GLIGEN, diffusers' layers"}
+    assert gligen <= set(rows)
+    assert all(float(rows[name][3]) > 0 for name in gligen)
+    assert rows["GLIGEN"][5].strip().startswith("<= ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -37,17 +38,29 @@ def weights(loop: Loop) -> list[torch.Tensor]:
     return [p.detach().clone() for p in loop.parameters] + [p.clone() for p in loop.ema.shadow_params]
 
 
-def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path):
-    whole = line_loop(tmp_path / "whole")
+@pytest.mark.parametrize("faster", [{}, {"bias": 10.0}])
+def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path, faster):
+    config = replace(CONFIG, faster=faster)
+    whole = line_loop(tmp_path / "whole", config)
     whole.run()
-    first = line_loop(tmp_path / "parts")
+    first = line_loop(tmp_path / "parts", config)
     first.run(minutes=0)  # one step, then out of time
     assert first.step == 1
-    second = line_loop(tmp_path / "parts")
+    second = line_loop(tmp_path / "parts", config)
     assert second.resume()
     second.run()
     assert second.step == 8
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(second), strict=True))
+
+
+def test_chosen_parameters_learn_faster(tmp_path):
+    config = replace(CONFIG, steps=1, warmup=0, decay=0, weight_decay=0.0, ema=0.0, clip=1e9, faster={"bias": 10.0})
+    loop = line_loop(tmp_path, config)
+    start = [p.detach().clone() for p in loop.parameters]
+    loop.run()
+    weight, bias = ((p - s).abs().item() for p, s in zip(loop.parameters, start, strict=True))
+    assert weight == pytest.approx(config.lr, rel=1e-3)  # the first step of Adam has the length of the rate
+    assert bias == pytest.approx(10 * config.lr, rel=1e-3)
 
 
 def test_the_log_has_a_row_a_step_and_the_loss_falls(tmp_path):

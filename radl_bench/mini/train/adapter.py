@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from radl_bench.errors import UsageError
 from radl_bench.mini.train.emphasis import weighted_error
-from radl_model.adapters.adapter import FusionAdapter
-from radl_model.layers.context import build_context
-from radl_model.layers.inhibition import Inhibition
 
 
 @dataclass(frozen=True)
@@ -74,16 +71,14 @@ class TextBank:
 
 def adapter_loss(
     unet: nn.Module,
-    adapter: FusionAdapter,
+    adapter: nn.Module,
     batch: AdapterBatch,
     scheduler: Any,
     rng: torch.Generator,
     *,
     texts: TextBank,
-    phrase_dropout: float = 0.0,
     first_timestep: int = 0,
-    shuffle_slots: bool = True,
-    inhibition: float = 0.0,
+    **options: float,
 ) -> Tensor:
     """Mean squared error of the frozen base with the adapter on; gradients reach the adapter alone.
 
@@ -92,28 +87,20 @@ def adapter_loss(
         scheduler: gives noise and target; `prediction_type` epsilon or v_prediction.
         rng: CPU generator; the loss is a function of it and of the batch.
         texts: encoder of prompts, phrases and verbs.
-        phrase_dropout: share of the instances that are left out of the layout, so that no phase is relied on.
         first_timestep: timesteps are drawn from [first_timestep, T). Sampling uses the layers in the first, noisiest
             steps only, so half of T trains just what is used.
-        shuffle_slots: give the instances random slots of the phase gate, so that none is tied to an order.
-        inhibition: weight of MIGC's inhibition term (`inhibition.py`); 0 leaves it out, MIGC has 0.1.
+        options: of the way this kind of adapter is trained, see `ways.py`.
     """
+    from radl_bench.mini.train.ways import way_of
+
     device = batch.latents.device
     noise = torch.randn(batch.latents.shape, generator=rng).to(device)
     total = scheduler.config.num_train_timesteps
     timesteps = torch.randint(first_timestep, total, (len(noise),), generator=rng).to(device)
     noisy = scheduler.add_noise(batch.latents, noise, timesteps)
-    context = _context(adapter, batch, rng, texts, phrase_dropout, shuffle_slots)
-    watch = Inhibition(context) if inhibition and context is not None else None
-    if watch is not None:
-        context.watch = watch.observe
-    adapter.holder.context = context
-    try:
-        predicted = unet(noisy, timesteps, texts.once(batch.prompt_ids), return_dict=False)[0]
-    finally:
-        adapter.holder.context = None
-    loss = weighted_error(predicted, target_of(scheduler, batch.latents, noise, timesteps), batch.weights)
-    return loss if watch is None else loss + inhibition * watch.value().to(loss.device)
+    call = partial(unet, noisy, timesteps, texts.once(batch.prompt_ids), return_dict=False)
+    predicted, more = way_of(adapter).predict(call, adapter, batch, texts, rng, **options)
+    return weighted_error(predicted, target_of(scheduler, batch.latents, noise, timesteps), batch.weights) + more
 
 
 def target_of(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -121,40 +108,3 @@ def target_of(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor)
     if scheduler.config.prediction_type == "v_prediction":
         return scheduler.get_velocity(latents, noise, timesteps)
     return noise
-
-
-def _context(
-    adapter: FusionAdapter,
-    batch: AdapterBatch,
-    rng: torch.Generator,
-    texts: TextBank,
-    phrase_dropout: float,
-    shuffle_slots: bool,
-) -> Any:
-    config, valid = adapter.fusion_config, batch.valid.bool()
-    if phrase_dropout:
-        valid = valid & (torch.rand(valid.shape, generator=rng) >= phrase_dropout).to(valid.device)
-    order = None
-    if shuffle_slots:
-        order = torch.rand(len(valid), config.permuted_slots, generator=rng).argsort(1).to(valid.device)
-    if config.verb_texts != "joined" or config.relation_scope != "union":
-        raise UsageError(
-            "A training batch holds one relation text an image, about all its instances; set others later."
-        )
-    states, pooled = texts.remembered(batch.phrase_ids.flatten(0, 1))
-    verb_ids, spoken = batch.verb_ids, batch.verb_valid.bool()
-    if config.no_verb != "drop":
-        if config.no_verb == "prompt":
-            verb_ids = torch.where(spoken[:, None], verb_ids, batch.prompt_ids)
-        spoken = torch.ones_like(spoken)  # the ids of a missing text are those of the empty one
-    return build_context(
-        states.unflatten(0, valid.shape),
-        pooled.unflatten(0, valid.shape),
-        batch.boxes,
-        valid,
-        (batch.latents.shape[-2], batch.latents.shape[-1]),
-        verbs=texts.remembered(verb_ids)[0] if config.relation else None,
-        verb_valid=spoken if config.relation else None,
-        mask_mode=config.mask_mode,
-        order=order,
-    )

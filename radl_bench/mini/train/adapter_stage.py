@@ -18,7 +18,6 @@ from radl_bench.mini.train.cache import LatentPool
 from radl_bench.mini.train.emphasis import thing_weights
 from radl_bench.mini.train.text import token_ids
 from radl_bench.types import Sample
-from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.adapters import save_adapter
 from radl_model.pipelines.pipeline import RaDLPipeline
 
@@ -31,7 +30,7 @@ class AdaptedUNet(nn.Module):
     On a CPU the base attends with its scores written out: in bfloat16 the fused kernel's backward pass is dearer.
     """
 
-    def __init__(self, unet: Any, adapter: FusionAdapter) -> None:
+    def __init__(self, unet: Any, adapter: Any) -> None:
         super().__init__()
         self.unet, self.adapter = unet.requires_grad_(False), adapter
         if not torch.cuda.is_available():
@@ -45,7 +44,7 @@ class AdapterTraining:
     Args:
         pipe: the frozen base.
         pool: latents with samples.
-        options: keyword arguments of `adapter_loss` (`first_timestep`, `phrase_dropout`).
+        options: keyword arguments of `adapter_loss` (`first_timestep`, and those of the kind of adapter).
         things: see `thing_weights`.
     """
 

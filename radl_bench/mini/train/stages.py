@@ -79,23 +79,27 @@ def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
 
 
 def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
-    """Train a layout adapter on the frozen base; leaves `adapter/` (config.json and safetensors)."""
+    """Train a layout adapter on the frozen base; leaves `adapter/` (config.json and safetensors).
+
+    Its kind is the config's `method` ("fusion" for RaDL and MIGC, "gligen"), its settings the table of that name.
+    """
     from diffusers import StableDiffusionPipeline
 
     from radl_bench.mini.train import adapter_stage as stage
     from radl_bench.mini.train.cache import LatentPool
-    from radl_model.adapters.adapter import FusionAdapter
-    from radl_model.checkpoints.adapters import load_adapter
-    from radl_model.layers.config import FusionConfig
+    from radl_bench.mini.train.ways import way_named
+    from radl_model.checkpoints.adapters import load_folder
 
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig(**settings["loop"])
+    method = settings.get("method", "fusion")
+    way = way_named(method)
     base_folder = trained(settings["base"], *BASE)
     pipe = StableDiffusionPipeline.from_pretrained(base_folder)
-    fusion = FusionAdapter.from_unet(pipe.unet, FusionConfig.from_dict(settings["fusion"]))
+    made = way.make(pipe.unet, settings[method])
     if "init_from" in settings:
-        fusion.load_state_dict(load_adapter(trained(settings["init_from"], *ADAPTER)).state_dict())
-    module = stage.AdaptedUNet(pipe.unet, fusion)
+        made.load_state_dict(load_folder(trained(settings["init_from"], *ADAPTER), type(made)).state_dict())
+    module = stage.AdaptedUNet(pipe.unet, made)
     pool = LatentPool(*map(Path, settings["latents"]))
     seed = settings.get("data_seed", 4)
     options = dict(settings["loss"])
