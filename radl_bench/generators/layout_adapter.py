@@ -55,7 +55,7 @@ class LayoutAdapterGenerator(EngineGenerator):
         self.weights, self.context = resolve_adapter(model, self.adapter_name, adapter), context
         super().__init__(model, device, **base)
         own = self.config = self.adapter.fusion_config
-        self.params["active_fraction"] = own.active_fraction if active_fraction is None else _share(active_fraction)
+        self.params["active_fraction"] = own.active_fraction if active_fraction is None else share_of(active_fraction)
         self.params["repeat_phrases"] = (
             self.repeats[model != "mini"] if repeat_phrases is None else flag(repeat_phrases)
         )
@@ -112,7 +112,8 @@ def _instance_verbs(sample: Sample) -> list[str]:
     return [does.get(index, "") for index in range(len(sample.instances))]
 
 
-def _share(value: float | str) -> float:
+def share_of(value: float | str) -> float:
+    """Return a share of the steps as a number, [0, 1]; text from the command line is converted."""
     try:
         share = float(value)
     except ValueError:
