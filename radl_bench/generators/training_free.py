@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from radl_bench.errors import UsageError, did_you_mean
 from radl_bench.generators.engine import EngineGenerator
 from radl_bench.generators.layout_adapter import share_of
 from radl_bench.types import Sample
 
+T = TypeVar("T", int, float)
 PROMPTS = ("caption", "caption+labels")
 
 
@@ -41,7 +42,6 @@ class TrainingFreeGenerator(EngineGenerator):
         if prompt not in PROMPTS:
             raise UsageError(did_you_mean(prompt, PROMPTS, "prompt"))
         share = self.active if active_fraction is None else share_of(active_fraction)
-        self.recipe = base.get("recipe", "unified")
         super().__init__(model, device, **base)
         self.params |= {"active_fraction": share, "prompt": prompt}
 
@@ -52,3 +52,14 @@ class TrainingFreeGenerator(EngineGenerator):
             return sample.prompt
         names = [instance.category for instance in sample.instances]
         return with_labels(sample.prompt, self._phrases(sample), names)
+
+
+def number(name: str, value: object, kind: type[T]) -> T:
+    """Return a setting as a number; text from the command line is converted. Raises `UsageError`."""
+    try:
+        made = kind(str(value))
+    except ValueError:
+        raise UsageError(f"{name}={value!r} is not a {kind.__name__}.") from None
+    if made != made:
+        raise UsageError(f"{name}={value!r} is not a number.")
+    return made

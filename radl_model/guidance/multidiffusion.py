@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
 from radl_model.engine import Layout, Run, Session, Step
@@ -47,7 +48,7 @@ class MultiDiffusionAdapter:
 
     max_instances = None
 
-    def __init__(self, vae: nn.Module, bootstrapping: float = 0.4, template: str = "{}") -> None:
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny, bootstrapping: float = 0.4, template: str = "{}") -> None:
         self.vae, self.bootstrapping, self.template = vae, bootstrapping, template
         self._colours: dict[Grid, Tensor] = {}
 
@@ -70,7 +71,7 @@ class MultiDiffusionAdapter:
             raise UsageError("multidiffusion averages regions, which noise of their own would blur; leave eta at 0.")
         share = self.bootstrapping if run.active_fraction is None else run.active_fraction
         colours = self.colours(run.grid).to(run.device, run.texts.dtype)
-        return MultiDiffusionSession(run, colours, round(share * run.total), self.template)
+        return MultiDiffusionSession(run, colours, round(share * run.steps), self.template)
 
     @torch.no_grad()
     def colours(self, grid: Grid) -> Tensor:

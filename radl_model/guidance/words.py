@@ -31,3 +31,14 @@ def note_of_unguided(layout: Layout, guided: Sequence[bool]) -> str:
         return ""
     names = ", ".join(f"'{phrase}'" for phrase in lost)
     return f"No guidance for {len(lost)} of {len(guided)} instances, whose words the prompt lacks: {names}."
+
+
+def word_positions(prompt: str, phrase: str) -> tuple[int, ...]:
+    """Return the places of a phrase's words in a prompt as the release of layout guidance counts tokens.
+
+    Texts are cut at single blanks, each word counts as one token, and of a word that stands there twice the first is
+    taken. That is right only where no word before has two tokens and no comma follows. Words that are not there, where
+    the release stops with an error, are left out.
+    """
+    words = prompt.strip(".").split(" ")
+    return tuple(words.index(word) + 1 for word in phrase.strip(".").split(" ") if word in words)

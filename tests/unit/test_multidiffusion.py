@@ -7,10 +7,10 @@ import random
 
 import pytest
 import torch
-from engine_hooks import FAST, LAYOUTS, noise, ours, parent
+from engine_hooks import FAST, LAYOUTS, Watched, opened, ours, parent
 from tiny import tiny_pipeline
 
-from radl_model.engine import Engine, Inputs, Layout, Settings, make_scheduler
+from radl_model.engine import Engine, Layout, Settings, make_scheduler
 from radl_model.errors import UsageError
 from radl_model.guidance.cells import cells_of, cut, first_pixel, mask_of, nearest
 from radl_model.guidance.multidiffusion import MultiDiffusionAdapter, MultiDiffusionSession
@@ -28,19 +28,6 @@ def build(pipe, bootstrapping=0.0, **settings):
     return MultiDiffusionAdapter(pipe.vae, bootstrapping, **settings)
 
 
-class Watched:
-    """An adapter that keeps its last session."""
-
-    max_instances = None
-
-    def __init__(self, inner):
-        self.inner, self.attach, self.detach = inner, inner.attach, inner.detach
-
-    def start(self, run):
-        self.run, self.session = run, self.inner.start(run)
-        return self.session
-
-
 @torch.no_grad()
 def by_hand(pipe, layout, seed, adapter, steps=4, guidance=4.0):
     """The method for one image, a region after the other, with the scheduler and the UNet alone."""
@@ -48,7 +35,7 @@ def by_hand(pipe, layout, seed, adapter, steps=4, guidance=4.0):
     scheduler.set_timesteps(steps)
     z = eps = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
     encode = lambda text: pipe.encode_prompt(text, "cpu", 1, False)[0]  # noqa: E731
-    empty, run = encode(""), watched_run(pipe, layout, seed, adapter)
+    empty, run = encode(""), opened(pipe, adapter, [layout], [seed])[1].run
     colours, draws = adapter.colours((16, 16)), [run.rng(0, key) for key in keys(layout)]
     masks = [box_mask(box) for box in layout.boxes]
     ground = (1 - sum(masks)).clamp(min=0)
@@ -69,12 +56,6 @@ def by_hand(pipe, layout, seed, adapter, steps=4, guidance=4.0):
 
 def keys(layout):
     return [f"multidiffusion {phrase} {box}" for phrase, box in zip(layout.phrases, layout.boxes, strict=True)]
-
-
-def watched_run(pipe, layout, seed, adapter):
-    watched = Watched(adapter)
-    ours(pipe, Settings(steps=1), watched, [layout], [seed])
-    return watched.run
 
 
 def box_mask(box):
@@ -155,16 +136,9 @@ def test_every_cell_has_an_owner(pipe):
             x, y = draw.random() * 0.95, draw.random() * 0.95
             boxes.append((x, y, x + (1 - x) * draw.random() ** 4 + 1e-4, y + (1 - y) * draw.random() + 1e-4))
         layout = Layout("a photo", ("a dog",) * len(boxes), tuple(boxes))
-        watched = Watched(build(pipe))
-        Engine(pipe).denoise([layout], Settings(steps=1), watched, Inputs(generator=noise(1), on_step=stop))
-        weights = watched.session.weights
+        weights = opened(pipe, build(pipe), [layout], [1])[0].weights
         assert torch.allclose(weights.sum(0), torch.ones(()), atol=1e-6)
         assert all(row.any() for row in weights)
-
-
-def stop(step, latents):
-    step.run.stopped = True
-    return latents
 
 
 def test_a_box_smaller_than_a_cell_keeps_the_cell_of_its_centre():

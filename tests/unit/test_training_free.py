@@ -11,7 +11,7 @@ from radl_bench.runs.generate import build_generator
 from radl_bench.types import Instance, Sample
 from radl_model.guidance.words import with_labels
 
-METHODS = ["multidiffusion"]
+METHODS = ["multidiffusion", "layout-guidance", "boxdiff"]
 FOUND = Sample("a", "a red car and a dog", (Instance("a red car", "car", "red", (0.0, 0.1, 0.5, 0.9)),))
 LOST = Sample("b", "a street", (Instance("a zebra", "zebra", None, (0.2, 0.0, 0.8, 1.0)),))
 EMPTY = Sample("c", "a red car and a dog", ())
@@ -29,7 +29,7 @@ def build(method, model, **settings):
 
 
 def fast(method, base, **settings):
-    return build(method, base, num_inference_steps="3", guidance_scale="4", scheduler="base", **settings)
+    return build(method, base, num_inference_steps="5", guidance_scale="4", scheduler="base", **settings)
 
 
 def pixels(images):
@@ -53,7 +53,11 @@ def test_an_image_depends_on_its_sample_and_seed_alone(method, base):
     assert np.abs(together - batched).max() <= 2
 
 
-OFFICIAL = {"multidiffusion": (50, "ddim", 0.4)}
+OFFICIAL = {
+    "multidiffusion": (50, "ddim", 0.4),
+    "layout-guidance": (51, "lms", 0.2),
+    "boxdiff": (50, "pndm", 0.5),
+}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -96,7 +100,7 @@ def test_a_label_is_missing_when_neither_phrase_nor_category_is_left():
 @pytest.mark.parametrize("method", METHODS)
 def test_the_mini_base_stays_finite(method):
     """Its prediction is v, and its schedule begins with no signal at all."""
-    generator = build(method, "mini", num_inference_steps="3")
+    generator = build(method, "mini", num_inference_steps="5")
     (image,) = generator.generate([FOUND], [1])
     assert np.asarray(image).std() > 5
 
@@ -110,3 +114,49 @@ def test_regions_of_multidiffusion(base):
             fast("multidiffusion", base, **settings)
     with pytest.raises(RadlBenchError, match="use ddim or euler"):
         build("multidiffusion", base, scheduler="pndm")
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_instances_without_words_are_named_in_the_row_of_their_image(method, base):
+    images = fast(method, base).generate([FOUND, LOST], [1, 2])
+    said = "No guidance for 1 of 1 instances, whose words the prompt lacks: 'a zebra'."
+    assert [image.info.get("note") for image in images] == [None, said]
+    plain = pixels(fast("stable-diffusion", base).generate([LOST], [2]))
+    assert np.array_equal(pixels(images[1:]), plain)
+    (added,) = fast(method, base, prompt="caption+labels").generate([LOST], [2])
+    assert "note" not in added.info
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_the_mini_base_refuses_the_official_scheduler(method):
+    with pytest.raises(RadlBenchError, match="cannot run on this base"):
+        build(method, "mini", recipe="official")
+
+
+def test_readings_of_layout_guidance(base):
+    readings = lambda **given: [build("layout-guidance", base, **given).params[key] for key in ("tokens", "stop")]  # noqa: E731
+    assert readings() == ["spans", "each-step"]
+    assert readings(recipe="official") == ["words", "for-good"]
+    assert readings(recipe="official", tokens="spans") == ["spans", "for-good"]
+    for settings, words in (
+        ({"tokens": "span"}, "Unknown tokens 'span'. Did you mean 'spans'"),
+        ({"threshold": "2"}, r"threshold in \[0, 1\]"),
+        ({"turns": "2.5"}, "turns='2.5' is not a int"),
+        ({"strength": "nan"}, "strength='nan' is not a number"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            build("layout-guidance", base, **settings)
+
+
+def test_readings_of_boxdiff(base):
+    readings = lambda **given: [build("boxdiff", base, **given).params[key] for key in ("after", "second", "refine")]  # noqa: E731
+    assert readings() == ["all", "kept", True]
+    assert readings(recipe="official") == ["inner", "lost", True]
+    assert readings(recipe="official", refine="false", second="kept") == ["inner", "kept", False]
+    for settings, words in (
+        ({"after": "al"}, "Unknown after 'al'. Did you mean 'all'"),
+        ({"step_size": "-1"}, "step_size=-1.0 must be"),
+        ({"step_size": "inf"}, "step_size=inf must be"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            build("boxdiff", base, **settings)
