@@ -21,8 +21,12 @@ from radl_bench.errors import MissingExtra, RadlBenchError, UsageError, did_you_
 from radl_bench.text import safe
 
 GENERATORS = {
+    "boxdiff": "radl_bench.generators.boxdiff:BoxDiffGenerator",
     "gligen": "radl_bench.generators.gligen:GligenGenerator",
+    "layout-diffusion": "radl_bench.generators.layout_diffusion:LayoutDiffusionGenerator",
+    "layout-guidance": "radl_bench.generators.layout_guidance:LayoutGuidanceGenerator",
     "migc": "radl_bench.generators.migc:MigcGenerator",
+    "multidiffusion": "radl_bench.generators.multidiffusion:MultiDiffusionGenerator",
     "radl": "radl_bench.generators.radl:RadlGenerator",
     "stable-diffusion": "radl_bench.generators.stable_diffusion:StableDiffusionGenerator",
     "sprites": "radl_bench.generators.sprites:SpritesGenerator",

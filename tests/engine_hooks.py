@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from radl_model.engine import Engine, Inputs, Layout, Settings
+from radl_model.engine import Engine, Inputs, Layout, Session, Settings
 
 PROMPTS = ["a photo of a red car and a blue dog", "a photo of a green cup"]
 LAYOUTS = [
@@ -33,6 +33,34 @@ class Hooks:
         self.attached = 0
 
 
+class Watched:
+    """An adapter that keeps its last run and session."""
+
+    max_instances = None
+
+    def __init__(self, inner):
+        self.inner, self.attach, self.detach = inner, inner.attach, inner.detach
+
+    def start(self, run):
+        self.run, self.session = run, self.inner.start(run)
+        return self.session
+
+
+class Probe(Watched):
+    """An adapter that opens the session of another and stops before its first step: `step`, `latents`."""
+
+    def start(self, run):
+        super().start(run)
+        probe, run.stopped = Session(), False
+
+        def keep(step, latents):
+            self.step, self.latents, run.stopped = step, latents, True
+            return latents
+
+        probe.before_unet, probe.denoise = keep, lambda step, latents: latents
+        return probe
+
+
 def noise(*seeds):
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
@@ -44,3 +72,10 @@ def parent(pipe, prompts=PROMPTS, seeds=(1, 2), **changes):
 
 def ours(pipe, settings=FAST, adapter=None, layouts=LAYOUTS, seeds=(1, 2), **inputs):
     return Engine(pipe).denoise(layouts, settings, adapter, Inputs(generator=noise(*seeds), **inputs))
+
+
+def opened(pipe, adapter, layouts=LAYOUTS, seeds=(1, 2), settings=FAST):
+    """Session, first step and noise of a batch that goes no further."""
+    probe = Probe(adapter)
+    ours(pipe, settings, probe, layouts, seeds)
+    return probe.session, probe.step, probe.latents

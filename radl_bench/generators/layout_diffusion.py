@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radl_bench.errors import MissingWeights, UsageError
+from radl_bench.generators.engine import base_scale
 from radl_bench.types import Sample
 from radl_model.home import data_home
 
@@ -26,7 +27,7 @@ class LayoutDiffusionGenerator:
     layout; the image's row says so. Prompt, phrases and colours are not read.
 
     Args:
-        model: "mini", "coco-256" (also "sd14"), "coco-128", or a folder or state dict of your own.
+        model: "coco-256" (also "sd14"), "coco-128", or a folder or state dict of your own.
         device: "cpu", "cuda", ...; the CPU when None.
         steps: calls of DPM-Solver-fast; each runs the network twice.
         guidance: s in e_c + s (e_c - e_u), as published; 1 is 2 in the usual notation.
@@ -39,10 +40,11 @@ class LayoutDiffusionGenerator:
     """
 
     name = "layout-diffusion"
+    models = tuple(NAMES)
 
     def __init__(
         self,
-        model: str = "mini",
+        model: str = "coco-256",
         device: str | None = None,
         steps: int = 25,
         guidance: float = 1.0,
@@ -55,6 +57,7 @@ class LayoutDiffusionGenerator:
         if steps < 1 or max_batch < 1 or not 0 <= guidance < 100:
             raise UsageError("layout-diffusion wants steps and max_batch of at least 1, and guidance from 0 to 100.")
         place = find(model)
+        self.scale = base_scale(place)
         self.network = load(place).to(device or "cpu")
         self.device, self.max_batch = device or "cpu", max_batch
         native = self.network.config.image_size
@@ -87,13 +90,6 @@ class LayoutDiffusionGenerator:
 
 def find(model: str) -> Path:
     """Return the folder or file of a model. Raises `MissingWeights`."""
-    from radl_model.checkpoints.places import PACKAGED
-
-    if model == "mini":
-        place = PACKAGED / "mini" / "layout-diffusion"
-        if not (place / "config.json").is_file():
-            raise MissingWeights("The mini LayoutDiffusion is not in this installation.")
-        return place
     if model not in NAMES:
         return Path(model).expanduser()
     folder = data_home() / "weights" / "layout-diffusion"

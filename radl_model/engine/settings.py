@@ -21,8 +21,11 @@ SCHEDULERS = {
 """Schedulers by their short names; "base" keeps the one that comes with the model."""
 
 FIXED: dict[str, dict[str, object]] = {
-    # What Euler makes of the hub's configuration; a copy that was saved again may state another spacing.
+    # What Euler and LMS make of the hub's configuration; a copy that was saved again may state another spacing.
     "euler": {"timestep_spacing": "linspace"},
+    "lms": {"timestep_spacing": "linspace"},
+    # Stable Diffusion's PNDM is the multistep half of it alone; a base with another scheduler is silent about that.
+    "pndm": {"skip_prk_steps": True},
     # Latents are not bounded as pixels are, and DDIM clips where the base's configuration is silent about it.
     "ddim": {"clip_sample": False},
 }

@@ -50,6 +50,13 @@ def token_spans(
         raise UsageError(
             "The tokens of a phrase are found by offsets, which this tokenizer does not state; use a fast one."
         )
+    offsets = _offsets(tokenizer, prompt)
+    found = mentions(prompt, phrases, categories)
+    return [None if place is None else _tokens(offsets, *place) for place in found]
+
+
+def mentions(prompt: str, phrases: Sequence[str], categories: Sequence[str] = ()) -> list[tuple[int, int, str] | None]:
+    """Return where each phrase is mentioned, as characters [start, stop) and by what, see `token_spans`."""
     taken: list[tuple[int, int]] = []
     found: list[tuple[int, int, str] | None] = [None] * len(phrases)
     for by, texts in (("phrase", phrases), ("category", categories)):
@@ -57,8 +64,7 @@ def token_spans(
             if found[i] is None and (place := _mention(prompt, texts[i], taken)):
                 taken.append(place)
                 found[i] = (*place, by)
-    offsets = _offsets(tokenizer, prompt)
-    return [None if place is None else _tokens(offsets, *place) for place in found]
+    return found
 
 
 def _mention(prompt: str, text: str, taken: Sequence[tuple[int, int]]) -> tuple[int, int] | None:

@@ -40,6 +40,21 @@ def test_signal_and_noise_of_a_step(name):
     assert np.isclose(session.rows[0][3], 1, atol=0.1)  # the UNet sees unit variance, whatever the scheduler's space
 
 
+@pytest.mark.parametrize("name", ["euler", "lms"])
+def test_a_base_that_was_saved_with_another_spacing_does_not_pass_it_on(name):
+    saved = diffusers.PNDMScheduler(timestep_spacing="leading", beta_schedule="scaled_linear")
+    scheduler = make_scheduler(name, saved)
+    scheduler.set_timesteps(50)
+    assert [round(float(t), 2) for t in scheduler.timesteps[:2]] == [999.0, 978.61]
+
+
+def test_pndm_has_no_runge_kutta_steps_whatever_the_base():
+    scheduler = make_scheduler("pndm", tiny_pipeline().scheduler)
+    scheduler.set_timesteps(50)
+    assert [int(t) for t in scheduler.timesteps[:4]] == [981, 961, 961, 941]
+    assert len(scheduler.timesteps) == 51
+
+
 def test_official_sigmas_of_layout_guidance():
     """51 steps of LMS on Stable Diffusion's betas: sigma_0.. = 14.615, 12.968, 11.545 (dossier, section 1.2)."""
     pipe, session = tiny_pipeline(), Schedule()
