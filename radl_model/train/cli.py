@@ -16,6 +16,10 @@ STAGES = {
     "cache": "radl_model.train.stages:cache",
     "base": "radl_model.train.stages:base",
     "adapter": "radl_model.train.stages:adapter",
+    "text": "radl_model.train.text_tower:train",
+    "recipe": "radl_model.train.recipe:train",
+    "encoder": "radl_model.train.encoder:train",
+    "classifier": "radl_model.train.classifier:train",
     "detector": "radl_model.train.detector:train",
     "clip": "radl_model.train.clip:train",
 }

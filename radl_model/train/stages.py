@@ -34,7 +34,8 @@ def cache(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Encode scenes once; leaves `latents-NNN.safetensors` and `.jsonl`. Not bounded by `minutes`: it resumes."""
     from radl_model.train.cache import write_shards
 
-    write_shards(out, **{**settings, "vae_folder": Path(settings["vae_folder"])})
+    folders = {key: Path(value) for key, value in settings.items() if key.endswith("_folder")}
+    write_shards(out, **{**settings, **folders})
 
 
 def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
