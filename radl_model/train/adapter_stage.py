@@ -20,6 +20,7 @@ from radl_model.pipeline import RaDLPipeline
 from radl_model.train.adapter import AdapterBatch, TextBank, adapter_loss
 from radl_model.train.cache import LatentPool
 from radl_model.train.emphasis import thing_weights
+from radl_model.train.precision import autocast
 from radl_model.train.text import token_ids
 
 MAX_INSTANCES = 6
@@ -102,7 +103,7 @@ class AdapterTraining:
 
     def loss(self, module: AdaptedUNet, batch: AdapterBatch, rng: torch.Generator) -> torch.Tensor:
         """See `adapter_loss`; autocast is set here because the UNet is not called through `module.forward`."""
-        with torch.autocast(batch.latents.device.type, dtype=torch.bfloat16):
+        with autocast():
             return adapter_loss(
                 module.unet, module.adapter, batch, self.scheduler, rng, texts=self.texts, **self.options
             )
@@ -119,7 +120,7 @@ def sheet(base: Path, adapter: Path, steps: int = 24, guidance: float = 4.0) -> 
     pipe = RaDLPipeline.from_pretrained(base, adapter=adapter)
     pipe.set_progress_bar_config(disable=True)
     samples = held_out()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         images = pipe(
             prompt=[s.prompt for s in samples],
             phrases=[[i.phrase for i in s.instances] for s in samples],

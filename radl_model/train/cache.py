@@ -23,12 +23,13 @@ from radl_bench.samples import parse_samples
 from radl_bench.types import Sample
 from radl_model.train.autoencoder import to_tensor
 from radl_model.train.encoder import load as load_encoder
+from radl_model.train.precision import autocast
 
 BATCH = 32
 
 
 def _encode(vae: AutoencoderTiny, scenes: list[np.ndarray]) -> torch.Tensor:
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.no_grad(), autocast():
         return vae.encoder(to_tensor(np.stack(scenes))).half()
 
 
@@ -90,7 +91,7 @@ def write_shards(
 
 
 class LatentPool:
-    """All shards of some folders in memory: `latents` float16 [N, C, 16, 16] and `samples`, and `features` where all have them.
+    """All shards of some folders in memory: `latents` float16 [N, C, 16, 16], `samples`, and `features` if all have them.
 
     Raises:
         MissingData: a folder holds no shard.

@@ -34,7 +34,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 class ThingClassifier(nn.Module):
     """Images [B, 3, H, W] in [-1, 1] -> logits of the class [B, 79] and of the colour [B, 8].
 
-    Each cell of 8 pixels votes, and says how much its vote counts: a small thing on a large ground is not averaged away.
+    Each cell of 8 pixels votes, and says how much its vote counts: a large ground does not average a small thing away.
     """
 
     def __init__(self, width: int = 24) -> None:

@@ -1,4 +1,4 @@
-"""The training loop that every stage shares: precision, optimiser, EMA, warm-up and decay, checkpoint, resume, loss log.
+"""The training loop that every stage shares: precision, optimiser, EMA, learning rates, checkpoint, resume, loss log.
 
 A batch is a function of its step (`make_batch(step)`), so a resumed training sees the batches that it would have seen.
 """
@@ -103,6 +103,7 @@ class Loop:
         self.make_batch, self.loss_fn = make_batch, loss_fn
         out.mkdir(parents=True, exist_ok=True)
         precision = faster_precision() if config.precision == "auto" else config.precision
+        print(f"precision: {precision}", flush=True)
         self.accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.names = [n for n, p in module.named_parameters() if p.requires_grad]

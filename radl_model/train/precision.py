@@ -32,7 +32,7 @@ def step_of(precision: str, device: str) -> Callable[[], None]:
     return step
 
 
-def seconds_of(step: Callable[[], None], clock: Callable[[], float] = time.perf_counter) -> float:
+def seconds_of(step: Callable[[], None], clock: Callable[[], float]) -> float:
     """The fastest of `REPEATS` calls, after one to warm up: what others do on the machine only makes a call slower."""
     step()
     took = []
@@ -47,9 +47,10 @@ def seconds_of(step: Callable[[], None], clock: Callable[[], float] = time.perf_
 def faster_precision() -> str:
     """ "bf16" or "no", timed once a process; a training and its figures use the same."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    state = torch.random.get_rng_state()
-    took = {precision: seconds_of(step_of(precision, device)) for precision in ("bf16", "no")}
-    torch.random.set_rng_state(state)
+    # Processor time, so that a process that waits for its turn on a busy machine is not misled.
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    with torch.random.fork_rng():
+        took = {precision: seconds_of(step_of(precision, device), clock) for precision in ("bf16", "no")}
     return min(took, key=lambda name: took[name])
 
 

@@ -153,9 +153,7 @@ def on_sample(
     out: Path, tokenizer: CLIPTokenizer, vae_folder: Path, pool: LatentPool, module: AlignedBase, step: int
 ) -> dict[str, float]:
     """As the stage "base": a sheet, the pipeline folder, how much a wrong class or colour costs."""
-    return stage.on_sample(
-        out, tokenizer, vae_folder, pool, stage.TextToLatent(module.unet, module.text_encoder), step
-    )
+    return stage.on_sample(out, tokenizer, vae_folder, pool, stage.TextToLatent(module.unet, module.text_encoder), step)
 
 
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:

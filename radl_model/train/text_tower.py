@@ -116,9 +116,7 @@ def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     tokenizer = build_tokenizer()
     text_encoder = build_text_encoder(tokenizer)
     text_encoder.set_attn_implementation("eager")
-    batch = partial(
-        make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 21), tokenizer=tokenizer
-    )
+    batch = partial(make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 21), tokenizer=tokenizer)
     loss = partial(loss_fn, end_token=tokenizer.eos_token_id)
     loop = Loop(Reading(text_encoder), batch, loss, config, out, partial(on_sample, out, tokenizer))
     loop.resume()

@@ -237,7 +237,7 @@ def test_latents_without_features_are_refused(aligned_pool):
 def test_the_faster_precision_wins(monkeypatch):
     cost = {"bf16": 2.0, "no": 1.0}
     monkeypatch.setattr(precision, "step_of", lambda name, device: name)
-    monkeypatch.setattr(precision, "seconds_of", lambda name: cost[name])
+    monkeypatch.setattr(precision, "seconds_of", lambda name, clock: cost[name])
     precision.faster_precision.cache_clear()
     try:
         assert precision.faster_precision() == "no"
