@@ -91,7 +91,7 @@ def write_shards(
 
 
 class LatentPool:
-    """All shards of some folders in memory: `latents` float16 [N, C, 16, 16], `samples`, and `features` if all have them.
+    """All shards of some folders in memory: `latents` float16 [N, C, 16, 16], `samples`; `features` if all have them.
 
     Raises:
         MissingData: a folder holds no shard.

@@ -47,7 +47,8 @@ def orthogonalize(matrix: Tensor) -> Tensor:
 
 def split_parameters(named: Iterable[tuple[str, nn.Parameter]]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Parameters for Muon and for AdamW."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in named:
         edge = any(word in name for word in ("embedding", "conv_in", "conv_out"))
         (others if parameter.ndim < 2 or edge else matrices).append(parameter)
@@ -90,6 +91,7 @@ class Muon(torch.optim.Optimizer):
 
     def _muon(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
         for p in parameters:
+            assert p.grad is not None
             state = self.state[p]
             if not state:
                 state["momentum"] = torch.zeros_like(p)
@@ -111,6 +113,7 @@ class Muon(torch.optim.Optimizer):
     @staticmethod
     def _move(p: nn.Parameter, state: dict[str, Any], group: dict[str, Any]) -> None:
         """AdamW (Loshchilov and Hutter 2019), one parameter."""
+        assert p.grad is not None
         first, second = group["betas"]
         count = float(state["step"])
         state["exp_avg"].lerp_(p.grad, 1 - first)
