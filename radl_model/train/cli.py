@@ -13,6 +13,7 @@ from radl_bench.errors import MissingData, RadlBenchError, UsageError, did_you_m
 
 STAGES = {
     "autoencoder": "radl_model.train.stages:autoencoder",
+    "bench": "radl_model.train.bench:train",
     "cache": "radl_model.train.stages:cache",
     "base": "radl_model.train.stages:base",
     "adapter": "radl_model.train.stages:adapter",

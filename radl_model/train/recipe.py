@@ -156,10 +156,8 @@ def on_sample(
     return stage.on_sample(out, tokenizer, vae_folder, pool, stage.TextToLatent(module.unet, module.text_encoder), step)
 
 
-def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
-    """Train the base by the recipe; leaves `base/`, a Stable Diffusion pipeline folder."""
-    torch.manual_seed(settings.get("init_seed", 0))
-    config = LoopConfig(**settings["loop"])
+def build(settings: dict[str, Any], config: LoopConfig) -> tuple[AlignedBase, CLIPTokenizer, RecipeTraining]:
+    """Return what a recipe's table describes: the module, its tokenizer, batches and loss."""
     tokenizer = stage.build_tokenizer()
     if "init_from" in settings:
         start = stage.load(Path(settings["init_from"]))
@@ -175,8 +173,15 @@ def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     module = AlignedBase(unet, text_encoder, width)
     stage.attend_explicitly(module)  # type: ignore[arg-type]
     recipe = Recipe(**settings.get("recipe", {}))
-    training = RecipeTraining(lessons, tokenizer, settings.get("data_seed", 2), recipe)
-    snapshot = partial(on_sample, out, tokenizer, Path(settings["vae_folder"]), lessons[0].pool)
+    return module, tokenizer, RecipeTraining(lessons, tokenizer, settings.get("data_seed", 2), recipe)
+
+
+def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+    """Train the base by the recipe; leaves `base/`, a Stable Diffusion pipeline folder."""
+    torch.manual_seed(settings.get("init_seed", 0))
+    config = LoopConfig(**settings["loop"])
+    module, tokenizer, training = build(settings, config)
+    snapshot = partial(on_sample, out, tokenizer, Path(settings["vae_folder"]), training.lessons[0].pool)
     loop = Loop(module, training.make_batch, training.loss, config, out, snapshot)
     loop.resume()
     loop.run(minutes)

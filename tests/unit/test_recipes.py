@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 from radl_bench.errors import MissingData, UsageError
 from radl_bench.mini.atlas import CATEGORIES
 from radl_bench.types import COLORS, Instance, Sample
-from radl_model.train import base, cache, encoder, precision, recipe, text_tower, top1
+from radl_model.train import base, bench, cache, classifier, encoder, precision, recipe, text_tower, top1
 from radl_model.train.autoencoder import build as build_vae
 from radl_model.train.loop import Loop, LoopConfig
 from radl_model.train.muon import AS_ADAMW, Muon, orthogonalize, split_parameters
@@ -269,3 +270,32 @@ def test_top1_asks_for_every_class_in_every_colour_once():
     assert len(set(asked)) == 79 * 7
     assert {kind for kind, _ in asked[:79]} == set(range(79))
     assert len({color for _, color in asked[:79]}) == 7
+
+
+def test_the_bench_runs_what_is_missing_at_an_equal_budget(aligned_pool, tmp_path):
+    classifier.save(classifier.ThingClassifier(4), {"width": 4}, tmp_path / "judge")
+    build_text_encoder(build_tokenizer()).save_pretrained(tmp_path / "text")
+    settings = {
+        "seeds": 1, "budget": 0.0, "count": 12, "judge": str(tmp_path / "judge"),
+        "shared": {"vae_folder": str(tmp_path / "vae"), "text": str(tmp_path / "text"),
+            "lessons": [{"latents": [str(aligned_pool)], "tokens": 16}], "model": {"channels": [32, 64]},
+            "loop": {"batch_size": 2, "lr": 1e-3, "precision": "no"}},
+        "variants": {"today": {"stage": "base"}, "muon": {"stage": "recipe", "loop": {"optimizer": "muon"}}},
+    }  # fmt: skip
+    bench.train(settings, tmp_path / "bench", None)
+    file = tmp_path / "bench" / "results.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(r["variant"], r["steps"], r["images"], r["n"]) for r in rows] == [
+        ("today", 20, 40, 12),
+        ("muon", 20, 40, 12),
+    ]
+    assert all(0 <= r["top1"] <= r["top5"] <= 100 for r in rows)
+    before = file.read_bytes()
+    bench.train(settings, tmp_path / "bench", None)
+    assert file.read_bytes() == before
+
+
+def test_the_table_gives_the_mean_and_every_seed():
+    rows = [bench.Result("a", seed, 90.0, 10, 480, 0.4, top1=value, top5=50.0, colour=90.0, n=158)
+            for seed, value in ((1, 20.0), (0, 10.0))]  # fmt: skip
+    assert "| a | 480 | 15.0 | 10.0, 20.0 | 50.0 | 2 x 158 |" in bench.table(rows)
