@@ -49,7 +49,7 @@ def faster_precision() -> str:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # Processor time, so that a process that waits for its turn on a busy machine is not misled.
     clock = time.perf_counter if device == "cuda" else time.process_time
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.enable_grad():
         took = {precision: seconds_of(step_of(precision, device), clock) for precision in ("bf16", "no")}
     return min(took, key=lambda name: took[name])
 
