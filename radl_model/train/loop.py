@@ -129,6 +129,7 @@ class Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
+            self.ema.decay = self.config.ema  # as with the learning rates, what the configuration says now holds
         self.step, self.seconds, self.cpu = state["step"], state["seconds"], state["cpu"]
         self._average = state["loss"]
         return True
