@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from radl_bench.generators.engine import Numbers, flag
+from radl_bench.generators.engine import BaseSettings, Numbers, flag
 from radl_bench.generators.training_free import TrainingFreeGenerator, number
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from radl_model.guidance.boxdiff import BoxDiffAdapter
 
 OFFICIAL: Numbers = {"num_inference_steps": 50, "scheduler": "pndm", "guidance_scale": 7.5, "negative_prompt": ""}
@@ -40,7 +42,7 @@ class BoxDiffGenerator(TrainingFreeGenerator):
         after: str | None = None,
         second: str | None = None,
         tokens: str = "last",
-        **base: Any,
+        **base: Unpack[BaseSettings],
     ) -> None:
         readings = READINGS.get(base.get("recipe", "unified"), READINGS["unified"])
         size = STEP_SIZES[model != "mini"] if step_size is None else number("step_size", step_size, float)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from radl_bench.errors import BadInput, UsageError, did_you_mean
-from radl_bench.types import SCALES, Sample
+from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.runs.scale import base_scale
+from radl_bench.types import Sample
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +32,19 @@ PAPER = {
 }
 """RaDL's 60 steps; scheduler, guidance and negative prompt as MIGC's public benchmark script has them."""
 RECIPES = ("unified", "official")
+
+
+class BaseSettings(TypedDict, total=False):
+    """The settings of `EngineGenerator` that a method passes on, by keyword."""
+
+    num_inference_steps: int | None
+    guidance_scale: float | None
+    scheduler: str | None
+    negative_prompt: str | None
+    max_batch: int | None
+    dtype: str
+    exact: bool | str | None
+    recipe: str
 
 
 class EngineGenerator:
@@ -211,24 +224,6 @@ class EngineGenerator:
 def flag(value: bool | str) -> bool:
     """Return the truth value of a setting that may come as text from the command line."""
     return str(value).lower() in {"true", "1", "yes"}
-
-
-def base_scale(base: Path) -> str:
-    """Return the scale that a base declares: `scale` in its `scale.json`; "paper" where it has no such file.
-
-    Raises:
-        BadInput: the file says something else.
-    """
-    file = base / "scale.json"
-    if not file.is_file():
-        return "paper"
-    try:
-        scale = json.loads(file.read_text("utf-8"))["scale"]
-    except (OSError, ValueError, KeyError, TypeError):
-        scale = None
-    if scale not in SCALES:
-        raise BadInput(f'{file} does not say the scale of the model: {{"scale": "mini"}} or {{"scale": "paper"}}.')
-    return str(scale)
 
 
 def share(name: str, value: float | str) -> float:

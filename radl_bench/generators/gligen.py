@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from radl_bench.errors import MissingWeights
-from radl_bench.generators.engine import EngineGenerator, share
+from radl_bench.generators.engine import BaseSettings, EngineGenerator, share
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from radl_model.gligen.adapter import GligenAdapter
 
 PUBLISHED_SHARE = 0.3
@@ -54,7 +56,7 @@ class GligenGenerator(EngineGenerator):
         adapter: str | None = None,
         active_fraction: float | str | None = None,
         ramp: float | str | None = None,
-        **base: Any,
+        **base: Unpack[BaseSettings],
     ) -> None:
         from radl_model.checkpoints.places import resolve_base
 

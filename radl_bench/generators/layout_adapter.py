@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from radl_bench.errors import UsageError
-from radl_bench.generators.engine import EngineGenerator, flag, share
+from radl_bench.generators.engine import BaseSettings, EngineGenerator, flag, share
 from radl_bench.types import Sample
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from radl_model.adapters.adapter import FusionAdapter
 
 
@@ -47,7 +49,7 @@ class LayoutAdapterGenerator(EngineGenerator):
         repeat_phrases: bool | str | None = None,
         release_prompt: bool | str = False,
         context: str | None = None,
-        **base: Any,
+        **base: Unpack[BaseSettings],
     ) -> None:
         from radl_model.checkpoints.places import resolve_adapter, resolve_base
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radl_bench.errors import MissingWeights, UsageError
-from radl_bench.generators.engine import base_scale
+from radl_bench.runs.scale import base_scale
 from radl_bench.types import Sample
 from radl_model.home import data_home
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from radl_bench.generators.engine import Numbers
+from radl_bench.generators.engine import BaseSettings, Numbers
 from radl_bench.generators.training_free import TrainingFreeGenerator, number
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from radl_model.guidance.layout_guidance import LayoutGuidanceAdapter
 
 OFFICIAL: Numbers = {"num_inference_steps": 51, "scheduler": "lms", "guidance_scale": 7.5, "negative_prompt": ""}
@@ -38,7 +40,7 @@ class LayoutGuidanceGenerator(TrainingFreeGenerator):
         turns: int | str = 5,
         tokens: str | None = None,
         stop: str | None = None,
-        **base: Any,
+        **base: Unpack[BaseSettings],
     ) -> None:
         readings = READINGS.get(base.get("recipe", "unified"), READINGS["unified"])
         self.own: dict[str, Any] = {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from radl_bench.errors import UsageError
-from radl_bench.generators.engine import Numbers
+from radl_bench.generators.engine import BaseSettings, Numbers
 from radl_bench.generators.training_free import TrainingFreeGenerator
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from radl_model.engine import Settings
     from radl_model.guidance.multidiffusion import MultiDiffusionAdapter
 
@@ -38,7 +40,7 @@ class MultiDiffusionGenerator(TrainingFreeGenerator):
         device: str | None = None,
         region: str = "{}",
         max_rows: int | str = 16,
-        **base: Any,
+        **base: Unpack[BaseSettings],
     ) -> None:
         if region.count("{}") != 1 or region.count("{") + region.count("}") != 2:
             raise UsageError(f"region={region!r} must hold {{}} once, where the phrase goes.")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from radl_bench.errors import UsageError, did_you_mean
-from radl_bench.generators.engine import EngineGenerator, share
+from radl_bench.generators.engine import BaseSettings, EngineGenerator, share
 from radl_bench.types import Sample
 
 T = TypeVar("T", int, float)
 PROMPTS = ("caption", "caption+labels")
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class TrainingFreeGenerator(EngineGenerator):
@@ -36,7 +39,7 @@ class TrainingFreeGenerator(EngineGenerator):
         device: str | None = None,
         active_fraction: float | str | None = None,
         prompt: str = "caption",
-        **base: Any,
+        **base: Unpack[BaseSettings],
     ) -> None:
         if prompt not in PROMPTS:
             raise UsageError(did_you_mean(prompt, PROMPTS, "prompt"))

@@ -6,9 +6,11 @@ of two worlds never share a column.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
-from radl_bench.errors import UsageError
+from radl_bench.errors import BadInput, UsageError
 from radl_bench.types import SCALES
 
 MINI, PAPER = SCALES
@@ -63,3 +65,21 @@ def _by_names(generator: Mapping[str, object], judges: Mapping[str, object]) -> 
     names = [judge.get("name") if isinstance(judge, Mapping) else judge for judge in judges.values()]
     small = _OLD_NAME in (generator.get("model"), *names) or generator.get("name") == _OLD_METHOD
     return MINI if small else PAPER
+
+
+def base_scale(base: Path) -> str:
+    """Return the scale that a base declares: `scale` in its `scale.json`; "paper" where it has no such file.
+
+    Raises:
+        BadInput: the file says something else.
+    """
+    file = base / "scale.json"
+    if not file.is_file():
+        return "paper"
+    try:
+        scale = json.loads(file.read_text("utf-8"))["scale"]
+    except (OSError, ValueError, KeyError, TypeError):
+        scale = None
+    if scale not in SCALES:
+        raise BadInput(f'{file} does not say the scale of the model: {{"scale": "mini"}} or {{"scale": "paper"}}.')
+    return str(scale)

@@ -1,4 +1,4 @@
-"""The training loop that every stage shares: bf16 autocast, EMA, learning rate, checkpoint, resume, loss log.
+"""The training loop that every stage shares: precision, optimiser, EMA, learning rate, checkpoint, resume, loss log.
 
 A batch is a function of its step (`make_batch(step)`), so a resumed training sees the batches that it would have seen.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,10 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import nn
 
+from radl_model.errors import UsageError, did_you_mean
 from radl_model.files import replacing
+from radl_model.train.muon import Muon
+from radl_model.train.precision import faster_precision
 
 Batch = Any
 LossFn = Callable[[Any, Batch, torch.Generator], torch.Tensor]
@@ -34,7 +37,8 @@ class LoopConfig:
         decay: steps at the end over which it falls linearly to 2 %; 0, the default, is none. The recipes of the mini
             models state theirs.
         ema: decay of the weight average; 0 keeps none.
-        precision: "bf16" (autocast) or "no".
+        precision: "bf16" (autocast), "no", or "auto": whichever of both is faster here (`precision.py`).
+        optimizer: "adamw" or "muon" (`muon.py`), whose matrices learn with `matrix_lr`.
         checkpoint_every: seconds between checkpoints.
         sample_every: steps between sample sheets.
         faster: multiples of the learning rate, for parameters whose name ends so.
@@ -49,7 +53,9 @@ class LoopConfig:
     beta2: float = 0.99
     clip: float = 1.0
     ema: float = 0.999
-    precision: str = "bf16"
+    precision: str = "auto"
+    optimizer: str = "adamw"
+    matrix_lr: float = 6e-3
     seed: int = 0
     checkpoint_every: float = 180.0
     sample_every: int = 1000
@@ -62,6 +68,31 @@ def lr_factor(step: int, config: LoopConfig) -> float:
     up = min(1.0, (step + 1) / max(config.warmup, 1))
     down = min(1.0, (config.steps - step) / config.decay) if config.decay else 1.0
     return up * max(down, 0.02)
+
+
+def build_optimizer(named: Iterable[tuple[str, nn.Parameter]], config: LoopConfig) -> torch.optim.Optimizer:
+    """Return the optimiser that the configuration names; each group's `lr` is the peak of its learning rate.
+
+    Raises:
+        UsageError: there is none of this name, or `faster` is given for Muon, whose groups are its own.
+    """
+    if config.optimizer not in ("adamw", "muon"):
+        raise UsageError(did_you_mean(config.optimizer, ("adamw", "muon"), "optimizer"))
+    if config.optimizer == "muon":
+        if config.faster:
+            raise UsageError("'faster' goes with the optimizer adamw; muon has 'matrix_lr'.")
+        return Muon(named, config.lr, config.matrix_lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay)
+    groups = _groups(named, config)
+    return torch.optim.AdamW(groups, config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay)
+
+
+def _groups(named: Iterable[tuple[str, nn.Parameter]], config: LoopConfig) -> list[dict[str, Any]]:
+    """Parameters by the multiple of the learning rate they take, see `LoopConfig.faster`."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named:
+        times = next((times for end, times in config.faster.items() if name.endswith(end)), 1.0)
+        groups.setdefault(times, []).append(parameter)
+    return [{"params": members, "lr": config.lr * times} for times, members in groups.items()]
 
 
 class Loop:
@@ -86,16 +117,17 @@ class Loop:
         self.config, self.out, self.on_sample = config, out, on_sample
         self.make_batch, self.loss_fn = make_batch, loss_fn
         out.mkdir(parents=True, exist_ok=True)
-        self.accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
+        precision = faster_precision() if config.precision == "auto" else config.precision
+        print(f"precision: {precision}", flush=True)
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.names = [n for n, p in module.named_parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            self._groups(), config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay
-        )
+        optimizer = build_optimizer(zip(self.names, self.parameters, strict=True), config)
+        self.peaks = [group["lr"] for group in optimizer.param_groups]
         self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
         # The average warms up as (1 + n) / (10 + n), so that it is of use after the first minutes.
         self.ema = EMAModel(self.parameters, decay=config.ema) if config.ema else None
-        self.step, self.seconds, self._average = 0, 0.0, 0.0
+        self.step, self.seconds, self.cpu, self._average = 0, 0.0, 0.0, 0.0
 
     @property
     def checkpoint(self) -> Path:
@@ -112,7 +144,9 @@ class Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
-        self.step, self.seconds, self._average = state["step"], state["seconds"], state["loss"]
+            self.ema.decay = self.config.ema  # as with the learning rates, what the configuration says now holds
+        self.step, self.seconds, self.cpu = state["step"], state["seconds"], state["cpu"]
+        self._average = state["loss"]
         return True
 
     def save(self) -> None:
@@ -123,30 +157,23 @@ class Loop:
             "ema": self.ema.state_dict() if self.ema else {},
             "step": self.step,
             "seconds": self.seconds,
+            "cpu": self.cpu,
             "loss": self._average,
             "config": asdict(self.config),
         }
         with replacing(self.checkpoint) as part:
             torch.save(state, part)
 
-    def _groups(self) -> list[dict[str, Any]]:
-        """Parameters by the multiple of the learning rate that they are trained with."""
-        groups: dict[float, list[nn.Parameter]] = {}
-        for name, parameter in zip(self.names, self.parameters, strict=True):
-            times = next((t for end, t in self.config.faster.items() if name.endswith(end)), 1.0)
-            groups.setdefault(times, []).append(parameter)
-        return [{"params": own, "times": times} for times, own in groups.items()]
-
     def _log(self, row: dict[str, float]) -> None:
-        line = json.dumps({"step": self.step, "seconds": round(self.seconds, 1), **row})
+        line = json.dumps({"step": self.step, "seconds": round(self.seconds, 1), "cpu": round(self.cpu, 1), **row})
         with (self.out / "log.jsonl").open("a") as file:
             file.write(line + "\n")
         print(line, flush=True)
 
     def _train_step(self) -> float:
         rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * lr_factor(self.step, self.config) * group.get("times", 1.0)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * lr_factor(self.step, self.config)
         loss = self.loss_fn(self.module, self.make_batch(self.step), rng)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.parameters, self.config.clip)
@@ -172,6 +199,7 @@ class Loop:
     def run(self, minutes: float | None = None) -> None:
         """Train up to `config.steps`, or until `minutes` of this call are over; always leaves a checkpoint."""
         begin = last = saved = time.monotonic()
+        used = time.process_time()
         while self.step < self.config.steps:
             loss = self._train_step()
             if not loss == loss:
@@ -180,6 +208,7 @@ class Loop:
             self._average = loss if self.step == 1 else 0.98 * self._average + 0.02 * loss
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
+            self.cpu, used = self.cpu + time.process_time() - used, time.process_time()
             if self.step % self.config.log_every == 0:
                 self._log({"loss": round(self._average, 5)})
             if now - saved > self.config.checkpoint_every:

@@ -14,13 +14,12 @@ from typer.testing import CliRunner
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.cli import build_app
 from radl_bench.errors import BadInput, UsageError
-from radl_bench.generators.engine import base_scale
 from radl_bench.generators.sprites import SpritesGenerator
 from radl_bench.registry import GENERATORS
 from radl_bench.report import build_report
 from radl_bench.report.formats import as_csv
 from radl_bench.runs.generate import build_generator, generate_run, has_mini
-from radl_bench.runs.scale import measured_scale, scale_of_manifest, scale_of_scores
+from radl_bench.runs.scale import base_scale, measured_scale, scale_of_manifest, scale_of_scores
 from radl_bench.runs.store import RunFolder
 from radl_bench.scoring.score import score_runs
 from radl_model.checkpoints.places import resolve_base

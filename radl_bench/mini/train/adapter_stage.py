@@ -20,6 +20,7 @@ from radl_bench.mini.train.text import token_ids
 from radl_bench.types import Sample
 from radl_model.checkpoints.adapters import save_adapter
 from radl_model.pipelines.pipeline import RaDLPipeline
+from radl_model.train.precision import autocast
 
 MAX_INSTANCES = 6
 
@@ -101,7 +102,7 @@ class AdapterTraining:
 
     def loss(self, module: AdaptedUNet, batch: AdapterBatch, rng: torch.Generator) -> torch.Tensor:
         """See `adapter_loss`; autocast is set here because the UNet is not called through `module.forward`."""
-        with torch.autocast(batch.latents.device.type, dtype=torch.bfloat16):
+        with autocast():
             return adapter_loss(
                 module.unet, module.adapter, batch, self.scheduler, rng, texts=self.texts, **self.options
             )
@@ -118,7 +119,7 @@ def sheet(base: Path, adapter: Path, steps: int = 24, guidance: float = 4.0) -> 
     pipe = RaDLPipeline.from_pretrained(base, adapter=adapter)
     pipe.set_progress_bar_config(disable=True)
     samples = held_out()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         images = pipe(
             prompt=[s.prompt for s in samples],
             phrases=[[i.phrase for i in s.instances] for s in samples],

@@ -22,6 +22,7 @@ from radl_bench.mini.train.cache import LatentPool
 from radl_bench.mini.train.emphasis import thing_weights, weighted_error
 from radl_bench.mini.train.text import build_text_encoder, build_tokenizer, token_ids
 from radl_bench.types import COLORS
+from radl_model.train.precision import autocast
 
 SHEET_PROMPTS = (
     "a photo of a red apple", "a photo of a blue elephant", "a photo of a black cat", "a photo of a brown chair",
@@ -168,7 +169,7 @@ def sensitivity(
     steps = torch.full((len(chosen),), timestep)
     scheduler = build_scheduler()
     noised, target = scheduler.add_noise(latents, noise, steps), scheduler.get_velocity(latents, noise, steps)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         loss = {
             k: float(mse_loss(module(noised, steps, token_ids(tokenizer, v)).float(), target))
             for k, v in captions.items()
@@ -196,7 +197,7 @@ def pipeline(module: TextToLatent, tokenizer: CLIPTokenizer, vae: AutoencoderTin
 def sheet(pipe: StableDiffusionPipeline, side: int = 128, steps: int = 25, guidance: float = 4.0) -> Image.Image:
     """Return the images of `SHEET_PROMPTS`, `side` pixels a side, eight a row, seeds 0..15."""
     generators = [torch.Generator().manual_seed(i) for i in range(len(SHEET_PROMPTS))]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         images = pipe(
             list(SHEET_PROMPTS), height=side, width=side, num_inference_steps=steps, guidance_scale=guidance,
             generator=generators, output_type="np",

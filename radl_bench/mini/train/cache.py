@@ -20,13 +20,15 @@ from radl_bench.files import replacing
 from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.scenes import SIZE, render
 from radl_bench.mini.train.autoencoder import to_tensor
+from radl_bench.mini.train.encoder import load as load_encoder
 from radl_bench.types import Sample
+from radl_model.train.precision import autocast
 
 BATCH = 32
 
 
 def _encode(vae: AutoencoderTiny, scenes: list[np.ndarray]) -> torch.Tensor:
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.no_grad(), autocast():
         return vae.encoder(to_tensor(np.stack(scenes))).half()
 
 
@@ -39,10 +41,12 @@ def write_shard(
     level_weights: Sequence[float],
     whole: float = 0.0,
     pixels: int = SIZE,
+    encoder_folder: Path | None = None,
 ) -> None:
     """Write shard `index` unless it is there: `size` scenes as float16 latents and JSON lines.
 
-    A scene of `pixels` pixels a side is [16, pixels / 8, pixels / 8].
+    A scene of `pixels` pixels a side is [16, pixels / 8, pixels / 8]. With `encoder_folder` its features, to align a
+    base with, lie beside: [C, pixels / 16, pixels / 16].
     """
     target = folder / f"latents-{index:03d}.safetensors"
     if target.exists():
@@ -51,15 +55,18 @@ def write_shard(
     vae = AutoencoderTiny.from_pretrained(vae_folder).to(memory_format=torch.channels_last).eval()
     layouts = LayoutSampler(seed * 10_000 + index, level_weights=tuple(level_weights), whole=whole)
     samples = [layouts.sample() for _ in range(size)]
-    parts = []
+    encoder = load_encoder(encoder_folder) if encoder_folder else None
+    parts: dict[str, list[torch.Tensor]] = {"latents": [], **({"features": []} if encoder else {})}
     for start in range(0, size, BATCH):
         chunk = samples[start : start + BATCH]
-        parts.append(
-            _encode(vae, [render(s, seed * 10_000_000 + index * size + start + i, pixels) for i, s in enumerate(chunk)])
-        )
+        scenes = [render(s, seed * 10_000_000 + index * size + start + i, pixels) for i, s in enumerate(chunk)]
+        parts["latents"].append(_encode(vae, scenes))
+        if encoder is not None:
+            with torch.no_grad():
+                parts["features"].append(encoder.goal(to_tensor(np.stack(scenes))).half())
     (folder / f"latents-{index:03d}.jsonl").write_bytes(samples_bytes(samples))
     with replacing(target) as part:
-        save_file({"latents": torch.cat(parts).contiguous()}, part)
+        save_file({name: torch.cat(rows).contiguous() for name, rows in parts.items()}, part)
 
 
 def write_shards(
@@ -72,6 +79,7 @@ def write_shards(
     workers: int,
     whole: float = 0.0,
     pixels: int = SIZE,
+    encoder_folder: Path | None = None,
 ) -> None:
     """Write the shards that are missing, one process a worker; the arguments are those of `write_shard`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +92,7 @@ def write_shards(
         level_weights=level_weights,
         whole=whole,
         pixels=pixels,
+        encoder_folder=encoder_folder,
     )
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for index, _ in enumerate(pool.map(work, range(shards))):
@@ -91,7 +100,7 @@ def write_shards(
 
 
 class LatentPool:
-    """All shards of some folders in memory: `latents` float16 [N, C, 16, 16] and `samples`.
+    """All shards of some folders in memory: `latents` float16 [N, C, 16, 16], `samples`; `features` if all have them.
 
     Raises:
         MissingData: a folder holds no shard.
@@ -104,7 +113,9 @@ class LatentPool:
             if not found:
                 raise MissingData(f"No latent shards in {folder}. Run: radl-train cache --out {folder}.")
             files += found
-        self.latents = torch.cat([load_file(file)["latents"] for file in files])
+        shards = [load_file(file) for file in files]
+        self.latents = torch.cat([shard["latents"] for shard in shards])
+        self.features = torch.cat([s["features"] for s in shards]) if all("features" in s for s in shards) else None
         self.samples: list[Sample] = []
         for file in files:
             text = file.with_suffix(".jsonl")

@@ -13,9 +13,14 @@ from radl_bench.errors import MissingData, RadlBenchError, UsageError, did_you_m
 
 STAGES = {
     "autoencoder": "radl_bench.mini.train.stages:autoencoder",
+    "bench": "radl_bench.mini.train.bench:train",
     "cache": "radl_bench.mini.train.stages:cache",
     "base": "radl_bench.mini.train.stages:base",
     "adapter": "radl_bench.mini.train.stages:adapter",
+    "text": "radl_bench.mini.train.text_tower:train",
+    "recipe": "radl_bench.mini.train.recipe:train",
+    "encoder": "radl_bench.mini.train.encoder:train",
+    "classifier": "radl_bench.mini.train.classifier:train",
     "detector": "radl_bench.mini.train.detector:train",
     "clip": "radl_bench.mini.train.clip:train",
 }

@@ -50,7 +50,8 @@ def cache(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Encode scenes once; leaves `latents-NNN.safetensors` and `.jsonl`. Not bounded by `minutes`: it resumes."""
     from radl_bench.mini.train.cache import write_shards
 
-    write_shards(out, **{**settings, "vae_folder": trained(settings["vae_folder"], *VAE)})
+    folders = {key: Path(value) for key, value in settings.items() if key.endswith("_folder")}
+    write_shards(out, **{**settings, **folders, "vae_folder": trained(settings["vae_folder"], *VAE)})
 
 
 def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from radl_bench.errors import UsageError, did_you_mean
-from radl_bench.mini.train.adapter import AdapterBatch, TextBank
+from radl_bench.mini.train.adapter_batch import AdapterBatch, TextBank
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.gligen.adapter import GligenAdapter
 from radl_model.gligen.config import GligenConfig
