@@ -1,4 +1,4 @@
-# make demo: the whole way, from layouts to the table, with the embedded models. make test: every test.
+# make demo: the whole way, from layouts to the table, with the embedded models. make test: every test, on all cores.
 # PYTHON: the interpreter to start from. VENV: where to install. ARGS: passed on to the command.
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/radl-bench demo $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,12 +97,12 @@ def find(model: str, adapter: str | None) -> Path:
             return unet
         if adapter is not None and (Path(adapter).expanduser() / "unet").is_dir():
             return Path(adapter).expanduser() / "unet"
+        if model == "mini":
+            raise
         raise MissingWeights(f"{error} The public weights come with `radl-bench fetch gligen`.") from None
 
 
 def _gated(unet: Path) -> bool:
-    import json
-
     try:
         config = json.loads((unet / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
