@@ -102,12 +102,13 @@ def _name(low: float, high: float) -> str:
 
 
 def _cell(images: list[str], values: list[float]) -> str:
-    from radl_bench.scoring.statistics import cluster_bootstrap, sample_sums
+    from radl_bench.scoring.intervals import scaled, share_interval
+    from radl_bench.scoring.statistics import sample_sums
 
     if not values:
         return "-"
-    low, high = cluster_bootstrap(sample_sums(images, [100 * v for v in values]))
-    return f"{100 * np.mean(values):.1f} [{low:.1f}, {high:.1f}]"
+    mean, found = 100 * np.mean(values), scaled(share_interval(sample_sums(images, values)), 100.0)
+    return f"{mean:.1f} [{found.low:.1f}, {found.high:.1f}]" if found.low == found.low else f"{mean:.1f}"
 
 
 def report(measured: list[Measured], limit: int | None = None) -> str:

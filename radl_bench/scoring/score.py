@@ -31,6 +31,7 @@ from radl_bench.scoring.metrics import Context, Metric, Pool
 from radl_bench.scoring.protocol import THRESHOLDS, Protocol, resolve_protocol
 from radl_bench.scoring.score_files import ScoreWriter, scores_key, scoring_into
 from radl_bench.scoring.seen_files import SeenFiles
+from radl_bench.scoring.text_notes import notes_of_encoder
 from radl_bench.types import Benchmark
 
 
@@ -198,7 +199,9 @@ class _Scoring:
         """Return what scores.json says of the images and the scores, beside the numbers."""
         benchmark = self.images.benchmark
         asked = {kind.role.name for kind in kinds_of(self.kinds)}
-        said = _notes_of_judges((judge for role, judge in parties.items() if role in asked), self.pictures)
+        said = _notes_of_judges((judge for role, judge in parties.items() if role in asked - {"encoder"}), self.pictures)
+        if "encoder" in asked:
+            said += notes_of_encoder(parties.get("encoder"), self.pictures, self.images.run.evidence_dir)
         return {
             "images": {"n": len(self.pictures), "n_missing": len(self.problems)},
             "notes": [*notes_of(self.images.run.path, benchmark), *said],

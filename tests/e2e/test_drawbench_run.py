@@ -40,7 +40,7 @@ def test_the_oracle_gets_everything_right(run) -> None:
     assert all(80 < s["ci_low"] < 90 for s in found.values())
     assert "wilson-clustered" in found["drawbench_quantity"]["signature"]
     assert "margin:.05|gap:.2|pick:strongest" in found["drawbench_relation"]["signature"]
-    assert "count:.35|nms:.5" in found["drawbench_quantity"]["signature"]
+    assert "count:.35|nms:1" in found["drawbench_quantity"]["signature"]
 
 
 def test_a_blind_detector_gets_nothing_right(run) -> None:

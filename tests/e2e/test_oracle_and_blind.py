@@ -65,12 +65,12 @@ def test_the_oracle_finds_all_and_fails_by_colour_alone(run) -> None:
     assert scores["ap", None]["value"] == scores["ap50", None]["value"] == pytest.approx(100.0)
     assert scores["success_inst", None]["value"] == pytest.approx(100.0 * np.mean(colours))
     assert scores["success_inst", None]["value"] >= 98.0
-    # a rate of 100 is no certainty: five samples of level 2 leave room below
-    assert scores["success_inst", 2]["ci_low"] < 60.0
+    assert scores["success_inst", 2]["ci_low"] is None  # five samples of level 2 are too few for an interval
+    assert scores["success_inst", None]["ci_low"] < scores["success_inst", None]["value"]
     assert {level for _, level in scores} == {None, 2, 3, 4, 5, 6}
 
 
 def test_a_blind_detector_gives_zero_everywhere(run) -> None:
     scores = score(run, "--detector", "blind")
     assert {s["value"] for s in scores.values()} == {0.0}
-    assert scores["success_inst", None]["ci_high"] > 0.0
+    assert scores["success_inst", None]["ci_high"] > 0.0  # a rate of 0 is no certainty

@@ -66,7 +66,7 @@ def test_the_targets_run_what_they_say(target, tmp_path):
     command = ["make", "-n", target, f"VENV={tmp_path}/venv"]
     planned = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert planned.returncode == 0, planned.stderr
-    last = {"demo": "radl-bench demo", "test": "-m pytest", "lint": "mypy"}[target]
+    last = {"demo": "radl-bench demo", "test": "-m pytest -n auto", "lint": "mypy"}[target]
     assert planned.stdout.splitlines()[0].endswith(f"-m venv {tmp_path}/venv")
     assert planned.stdout.splitlines()[-1].strip().endswith(last)
 

@@ -77,7 +77,7 @@ def test_failed_images_end_with_code_1_and_their_number(call, tiny_benchmark, to
         (["score", "--device", "cuda"], "There is no cuda device on this machine"),
         (["score", "--detector", "orcale"], "Did you mean 'oracle'?"),
         (["score", "--protocol", "strikt"], "Did you mean 'strict'?"),
-        (["score", "--iou", "50"], "between 0 and 1"),
+        (["score", "--iou", "50"], "from 0 to 1"),
         (["generate", "coco-mig", "--images-per-sample", "10000000"], "at least 1 and at most 10000, not 10000000"),
     ],
 )

@@ -216,7 +216,7 @@ def test_what_the_judges_that_ship_declare() -> None:
         found |= {f"{family}:{name}": declared(resolve(family, name)) for name in names}
     found |= {f"features:{name}": declared(resolve("features", name)) for name in FEATURES}
     mini = {name for name, facts in found.items() if facts.scale == "mini"}
-    assert mini == {"detectors:mini", "segmenters:mini", "encoders:mini", "features:mini"}
+    assert mini == {"detectors:mini", "segmenters:mini", "segmenters:mini-reach", "encoders:mini", "features:mini"}
     neutral = {name for name, facts in found.items() if facts.scale is None}
     assert neutral == {"detectors:oracle", "detectors:blind", "segmenters:grabcut", "segmenters:box"}
 

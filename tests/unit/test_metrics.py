@@ -156,5 +156,5 @@ def test_protocols_take_thresholds_and_refuse_nonsense() -> None:
     assert resolve_protocol("strict", iou=0.6, nms=None).iou == 0.6
     with pytest.raises(UsageError, match="Did you mean 'strict'"):
         resolve_protocol("strikt")
-    with pytest.raises(UsageError, match="between 0 and 1"):
+    with pytest.raises(UsageError, match="from 0 to 1"):
         resolve_protocol("strict", iou=60)

@@ -170,11 +170,11 @@ def test_the_oracle_keeps_two_things_of_a_class_that_nearly_coincide(tmp_path):
     benchmark = load_benchmark(tmp_path / "b")
     run = generate_run(benchmark, SpritesGenerator(), out=tmp_path, model="mini", source=str(tmp_path / "b")).run
     for protocol in PROTOCOLS:
-        (scored,) = score_each([run], detector="oracle", encoder="none", protocol=protocol, resamples=20)
+        (scored,) = score_each([run], detector="oracle", encoder="none", protocol=protocol)
         scores = {s["metric"]: s for s in json.loads(scored.file.read_text())["scores"] if s["level"] is None}
         assert {name: s["value"] for name, s in scores.items()} == dict.fromkeys(scores, 100.0)
         assert "|nms:1|" in scores["success_inst"]["signature"]
-    (scored,) = score_each([run], detector="oracle", encoder="none", nms=0.8, resamples=20)
+    (scored,) = score_each([run], detector="oracle", encoder="none", nms=0.8)
     values = {s["metric"]: s["value"] for s in json.loads(scored.file.read_text())["scores"] if s["level"] is None}
     assert values["success_inst"] == 50.0  # who asks for suppression gets it
 

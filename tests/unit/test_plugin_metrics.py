@@ -105,7 +105,7 @@ def test_missing_images_count_as_the_metric_says_in_the_score_and_in_compare(run
         assert "bright|" in bright["signature"]
         assert "det:oracle" in bright["signature"]
         assert {"score:.3", "lost:50", "iou:.5"} <= set(offset["signature"].split("|"))
-        assert content["facts"]["offset"]["thresholds"] == {"iou": 0.5, "score": 0.3, "nms": 0.8, "lost": 50.0}
+        assert content["facts"]["offset"]["thresholds"] == {"iou": 0.5, "score": 0.3, "nms": 1.0, "lost": 50.0}
     comparison = compare_runs(*runs)
     assert sum(note.endswith("could not be judged; they count as failures.") for note in comparison.notes) == 2
     found = {(line.metric, line.level): line for line in comparison.lines}
