@@ -1,4 +1,4 @@
-"""What an encoder has to say of the texts of a run, kept beside the evidence: saying it again would load a tokenizer."""
+"""What an encoder has to say of the texts of a run, kept beside the evidence: asking again would load a tokenizer."""
 
 from __future__ import annotations
 
