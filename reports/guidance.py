@@ -29,13 +29,22 @@ from radl_bench.types import COLORS, Sample
 SEED = 4242
 LEVELS = (0.0, 1.0, 1.0, 1.0, 0.0, 0.0)
 """Two to four things, in equal parts."""
-GRID: dict[str, tuple[str, tuple[float, ...]]] = {
-    "stable-diffusion": ("guidance_scale", (4.0,)),
-    "multidiffusion": ("active_fraction", (0.0, 0.2, 0.4)),
-    "layout-guidance": ("strength", (10.0, 30.0, 90.0)),
-    "boxdiff": ("step_size", (10.0, 20.0, 40.0, 80.0)),
+GRID: dict[str, list[dict[str, str]]] = {
+    "stable-diffusion": [{}],
+    "multidiffusion": [{"active_fraction": value} for value in ("0", "0.2", "0.4")],
+    "layout-guidance": [{"strength": value} for value in ("10", "30", "90")],
+    "boxdiff": [
+        *(
+            {"tokens": tokens, "step_size": value}
+            for tokens in ("last", "phrase")
+            for value in ("10", "20", "40", "80")
+        ),
+        {"tokens": "last", "refine": "false"},
+        {"tokens": "phrase", "refine": "false"},
+        {"tokens": "phrase", "refine": "false", "step_size": "5"},
+    ],
 }
-"""Method -> the setting that is tried, and its values."""
+"""Method -> the settings that are tried."""
 
 
 def write_layouts(folder: Path, count: int) -> Path:
@@ -52,9 +61,8 @@ def rows(folder: Path, methods: list[str], steps: int, runs: Path) -> Iterator[s
     """The lines of the table, one after the other."""
     benchmark = load_benchmark(str(folder))
     for method in methods:
-        name, values = GRID[method]
-        for value in values:
-            settings = {name: str(value), "num_inference_steps": str(steps), "exact": "false"}
+        for tried in GRID[method]:
+            settings = {**tried, "num_inference_steps": str(steps), "exact": "false"}
             generator = build_generator(method, model="mini", device="cpu", settings=settings)
             outcome = generate_run(benchmark, generator, out=runs, source=str(folder))
             (scored,) = score_each([outcome.run])
@@ -64,7 +72,7 @@ def rows(folder: Path, methods: list[str], steps: int, runs: Path) -> Iterator[s
             spread = 100 * np.std(gains, ddof=1) / len(gains) ** 0.5
             texts = [f"{100 * np.mean(gains):.1f} +- {spread:.1f}"]
             texts += [text(cells[metric]) for metric in ("success_inst", "miou")]
-            yield f"| {method} | {name} {value:g} | {' | '.join(texts)} | {cost:.1f} |"
+            yield f"| {method} | {', '.join(f'{k}={v}' for k, v in tried.items())} | {' | '.join(texts)} | {cost:.1f} |"
 
 
 def colour_gains(sample: Sample, run: Path) -> list[float]:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 OFFICIAL: Numbers = {"num_inference_steps": 50, "scheduler": "pndm", "guidance_scale": 7.5, "negative_prompt": ""}
 READINGS = {"official": ("inner", "lost"), "unified": ("all", "kept")}
 """Of `after` and `second`, where they are not given."""
-STEP_SIZES = (20.0, 20.0)
-"""On the mini model, and on others."""
+TOKENS = ("phrase", "last")
+"""On the mini model, where a noun's attention says little (reports/guidance.md), and on others."""
 
 
 class BoxDiffGenerator(TrainingFreeGenerator):
@@ -25,7 +25,8 @@ class BoxDiffGenerator(TrainingFreeGenerator):
     Args:
         model: as for `EngineGenerator`.
         step_size, refine, after, second, tokens: see `radl_model.guidance.boxdiff.BoxDiffConfig`; `after` and `second`
-            are the release's with the recipe "official", and the careful ones with "unified".
+            are the release's with the recipe "official", and the careful ones with "unified". `tokens` is "last", on
+            the mini model "phrase".
         base: settings of `TrainingFreeGenerator`.
     """
 
@@ -37,21 +38,20 @@ class BoxDiffGenerator(TrainingFreeGenerator):
         self,
         model: str = "mini",
         device: str | None = None,
-        step_size: float | str | None = None,
+        step_size: float | str = 20.0,
         refine: bool | str = True,
         after: str | None = None,
         second: str | None = None,
-        tokens: str = "last",
+        tokens: str | None = None,
         **base: Unpack[BaseSettings],
     ) -> None:
         readings = READINGS.get(base.get("recipe", "unified"), READINGS["unified"])
-        size = STEP_SIZES[model != "mini"] if step_size is None else number("step_size", step_size, float)
         self.own: dict[str, Any] = {
-            "step_size": size,
+            "step_size": number("step_size", step_size, float),
             "refine": flag(refine),
             "after": readings[0] if after is None else after,
             "second": readings[1] if second is None else second,
-            "tokens": tokens,
+            "tokens": TOKENS[model != "mini"] if tokens is None else tokens,
         }
         super().__init__(model, device, **base)
         self.params |= self.own

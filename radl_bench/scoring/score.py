@@ -199,7 +199,7 @@ class _Scoring:
         """Return what scores.json says of the images and the scores, beside the numbers."""
         benchmark = self.images.benchmark
         asked = {kind.role.name for kind in kinds_of(self.kinds)}
-        others = [judge for role, judge in parties.items() if role in asked and role != "encoder"]
+        others = [judge for role, judge in parties.items() if role in asked - {"encoder", "features"}]  # no text
         said = _notes_of_judges(others, self.pictures)
         if "encoder" in asked:
             said += notes_of_encoder(parties.get("encoder"), self.pictures, self.images.run.evidence_dir)

@@ -153,6 +153,8 @@ def test_readings_of_boxdiff(base):
     assert readings() == ["all", "kept", True]
     assert readings(recipe="official") == ["inner", "lost", True]
     assert readings(recipe="official", refine="false", second="kept") == ["inner", "kept", False]
+    assert build("boxdiff", base).params["tokens"] == "last"
+    assert build("boxdiff", "mini").params["tokens"] == "phrase"
     for settings, words in (
         ({"after": "al"}, "Unknown after 'al'. Did you mean 'all'"),
         ({"step_size": "-1"}, "step_size=-1.0 must be"),
