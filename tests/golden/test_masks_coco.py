@@ -62,7 +62,7 @@ def test_the_report_says_how_many_and_how_good(script, drawn):
     assert "1 things in 1 photographs" in text
     assert "--limit 1" in text
     value = 100 * measured[0].ious["box"]
-    assert f"| {value:.1f} [{value:.1f}, {value:.1f}] |" in text
+    assert f"| {value:.1f} |" in text  # one image is too few for an interval
     assert "| fill 0 to 40 % of their box | 0 | - | - | - |" in text
 
 
