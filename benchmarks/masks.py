@@ -85,7 +85,7 @@ def _iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def table(measured: list[Measured]) -> str:
-    """Return the Markdown table: mean IoU with its 95 % interval, resampled by picture, for all and by fill."""
+    """Return the Markdown table: mean IoU with its 95 % interval, by image, for all and by fill."""
     lines = ["| things | n | grabcut | box | grabcut - box |", "|---|---|---|---|---|"]
     bands = [("all", 0.0, 1.01), *((_name(low, high), low, high) for low, high in BANDS)]
     for name, low, high in bands:
@@ -102,12 +102,12 @@ def _name(low: float, high: float) -> str:
 
 
 def _cell(images: list[str], values: list[float]) -> str:
-    from radl_bench.scoring.intervals import scaled, share_interval
+    from radl_bench.scoring.intervals import mean_interval, scaled
     from radl_bench.scoring.statistics import sample_sums
 
     if not values:
         return "-"
-    mean, found = 100 * np.mean(values), scaled(share_interval(sample_sums(images, values)), 100.0)
+    mean, found = 100 * np.mean(values), scaled(mean_interval(sample_sums(images, values)), 100.0)
     return f"{mean:.1f} [{found.low:.1f}, {found.high:.1f}]" if found.low == found.low else f"{mean:.1f}"
 
 
@@ -122,7 +122,7 @@ def report(measured: list[Measured], limit: int | None = None) -> str:
 
 {len(measured)} things in {pictures} photographs of COCO val2017: those that are no crowd and at least an eighth of the
 picture on both sides. Each is cut out from its true box; the numbers are the mean IoU, in per cent, of that mask with
-COCO's segmentation, with 95 % intervals resampled by photograph.
+COCO's segmentation, with 95 % intervals by photograph.
 
 {table(measured)}
 
