@@ -1,7 +1,7 @@
 """Kinds of measurement: what is asked of a judge about an image, how the answer is kept, and how it is read back.
 
-A kind is an object of a subclass of `Kind`, named in `registry.MEASUREMENTS`, by an entry point of the group
-`radl_bench.measurements`, or as `path/to/file.py:NAME` in `Metric.requires`. Nothing else has to know it.
+A kind is an object of a subclass of `Kind`, named in `registry.MEASUREMENTS` or by an entry point of the group
+`radl_bench.measurements`. Nothing else has to know it.
 """
 
 from __future__ import annotations
