@@ -19,6 +19,8 @@ class Stage:
         self.name, self.total, self.resumed, self.unit = name, total, resumed, unit
         self.done = resumed
         self.failed = 0
+        self.remark = ""
+        """What else is to be said, such as how many workers there are."""
 
     def advance(self, n: int = 1, failed: int = 0) -> None:
         """Count `n` more units as dealt with, of which `failed` went wrong."""
@@ -27,9 +29,9 @@ class Stage:
         self._show()
 
     def counts(self) -> str:
-        """Return "388 resumed, 3 failed", without the parts that are zero."""
-        parts = [f"{self.resumed} resumed"] * bool(self.resumed) + [f"{self.failed} failed"] * bool(self.failed)
-        return ", ".join(parts)
+        """Return "388 resumed, 3 failed", without the parts that are zero, and the remark."""
+        counts = ((self.resumed, "resumed"), (self.failed, "failed"))
+        return ", ".join([*(f"{n} {what}" for n, what in counts if n), *([self.remark] if self.remark else [])])
 
     def _show(self) -> None:
         raise NotImplementedError

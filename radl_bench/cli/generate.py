@@ -39,13 +39,20 @@ def generate(
     seed_policy: Annotated[
         str, typer.Option(help="hashed (one seed per image) or fixed (the same for all samples).")
     ] = "hashed",
+    workers: Annotated[int, typer.Option(help="Workers that make images side by side, each with a model.")] = 1,
+    engine: Annotated[
+        str, typer.Option(help="Where workers run: local (processes of this machine, one a GPU) or ray.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="With --engine ray: auto or host:port of a cluster; a new one here by default.")
+    ] = None,
     root: Runs = DEFAULT,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one found by default.")] = None,
 ) -> None:
     """Generate the images of BENCHMARK with a method. Re-running resumes; finished images are kept."""
     from radl_bench.benchmarks.loading import load_benchmark, source_of
-    from radl_bench.runs.generate import build_generator, generate_run, has_mini
-    from radl_bench.runs.identity import identity_of
+    from radl_bench.runs.generate import generate_run, has_mini
+    from radl_bench.runs.workers import Recipe, opened
     from radl_bench.runs.writer import Shard
     from radl_bench.scoring.chosen import choose
 
@@ -57,21 +64,20 @@ def generate(
         model = "mini"
         print(_which(method), file=sys.stderr)
     terminate_as_interrupt()
-    generator = build_generator(method, model=model, device=device, settings=given)
-    outcome = generate_run(
-        chosen,
-        generator,
-        out=place,  # absolute, since the method may change the folder it works in
-        model=model,
-        images_per_sample=images_per_sample,
-        base_seed=seed,
-        seed_policy=seed_policy,
-        shard=part,
-        batch_size=batch_size,
-        argv=sys.argv,
-        source=source_of(benchmark),
-        description=identity_of(method, generator, given),
-    )
+    recipe = Recipe(method, model, device, given)
+    with opened(recipe, workers, engine, address) as maker:
+        outcome = generate_run(
+            chosen,
+            maker,
+            out=place,  # absolute, since the method may change the folder it works in
+            images_per_sample=images_per_sample,
+            base_seed=seed,
+            seed_policy=seed_policy,
+            shard=part,
+            batch_size=batch_size,
+            argv=sys.argv,
+            source=source_of(benchmark),
+        )
     print(
         f"{outcome.made} made, {outcome.resumed} resumed, {outcome.failed} failed of {outcome.planned} images:", end=" "
     )

@@ -5,27 +5,23 @@ from __future__ import annotations
 import contextlib
 import inspect
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from radl_bench.errors import DiskFull, Interrupted, RadlBenchError, UsageError, did_you_mean
 from radl_bench.progress import stage
 from radl_bench.registry import GENERATORS, describe_error, resolve
-from radl_bench.runs.environment import describe_environment, describe_git
+from radl_bench.runs.environment import describe_git
 from radl_bench.runs.identity import forget_imports
-from radl_bench.runs.making import Task, make_batch, times
+from radl_bench.runs.making import InProcess, Source, Task, facts_of, times
 from radl_bench.runs.notes import notes_of
-from radl_bench.runs.scale import MINI, declared_scale
+from radl_bench.runs.scale import MINI
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
 from radl_bench.runs.writer import Shard
 from radl_bench.types import MAX_IMAGES, Benchmark, Generator
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Outcome:
 
 def generate_run(
     benchmark: Benchmark,
-    generator: Generator,
+    generator: Generator | Source,
     *,
     out: str | Path = "runs",
     model: str | None = None,
@@ -66,6 +62,7 @@ def generate_run(
     becomes a row with status "error". Missing weights, packages or data end the run instead.
 
     Args:
+        generator: a method, or workers that hold one each (`runs.workers.Workers`).
         model: what the manifest says about the generator's model.
         images_per_sample: images of a sample; the benchmark's own number when None.
         batch_size: images a call of the generator, at most (and by default) its `max_batch`.
@@ -83,20 +80,22 @@ def generate_run(
     count, shard = images_per_sample or benchmark.images_per_sample, shard or Shard()
     tasks = plan(benchmark, count, base_seed=base_seed, policy=seed_policy, shard=shard)
     top = Path(out).absolute()  # since a generator may change the folder it works in
+    maker = generator if isinstance(generator, Source) else InProcess(generator, facts_of(generator, model))
+    facts = maker.facts
     run = RunFolder.create(
         top,
         benchmark,
-        {**describe_generator(generator, model), **(description or {})},
+        {**facts.description, **(description or {})},
         images_per_sample=count,
         seeds={"policy": seed_policy, "base": base_seed},
-        environment=describe_environment(getattr(generator, "device", None)),
+        environment=facts.environment,
         git=describe_git(),
         argv=list(argv),
         source=source,
-        scale=declared_scale(generator),
+        scale=facts.scale,
     )
-    size = min(batch_size or generator.max_batch, generator.max_batch)
-    outcome = _run(run, benchmark, generator, tasks, shard, size)
+    size = min(batch_size or facts.max_batch, facts.max_batch)
+    outcome = _run(run, benchmark, maker, tasks, shard, size)
     return replace(outcome, run=Path(out) / run.path.relative_to(top))
 
 
@@ -149,39 +148,25 @@ def build_generator(
         raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
 
 
-def describe_generator(generator: Generator, model: str | None) -> dict[str, object]:
-    """Return what the manifest says about a generator: name, revision, model, params, weights_sha256.
-
-    And `reference`, "ceiling" or "floor", of one that declares its images to be a bound of the judges.
-    """
-    reference = getattr(generator, "reference", None)
-    return {
-        "name": generator.name,
-        "revision": str(generator.revision),
-        "model": model,
-        "params": dict(getattr(generator, "params", None) or {}),
-        "weights_sha256": getattr(generator, "weights_sha256", None),
-    } | ({} if reference is None else {"reference": reference})
-
-
 def has_mini(spec: str) -> bool:
     """Say whether a method that is built in has the embedded model: it lists "mini" among its `models`."""
     return spec in GENERATORS and MINI in getattr(resolve("generators", spec), "models", ())
 
 
 def _run(
-    run: RunFolder, benchmark: Benchmark, generator: Generator, tasks: list[Task], shard: Shard, batch_size: int
+    run: RunFolder, benchmark: Benchmark, maker: Source, tasks: list[Task], shard: Shard, batch_size: int
 ) -> Outcome:
     start, spent, failed = time.perf_counter(), 0.0, 0
-    repeated: Counter[str] = Counter()
     with run.writer(shard) as writer:
         done = run.done()
         todo = [task for task in tasks if (task.sample.id, task.k) not in done]
         try:
             with stage("generate", len(tasks), resumed=len(tasks) - len(todo)) as bar:
-                for batch in _batches(todo, batch_size):
-                    seconds, errors = make_batch(generator, batch, writer, bar, repeated)
-                    spent, failed = spent + seconds, failed + errors
+                for image in maker.images(_batches(todo, batch_size)):
+                    row = writer.write(image)
+                    spent, failed = spent + image.seconds, failed + (row["status"] == "error")
+                    bar.remark = maker.remark()
+                    bar.advance(1, failed=int(row["status"] == "error"))
         except BaseException as error:
             with contextlib.suppress(DiskFull):  # there is one on its way already
                 run.update_status(interrupted=True)
@@ -190,7 +175,7 @@ def _run(
             raise
     run.update_status()
     made = len(todo) - failed
-    notes = (*notes_of(run.path, benchmark), *(f"{times(n)}{what}" for what, n in repeated.items()))
+    notes = (*notes_of(run.path, benchmark), *(f"{times(n)}{what}" for what, n in maker.repeated.items()))
     seconds = time.perf_counter() - start
     return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), failed, seconds, spent, notes)
 

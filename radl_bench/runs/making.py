@@ -1,18 +1,21 @@
-"""Making a batch: the call of the generator, the check of every image, the images and rows it ends in."""
+"""Making batches: the call of the generator, the check of every image, and what is known of the generator itself."""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from radl_bench.errors import RadlBenchError
-from radl_bench.progress import Stage
 from radl_bench.registry import describe_error
+from radl_bench.runs.environment import describe_environment
 from radl_bench.runs.image_checks import checked
 from radl_bench.runs.image_reading import BadImage
-from radl_bench.runs.writer import ShardWriter
+from radl_bench.runs.made import MadeImage, encode_png
+from radl_bench.runs.scale import declared_scale
 from radl_bench.types import Generator, Sample
 
 
@@ -25,10 +28,78 @@ class Task:
     seed: int
 
 
-def make_batch(
-    generator: Generator, batch: list[Task], writer: ShardWriter, bar: Stage, repeated: Counter[str]
-) -> tuple[float, int]:
-    """Make and write a batch; return the generator's seconds and the number of failures.
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a generator where it runs: what the manifest says of it, and how large its batches may be."""
+
+    description: Mapping[str, object]
+    environment: Mapping[str, Any]
+    scale: str | None
+    max_batch: int
+
+
+class Source(ABC):
+    """Whoever makes the images of a run: one generator in this process, or workers that hold one each.
+
+    Attributes:
+        facts: what is known of the generator.
+        repeated: why calls of the generator had to be repeated image by image.
+    """
+
+    facts: Facts
+
+    def __init__(self) -> None:
+        self.repeated = Counter[str]()
+
+    @abstractmethod
+    def images(self, batches: Iterable[list[Task]]) -> Iterator[MadeImage]:
+        """Yield every image of the batches, in any order, each once."""
+
+    def remark(self) -> str:
+        """Return what the progress line says of the workers, "" for nothing."""
+        return ""
+
+
+class InProcess(Source):
+    """A generator that runs in this process."""
+
+    def __init__(self, generator: Generator, facts: Facts) -> None:
+        super().__init__()
+        self.generator, self.facts = generator, facts
+
+    def images(self, batches: Iterable[list[Task]]) -> Iterator[MadeImage]:
+        """Yield the images in the order of the batches."""
+        for batch in batches:
+            yield from make_batch(self.generator, batch, self.repeated)
+
+
+def facts_of(generator: Generator, model: str | None, more: Mapping[str, object] | None = None) -> Facts:
+    """Return the facts of a generator; `model` and `more` are for the manifest."""
+    return Facts(
+        {**describe_generator(generator, model), **(more or {})},
+        describe_environment(getattr(generator, "device", None)),
+        declared_scale(generator),
+        generator.max_batch,
+    )
+
+
+def describe_generator(generator: Generator, model: str | None) -> dict[str, object]:
+    """Return what the manifest says about a generator: name, revision, model, params, weights_sha256.
+
+    And `reference`, "ceiling" or "floor", of one that declares its images to be a bound of the judges.
+    """
+    reference = getattr(generator, "reference", None)
+    return {
+        "name": generator.name,
+        "revision": str(generator.revision),
+        "model": model,
+        "params": dict(getattr(generator, "params", None) or {}),
+        "weights_sha256": getattr(generator, "weights_sha256", None),
+    } | ({} if reference is None else {"reference": reference})
+
+
+def make_batch(generator: Generator, batch: list[Task], repeated: Counter[str]) -> Iterator[MadeImage]:
+    """Yield the images of a batch.
 
     A batch that fails as a whole is made again one by one, and `repeated` counts why.
     """
@@ -37,13 +108,11 @@ def make_batch(
     seconds = time.perf_counter() - start
     if isinstance(made, str) and len(batch) > 1:
         repeated[made] += 1
-        parts = [make_batch(generator, [task], writer, bar, repeated) for task in batch]
-        return seconds + sum(s for s, _ in parts), sum(e for _, e in parts)
-    failed = 0
+        for task in batch:
+            yield from make_batch(generator, [task], repeated)
+        return
     for task, image in zip(batch, [made] if isinstance(made, str) else made, strict=True):
-        failed += _write(writer, task, image, seconds / len(batch))
-    bar.advance(len(batch), failed=failed)
-    return seconds, failed
+        yield _checked(task, image, seconds / len(batch))
 
 
 def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:
@@ -61,21 +130,23 @@ def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:
     return made
 
 
-def _write(writer: ShardWriter, task: Task, image: Any, seconds: float) -> bool:
-    """Write an image and its row, or the row of a failure; say whether it is one."""
+def _checked(task: Task, image: Any, seconds: float) -> MadeImage:
+    """Return an image that can be used as PNG, any other thing as a failure."""
     if isinstance(image, str):
-        writer.write_failure(task.sample.id, task.k, task.seed, image, seconds)
-        return True
+        return failed(task, image, seconds)
     try:
         rgb, remark = checked(image)
     except BadImage as error:
-        why = f"the generator returned an image that cannot be used: {error}"
-        writer.write_failure(task.sample.id, task.k, task.seed, why, seconds)
-        return True
+        return failed(task, f"the generator returned an image that cannot be used: {error}", seconds)
     own = image.info.get("note")
     notes = [note for note in (own if isinstance(own, str) else None, remark) if note]
-    writer.write_image(task.sample.id, task.k, task.seed, rgb, seconds, "; ".join(notes) or None)
-    return False
+    note = "; ".join(notes) or None
+    return MadeImage(task.sample.id, task.k, task.seed, seconds, encode_png(rgb), rgb.size, note)
+
+
+def failed(task: Task, why: str, seconds: float = 0.0) -> MadeImage:
+    """Return the failure of a task; `why` is one sentence."""
+    return MadeImage(task.sample.id, task.k, task.seed, seconds, error=why)
 
 
 def times(n: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import os
 import re
@@ -16,15 +15,12 @@ from typing import TYPE_CHECKING, Literal, TypedDict, cast
 from radl_bench.errors import BadInput, DiskFull, UsageError
 from radl_bench.files import NO_ROOM, no_room, own_tag, remove_leftovers, replace_file, temporary_name
 from radl_bench.parsing import read_json
+from radl_bench.runs.made import MadeImage, encode_png
 from radl_bench.text import safe
 from radl_bench.types import MAX_IMAGES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_COMPRESSION = 2
-"""zlib level of the PNGs: a third of the time of the default 6 and 2 % larger, on diffusion images of 512 x 512."""
-
 
 _NONE = type(None)
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -128,58 +124,36 @@ class ShardWriter:
         """Close the rows file."""
         os.close(self._rows)
 
-    def write_image(
-        self, sample_id: str, k: int, seed: int | None, image: Image, seconds: float, note: str | None = None
-    ) -> MadeRow:
-        """Save an image as RGB PNG and append its row; returns the row. `seconds` is the generator's own time.
-
-        Args:
-            note: what is to be said of the image.
+    def write(self, made: MadeImage) -> ImageRow:
+        """Save an image and append its row, or append the row of a failure; returns the row.
 
         Raises:
             DiskFull: there is no room for the image or its row; neither is left behind half written.
         """
-        content = encode_png(image)
-        file = f"images/{sample_id}_{k}.png"
-        replace_file(self._run / file, content, self._tag)
-        row: MadeRow = {
-            "sample_id": sample_id,
-            "k": k,
-            "seed": seed,
-            "file": file,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "width": image.width,
-            "height": image.height,
-            "status": "ok",
-            "error": None,
-        }
-        if note:
-            row["note"] = safe(note)
+        row = _row_of(made)
+        row["seconds"] = round(made.seconds, 4)
+        if made.content is None or row["status"] == "error":
+            self._append(row)
+            return row
+        replace_file(self._run / row["file"], made.content, self._tag)
         try:
-            self._append(row, seconds)
+            self._append(row)
         except DiskFull:
-            (self._run / file).unlink(missing_ok=True)
+            (self._run / row["file"]).unlink(missing_ok=True)
             raise
         return row
 
-    def write_failure(self, sample_id: str, k: int, seed: int | None, error: str, seconds: float) -> FailedRow:
-        """Append the row of an image that could not be made; `error` says why in one sentence."""
-        row: FailedRow = {
-            "sample_id": sample_id,
-            "k": k,
-            "seed": seed,
-            "file": None,
-            "sha256": None,
-            "width": None,
-            "height": None,
-            "status": "error",
-            "error": error,
-        }
-        self._append(row, seconds)
-        return row
+    def write_image(
+        self, sample_id: str, k: int, seed: int | None, image: Image, seconds: float, note: str | None = None
+    ) -> ImageRow:
+        """Save an image as RGB PNG and append its row, as `write` does; `note` is what is to be said of the image."""
+        return self.write(MadeImage(sample_id, k, seed, seconds, encode_png(image), image.size, note))
 
-    def _append(self, row: ImageRow, seconds: float) -> None:
-        row["seconds"] = round(seconds, 4)
+    def write_failure(self, sample_id: str, k: int, seed: int | None, error: str, seconds: float) -> ImageRow:
+        """Append the row of an image that could not be made; `error` says why in one sentence."""
+        return self.write(MadeImage(sample_id, k, seed, seconds, error=error))
+
+    def _append(self, row: ImageRow) -> None:
         row["at"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
         line = (json.dumps(row) + "\n").encode()
         before = os.fstat(self._rows).st_size
@@ -194,15 +168,15 @@ class ShardWriter:
             raise no_room(self._file, len(line)) from error
 
 
-def encode_png(image: Image) -> bytes:
-    """Return the bytes of an image as 8-bit RGB PNG without metadata; equal pixels give equal bytes."""
-    from PIL import Image as pil
-
-    buffer = io.BytesIO()
-    # A fresh image drops text chunks and colour profiles that the generator may have attached.
-    clean = pil.frombytes("RGB", image.size, image.convert("RGB").tobytes())
-    clean.save(buffer, "PNG", compress_level=_COMPRESSION)
-    return buffer.getvalue()
+def _row_of(made: MadeImage) -> ImageRow:
+    shared = {"sample_id": made.sample_id, "k": made.k, "seed": made.seed}
+    if made.content is None:
+        nothing = dict.fromkeys(("file", "sha256", "width", "height"))
+        return cast("FailedRow", {**shared, **nothing, "status": "error", "error": made.error})
+    width, height = made.size or (None, None)
+    file, sha256 = f"images/{made.sample_id}_{made.k}.png", hashlib.sha256(made.content).hexdigest()
+    row = {**shared, "file": file, "sha256": sha256, "width": width, "height": height, "status": "ok", "error": None}
+    return cast("MadeRow", row | ({"note": safe(made.note)} if made.note else {}))
 
 
 def read_rows(file: Path) -> list[ImageRow]:

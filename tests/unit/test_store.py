@@ -17,7 +17,8 @@ from PIL.PngImagePlugin import PngInfo
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.runs.store import RunFolder, find_runs, slug
-from radl_bench.runs.writer import Shard, encode_png, read_rows
+from radl_bench.runs.made import encode_png
+from radl_bench.runs.writer import Shard, read_rows
 
 GENERATOR = {"name": "toy", "revision": "1", "model": None, "params": {"steps": 3}, "weights_sha256": None}
 

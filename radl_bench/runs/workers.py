@@ -1,0 +1,152 @@
+"""Generating with several workers: the recipe that each sets its generator up by, and the images they make."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import NamedTuple
+
+from radl_bench import __version__
+from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.runs.dealing import Crew, Dealer, Job
+from radl_bench.runs.generate import build_generator
+from radl_bench.runs.identity import identity_of
+from radl_bench.runs.local_workers import LocalCrew
+from radl_bench.runs.made import MadeImage
+from radl_bench.runs.making import Facts, InProcess, Source, Task, facts_of, failed, make_batch
+from radl_bench.types import Generator
+
+ENGINES = ("local",)
+MOST_WORKERS = 4096
+"""Most workers of a run."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a worker sets its generator up: the arguments of `build_generator`. `path/to/file.py` is found there too."""
+
+    spec: str
+    model: str | None = None
+    device: str | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    def open(self) -> GeneratorMaker:
+        """Return the generator, set up; raises what `build_generator` raises."""
+        generator = build_generator(self.spec, model=self.model, device=self.device, settings=self.settings)
+        identity = identity_of(self.spec, generator, self.settings)
+        return GeneratorMaker(generator, facts_of(generator, self.model, identity))
+
+
+class MadeBatch(NamedTuple):
+    """The images of a batch, and why calls had to be repeated."""
+
+    images: list[MadeImage]
+    repeated: Counter[str]
+
+
+@dataclass(frozen=True)
+class GeneratorMaker:
+    """A generator in a worker."""
+
+    generator: Generator
+    facts: Facts
+
+    def make(self, batch: list[Task]) -> MadeBatch:
+        """Make the images of a batch."""
+        repeated = Counter[str]()
+        return MadeBatch(list(make_batch(self.generator, batch, repeated)), repeated)
+
+
+class Workers(Source):
+    """Makes images with a crew; a context manager. Give it to `generate_run` in the place of a generator.
+
+    Entering it sets the workers up and raises what their generators raise, or `UsageError` where they do not agree.
+    """
+
+    def __init__(self, crew: Crew) -> None:
+        super().__init__()
+        self._dealer: Dealer[list[Task], MadeBatch] = Dealer(crew, check_alike, _singles, _give_up)
+
+    def __enter__(self) -> Workers:
+        self.facts = self._dealer.__enter__().facts
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._dealer.__exit__(kind, error, at)
+
+    def images(self, batches: Iterable[list[Task]]) -> Iterator[MadeImage]:
+        """Yield every image of the batches as they come; one whose workers are lost three times is a failure."""
+        for made in self._dealer.results(batches):
+            self.repeated.update(made.repeated)
+            yield from made.images
+
+    def remark(self) -> str:
+        """Return "2 workers" or "2 workers, 1 lost"."""
+        n, lost = self._dealer.workers, self._dealer.lost
+        return f"{n} worker{'s' * (n != 1)}" + (f", {lost} lost" if lost else "")
+
+
+def check_alike(first: Facts, other: Facts) -> None:
+    """Raise `UsageError` where two workers hold another generator, or versions that can change a pixel."""
+    here, there = _versions(first), _versions(other)
+    for name, version in {**here, "radl_bench": __version__}.items():
+        if there.get(name) != version:
+            raise UsageError(
+                f"The workers do not agree: {name} is {version} in one place and {there.get(name)} in another. "
+                "Install the same versions everywhere."
+            )
+    for key, value in first.description.items():
+        if other.description.get(key) != value:
+            raise UsageError(
+                f"The workers do not agree: their generators differ in {key}. "
+                "Use the same files and weights everywhere."
+            )
+
+
+def check_number(workers: int) -> int:
+    """Return a number of workers; raises `UsageError` for one out of range."""
+    if not 1 <= workers <= MOST_WORKERS:
+        raise UsageError(f"--workers must be at least 1 and at most {MOST_WORKERS}, not {workers}.")
+    return workers
+
+
+def _versions(facts: Facts) -> dict[str, object]:
+    """Return the versions that have to be the same: the Python of 3.11.7 as 3.11."""
+    environment = facts.environment
+    python = str(environment["python"]).rpartition(".")[0]
+    return {"radl_bench": environment["radl_bench"], "python": python, **environment["packages"]}
+
+
+def _singles(batch: list[Task]) -> list[list[Task]]:
+    return [[task] for task in batch]
+
+
+def _give_up(batch: list[Task], why: str) -> MadeBatch:
+    return MadeBatch([failed(task, why) for task in batch], Counter())
+
+
+@contextlib.contextmanager
+def opened(recipe: Recipe, workers: int = 1, engine: str = "local", address: str | None = None) -> Iterator[Source]:
+    """Yield who makes images by a recipe: this process for one local worker, a crew otherwise.
+
+    Raises `UsageError` for an unknown engine or a number of workers out of range, and what setting up raises.
+    """
+    check_number(workers)
+    if engine == "local" and workers == 1 and address is None:
+        maker = recipe.open()
+        yield InProcess(maker.generator, maker.facts)
+        return
+    with Workers(crew_of(recipe, workers, engine, address, spread=recipe.device in (None, "cuda"))) as made:
+        yield made
+
+
+def crew_of(job: Job, workers: int, engine: str, address: str | None, spread: bool = True) -> Crew:
+    """Return the crew of an engine, not hired yet; `spread` gives each worker a GPU of its own, in turn."""
+    if address is not None and engine != "ray":
+        raise UsageError("--address belongs to --engine ray.")
+    if engine == "local":
+        return LocalCrew(job, workers, spread)
+    raise UsageError(did_you_mean(engine, ENGINES, "engine"))
