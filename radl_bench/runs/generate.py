@@ -162,11 +162,11 @@ def _run(
         todo = [task for task in tasks if (task.sample.id, task.k) not in done]
         try:
             with stage("generate", len(tasks), resumed=len(tasks) - len(todo)) as bar:
-                for image in maker.images(_batches(todo, batch_size)):
-                    row = writer.write(image)
-                    spent, failed = spent + image.seconds, failed + (row["status"] == "error")
+                for images in maker.images(_batches(todo, batch_size)):
+                    wrong = sum(row["status"] == "error" for row in writer.write(images))
+                    spent, failed = spent + sum(image.seconds for image in images), failed + wrong
                     bar.remark = maker.remark()
-                    bar.advance(1, failed=int(row["status"] == "error"))
+                    bar.advance(len(images), failed=wrong)
         except BaseException as error:
             with contextlib.suppress(DiskFull):  # there is one on its way already
                 run.update_status(interrupted=True)

@@ -52,8 +52,8 @@ class Source(ABC):
         self.repeated = Counter[str]()
 
     @abstractmethod
-    def images(self, batches: Iterable[list[Task]]) -> Iterator[MadeImage]:
-        """Yield every image of the batches, in any order, each once."""
+    def images(self, batches: Iterable[list[Task]]) -> Iterator[list[MadeImage]]:
+        """Yield every image of the batches, some at a time, in any order, each once."""
 
     def remark(self) -> str:
         """Return what the progress line says of the workers, "" for nothing."""
@@ -67,7 +67,7 @@ class InProcess(Source):
         super().__init__()
         self.generator, self.facts = generator, facts
 
-    def images(self, batches: Iterable[list[Task]]) -> Iterator[MadeImage]:
+    def images(self, batches: Iterable[list[Task]]) -> Iterator[list[MadeImage]]:
         """Yield the images in the order of the batches."""
         for batch in batches:
             yield from make_batch(self.generator, batch, self.repeated)
@@ -98,8 +98,8 @@ def describe_generator(generator: Generator, model: str | None) -> dict[str, obj
     } | ({} if reference is None else {"reference": reference})
 
 
-def make_batch(generator: Generator, batch: list[Task], repeated: Counter[str]) -> Iterator[MadeImage]:
-    """Yield the images of a batch.
+def make_batch(generator: Generator, batch: list[Task], repeated: Counter[str]) -> Iterator[list[MadeImage]]:
+    """Yield the images of a batch, all at once.
 
     A batch that fails as a whole is made again one by one, and `repeated` counts why.
     """
@@ -111,8 +111,8 @@ def make_batch(generator: Generator, batch: list[Task], repeated: Counter[str]) 
         for task in batch:
             yield from make_batch(generator, [task], repeated)
         return
-    for task, image in zip(batch, [made] if isinstance(made, str) else made, strict=True):
-        yield _checked(task, image, seconds / len(batch))
+    images = [made] if isinstance(made, str) else made
+    yield [_checked(task, image, seconds / len(batch)) for task, image in zip(batch, images, strict=True)]
 
 
 def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:

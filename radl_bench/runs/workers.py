@@ -17,9 +17,10 @@ from radl_bench.runs.identity import identity_of
 from radl_bench.runs.local_workers import LocalCrew
 from radl_bench.runs.made import MadeImage
 from radl_bench.runs.making import Facts, InProcess, Source, Task, facts_of, failed, make_batch
+from radl_bench.runs.ray_workers import RayCrew
 from radl_bench.types import Generator
 
-ENGINES = ("local",)
+ENGINES = ("local", "ray")
 MOST_WORKERS = 4096
 """Most workers of a run."""
 
@@ -57,7 +58,8 @@ class GeneratorMaker:
     def make(self, batch: list[Task]) -> MadeBatch:
         """Make the images of a batch."""
         repeated = Counter[str]()
-        return MadeBatch(list(make_batch(self.generator, batch, repeated)), repeated)
+        images = [image for some in make_batch(self.generator, batch, repeated) for image in some]
+        return MadeBatch(images, repeated)
 
 
 class Workers(Source):
@@ -77,11 +79,11 @@ class Workers(Source):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._dealer.__exit__(kind, error, at)
 
-    def images(self, batches: Iterable[list[Task]]) -> Iterator[MadeImage]:
-        """Yield every image of the batches as they come; one whose workers are lost three times is a failure."""
+    def images(self, batches: Iterable[list[Task]]) -> Iterator[list[MadeImage]]:
+        """Yield the images of one batch after the other, as they come; one whose workers are lost three times is a failure."""
         for made in self._dealer.results(batches):
             self.repeated.update(made.repeated)
-            yield from made.images
+            yield made.images
 
     def remark(self) -> str:
         """Return "2 workers" or "2 workers, 1 lost"."""
@@ -135,7 +137,9 @@ def opened(recipe: Recipe, workers: int = 1, engine: str = "local", address: str
     Raises `UsageError` for an unknown engine or a number of workers out of range, and what setting up raises.
     """
     check_number(workers)
-    if engine == "local" and workers == 1 and address is None:
+    if address is not None and engine != "ray":
+        raise UsageError("--address belongs to --engine ray.")
+    if engine == "local" and workers == 1:
         maker = recipe.open()
         yield InProcess(maker.generator, maker.facts)
         return
@@ -145,8 +149,8 @@ def opened(recipe: Recipe, workers: int = 1, engine: str = "local", address: str
 
 def crew_of(job: Job, workers: int, engine: str, address: str | None, spread: bool = True) -> Crew:
     """Return the crew of an engine, not hired yet; `spread` gives each worker a GPU of its own, in turn."""
-    if address is not None and engine != "ray":
-        raise UsageError("--address belongs to --engine ray.")
     if engine == "local":
         return LocalCrew(job, workers, spread)
+    if engine == "ray":
+        return RayCrew(job, workers, address, spread)
     raise UsageError(did_you_mean(engine, ENGINES, "engine"))

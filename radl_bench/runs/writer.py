@@ -1,4 +1,4 @@
-"""Appending to a run: one writer a shard, an image first, then its row, both synced."""
+"""Appending to a run: one writer a shard, images first, then their rows, both synced."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, cast
 
@@ -21,6 +25,9 @@ from radl_bench.types import MAX_IMAGES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+_SYNCS = 8
+"""Images of one batch that are synced to the disk at a time."""
 
 _NONE = type(None)
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -118,58 +125,62 @@ class ShardWriter:
         remove_leftovers(images)
         self._file = run / f"generations-{shard.name}.jsonl"
         _cut_torn_end(self._file)
+        self._pool = ThreadPoolExecutor(_SYNCS)  # starts a thread only when there is something to do
         self._rows = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def close(self) -> None:
         """Close the rows file."""
+        self._pool.shutdown()
         os.close(self._rows)
 
-    def write(self, made: MadeImage) -> ImageRow:
-        """Save an image and append its row, or append the row of a failure; returns the row.
+    def write(self, batch: Sequence[MadeImage]) -> list[ImageRow]:
+        """Save images and append their rows, and those of failures; returns the rows.
+
+        The files are synced side by side, since a disk syncs many at the cost of one, and the rows together.
 
         Raises:
-            DiskFull: there is no room for the image or its row; neither is left behind half written.
+            DiskFull: there is no room for an image or the rows; nothing of the batch is left behind.
         """
-        row = _row_of(made)
-        row["seconds"] = round(made.seconds, 4)
-        if made.content is None or row["status"] == "error":
-            self._append(row)
-            return row
-        replace_file(self._run / row["file"], made.content, self._tag)
+        rows = [_row_of(made) for made in batch]
+        files = [(self._run / row["file"], made.content) for row, made in zip(rows, batch, strict=True) if made.content]
         try:
-            self._append(row)
+            save = partial(replace_file, tag=self._tag)
+            list(self._pool.map(save, *zip(*files, strict=True)) if len(files) > 1 else starmap(save, files))
+            self._append(rows)
         except DiskFull:
-            (self._run / row["file"]).unlink(missing_ok=True)
+            for file, _ in files:
+                file.unlink(missing_ok=True)
             raise
-        return row
+        return rows
 
     def write_image(
         self, sample_id: str, k: int, seed: int | None, image: Image, seconds: float, note: str | None = None
     ) -> ImageRow:
         """Save an image as RGB PNG and append its row, as `write` does; `note` is what is to be said of the image."""
-        return self.write(MadeImage(sample_id, k, seed, seconds, encode_png(image), image.size, note))
+        return self.write([MadeImage(sample_id, k, seed, seconds, encode_png(image), image.size, note)])[0]
 
     def write_failure(self, sample_id: str, k: int, seed: int | None, error: str, seconds: float) -> ImageRow:
         """Append the row of an image that could not be made; `error` says why in one sentence."""
-        return self.write(MadeImage(sample_id, k, seed, seconds, error=error))
+        return self.write([MadeImage(sample_id, k, seed, seconds, error=error)])[0]
 
-    def _append(self, row: ImageRow) -> None:
-        row["at"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
-        line = (json.dumps(row) + "\n").encode()
+    def _append(self, rows: Sequence[ImageRow]) -> None:
+        for row in rows:
+            row["at"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+        lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
         before = os.fstat(self._rows).st_size
         try:
-            if os.write(self._rows, line) < len(line):
-                raise OSError(errno.ENOSPC, "the row was cut short")
+            if os.write(self._rows, lines) < len(lines):
+                raise OSError(errno.ENOSPC, "the rows were cut short")
             os.fsync(self._rows)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
             os.ftruncate(self._rows, before)
-            raise no_room(self._file, len(line)) from error
+            raise no_room(self._file, len(lines)) from error
 
 
 def _row_of(made: MadeImage) -> ImageRow:
-    shared = {"sample_id": made.sample_id, "k": made.k, "seed": made.seed}
+    shared = {"sample_id": made.sample_id, "k": made.k, "seed": made.seed, "seconds": round(made.seconds, 4)}
     if made.content is None:
         nothing = dict.fromkeys(("file", "sha256", "width", "height"))
         return cast("FailedRow", {**shared, **nothing, "status": "error", "error": made.error})
