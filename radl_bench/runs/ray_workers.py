@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from radl_bench.errors import MissingExtra, UsageError
 from radl_bench.runs.dealing import Answer, Crew, Job, Lost, Ready
 from radl_bench.runs.local_workers import attempt
+
+_PATIENCE = 5.0  # seconds in which the head of a cluster has to answer
 
 
 class RayCrew(Crew):
@@ -99,20 +102,37 @@ def _start(address: str | None, size: int) -> Any:
         import ray
     except ImportError:
         raise MissingExtra("--engine ray needs Ray. Install it: pip install 'radl-bench[ray]'") from None
+    if address is not None:
+        _check_address(address)
     room = {"address": address} if address else {"num_cpus": size, "include_dashboard": False}
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**room, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         ray.shutdown()
-        where = f"the Ray cluster at '{address}'" if address else "a Ray cluster on this machine"
-        raise UsageError(
-            f"There is no connection to {where} ({_first_line(error)}). "
-            "Start it with `ray start --head`, or leave --address out for a cluster of this machine."
-        ) from None
+        raise UsageError(_no_cluster(address, error)) from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
     return ray
+
+
+def _check_address(address: str) -> None:
+    """Raise `UsageError` where nobody listens at `host:port`; Ray itself would try for two minutes."""
+    if address == "auto" or "://" in address:
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), _PATIENCE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UsageError(_no_cluster(address, error)) from None
+
+
+def _no_cluster(address: str | None, error: BaseException) -> str:
+    where = f"the Ray cluster at '{address}'" if address else "a Ray cluster on this machine"
+    return (
+        f"There is no connection to {where} ({_first_line(error)}). "
+        "Start it with `ray start --head`, or leave --address out for a cluster of this machine."
+    )
 
 
 def _needs(cluster: dict[str, float], size: int, spread: bool) -> dict[str, Any]:

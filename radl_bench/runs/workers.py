@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 from radl_bench import __version__
 from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.registry import is_file_spec
 from radl_bench.runs.dealing import Crew, Dealer, Job
 from radl_bench.runs.generate import build_generator
 from radl_bench.runs.identity import identity_of
@@ -143,6 +145,8 @@ def opened(recipe: Recipe, workers: int = 1, engine: str = "local", address: str
         maker = recipe.open()
         yield InProcess(maker.generator, maker.facts)
         return
+    if is_file_spec(recipe.spec):  # a worker may start in another folder
+        recipe = replace(recipe, spec=str(Path(recipe.spec).absolute()))
     with Workers(crew_of(recipe, workers, engine, address, spread=recipe.device in (None, "cuda"))) as made:
         yield made
 
