@@ -38,14 +38,14 @@ def known_sha256(file: Path) -> str:
     return file_sha256(file)
 
 
-def replace_file(file: Path, content: bytes, tag: str = "") -> None:
-    """Write `content` to `file` atomically; `tag` as in `replacing`."""
-    with replacing(file, tag, len(content)) as part:
+def replace_file(file: Path, content: bytes, tag: str = "", beside: Path | None = None) -> None:
+    """Write `content` to `file` atomically; `tag` and `beside` as in `replacing`."""
+    with replacing(file, tag, len(content), beside) as part:
         part.write_bytes(content)
 
 
 @contextlib.contextmanager
-def replacing(file: Path, tag: str = "", size: int | None = None) -> Iterator[Path]:
+def replacing(file: Path, tag: str = "", size: int | None = None, beside: Path | None = None) -> Iterator[Path]:
     """Yield a temporary name beside `file`; what was written there takes its place when the block ends well.
 
     It is synced to the disk first, and removed when the block raises. What a killed writer of the same file left on
@@ -54,13 +54,14 @@ def replacing(file: Path, tag: str = "", size: int | None = None) -> Iterator[Pa
     Args:
         tag: keeps the temporary names of two writers apart; by default the machine and the process.
         size: bytes that will be written, where that is known.
+        beside: the temporary name is beside this file of the same file system, where that is not `file` itself.
 
     Raises:
         DiskFull: there is no room for it.
     """
     if not tag:
         remove_leftovers(file.parent, file.name)
-    part = temporary_name(file, tag or own_tag())
+    part = temporary_name(file if beside is None else beside.with_name(file.name), tag or own_tag())
     try:
         yield part
         with open(part, "rb+") as stream:

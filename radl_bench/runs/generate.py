@@ -20,7 +20,7 @@ from radl_bench.runs.notes import notes_of
 from radl_bench.runs.scale import MINI
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
-from radl_bench.runs.writer import Shard
+from radl_bench.runs.writer import ImageRow, Shard
 from radl_bench.types import MAX_IMAGES, Benchmark, Generator
 
 
@@ -168,14 +168,15 @@ def _run(
                     bar.remark = maker.remark()
                     bar.advance(len(images), failed=wrong)
         except BaseException as error:
+            rows: list[ImageRow] = []
             with contextlib.suppress(DiskFull):  # there is one on its way already
-                run.update_status(interrupted=True)
+                rows = run.settle(interrupted=True)
             if isinstance(error, KeyboardInterrupt):
-                raise Interrupted(_how_to_resume(run)) from None
+                raise Interrupted(_how_to_resume(run, rows)) from None
             raise
-    run.update_status()
+    rows = run.settle()
     made = len(todo) - failed
-    notes = (*notes_of(run.path, benchmark), *(f"{times(n)}{what}" for what, n in maker.repeated.items()))
+    notes = (*notes_of(run.path, benchmark, rows), *(f"{times(n)}{what}" for what, n in maker.repeated.items()))
     seconds = time.perf_counter() - start
     return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), failed, seconds, spent, notes)
 
@@ -185,8 +186,7 @@ def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
         yield tasks[first : first + size]
 
 
-def _how_to_resume(run: RunFolder) -> str:
-    rows = run.rows()
+def _how_to_resume(run: RunFolder, rows: list[ImageRow]) -> str:
     made = sum(row["status"] == "ok" for row in rows)
     return f"{made} of {run.planned} images are in {run.path}. Run the same command again to continue."
 

@@ -28,6 +28,7 @@ _NEEDED: Kinds = {
 _OPTIONAL: Kinds = {
     "created": (str,),
     "scale": (str, NONE),
+    "images": (str,),
     "benchmark.source": (str, NONE),
     "benchmark.filter.level": (int,),
     "benchmark.filter.levels": (list, str),

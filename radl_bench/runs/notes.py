@@ -11,11 +11,14 @@ from radl_bench.runs import image_import
 from radl_bench.runs.image_checks import as_scored, few, notes_of_sizes
 from radl_bench.runs.scale import MINI, scale_of_manifest
 from radl_bench.runs.store import RunFolder
+from radl_bench.runs.writer import ImageRow
 from radl_bench.types import MINI_SIDE, Benchmark
 
 
-def notes_of(path: Path, benchmark: Benchmark) -> list[str]:
+def notes_of(path: Path, benchmark: Benchmark, rows: Iterable[ImageRow] | None = None) -> list[str]:
     """Return sentences on the images of a run, made or imported; those of an import are the ones it recorded.
+
+    `rows` are the run's, read where they are not given.
 
     Raises:
         MissingData, BadInput: there is no run, or it cannot be read.
@@ -23,17 +26,17 @@ def notes_of(path: Path, benchmark: Benchmark) -> list[str]:
     if (path / image_import.RECORD).is_file():
         return image_import.notes_of(path)
     run = RunFolder.open(path)
-    rows = [row for row in run.rows() if row["status"] == "ok"]
-    sizes = {f"{row['sample_id']}_{row['k']}": size for row in rows if (size := _size(row))}
-    return [*_remarks(rows), *notes_of_sizes(sizes, _as_expected(run, benchmark))]
+    made = [row for row in (run.rows() if rows is None else rows) if row["status"] == "ok"]
+    sizes = {f"{row['sample_id']}_{row['k']}": size for row in made if (size := _size(row))}
+    return [*_remarks(made), *notes_of_sizes(sizes, _as_expected(run, benchmark))]
 
 
-def sizes_of(run: RunFolder, benchmark: Benchmark) -> str:
+def sizes_of(run: RunFolder, benchmark: Benchmark, rows: Iterable[ImageRow]) -> str:
     """Return the sizes of a run's images as a signature has them ("256x256"), "" where they are as expected.
 
     What is expected is the side at which the benchmark is defined, or that of the embedded world's own scenes.
     """
-    found = {size for row in run.rows() if row["status"] == "ok" and (size := _size(row))}
+    found = {size for row in rows if row["status"] == "ok" and (size := _size(row))}
     side = _as_expected(run, benchmark).resolution
     if found <= {(side, side)}:
         return ""

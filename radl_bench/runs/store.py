@@ -2,11 +2,12 @@
 
     runs/<benchmark>/<method>/<hash8>/
       manifest.json               what was asked for, and with what
-      images/<sample_id>_<k>.png  written under a temporary name, then moved into place
+      images/<sample_id>_<k>.png  written under a temporary name, then moved into place; images/<xx>/... of large runs
       generations-<i>of<n>.jsonl  one row an image, appended and synced: the index for resuming
       evidence/ scores/           written by scoring; scores in a folder a judge set and protocol
 
-An image is done when its last row has status "ok" and the file has the sha256 of that row. `<hash8>` is a hash of the
+An image is done when its last row has status "ok" and the file has the size and time of change of that row, or else
+its sha256. A change that leaves both is found by `radl-bench data verify RUN`. `<hash8>` is a hash of the
 resolved configuration without shard, batch size, limit and images per sample, so that every part of one experiment
 finds the same folder, and asking for more of it extends the run.
 """
@@ -17,6 +18,7 @@ import contextlib
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,6 +29,10 @@ from radl_bench.files import file_sha256, locked, replace_file
 from radl_bench.runs.manifest import SCHEMA_VERSION, read_manifest
 from radl_bench.runs.writer import ImageRow, MadeRow, Shard, ShardWriter, read_rows
 from radl_bench.types import Benchmark
+
+FLAT, NESTED = "flat", "nested"
+MOST_FLAT = 10_000
+"""Planned images above which those made from then on lie in sub-folders; rows name the file, so a run may have both."""
 
 ImageKey = tuple[str, int]
 """(sample_id, k): the k-th image of a sample, k counted from 0."""
@@ -78,6 +84,7 @@ class RunFolder:
             "generator": dict(generator),
             "seeds": dict(seeds or {"policy": "hashed", "base": 0}),
             "scale": scale,
+            "images": FLAT,
             "environment": dict(environment or {}),
             "git": dict(git or {}),
             "argv": list(argv or []),
@@ -88,6 +95,8 @@ class RunFolder:
         with locked(path / ".lock"):
             if (path / "manifest.json").exists():
                 manifest = _widen(cls.open(path).manifest, manifest)
+            if manifest["benchmark"]["n_samples"] * manifest["benchmark"]["images_per_sample"] > MOST_FLAT:
+                manifest["images"] = NESTED
             _write_json(path / "manifest.json", manifest)
         return cls(path, manifest)
 
@@ -122,7 +131,7 @@ class RunFolder:
 
         A line that a kill cut short is skipped. Raises `BadInput` for any other line that is no row.
         """
-        written = [row for file in sorted(self.path.glob("generations-*of*.jsonl")) for row in read_rows(file)]
+        written = [row for file in self._row_files() for row in read_rows(file)]
         newest = {(row["sample_id"], row["k"]): row for row in sorted(written, key=lambda row: row.get("at") or "")}
         return [newest[key] for key in sorted(newest)]
 
@@ -130,36 +139,60 @@ class RunFolder:
         """Return the path of every image whose newest row is "ok"; the file itself may have been deleted since."""
         return {(row["sample_id"], row["k"]): self.path / row["file"] for row in self.rows() if row["status"] == "ok"}
 
-    def done(self) -> dict[ImageKey, MadeRow]:
-        """Return the rows of the images that need not be made again: status "ok" and the very bytes on disk."""
-        rows = (row for row in self.rows() if row["status"] == "ok")
-        return {(row["sample_id"], row["k"]): row for row in rows if _has_sha(self.path / row["file"], row["sha256"])}
+    def done(self) -> set[ImageKey]:
+        """Return the images that need not be made again: status "ok", and the file on disk is the one of the row."""
+        newest: dict[ImageKey, tuple[str, bool]] = {}  # no rows are held, of which there may be millions
+        for file in self._row_files():
+            for row in read_rows(file):
+                key, at = (sys.intern(row["sample_id"]), row["k"]), row.get("at") or ""
+                if key not in newest or newest[key][0] <= at:
+                    newest[key] = at, row["status"] == "ok" and self._is_there(row)
+        return {key for key, (_, there) in newest.items() if there}
+
+    def _row_files(self) -> list[Path]:
+        return sorted(self.path.glob("generations-*of*.jsonl"))
+
+    def _is_there(self, row: MadeRow) -> bool:
+        """Say whether the file of a row is unchanged; it is hashed where its size or time of change differ."""
+        file = self.path / row["file"]
+        try:
+            stat = file.stat()
+            return (stat.st_size, stat.st_mtime_ns) == (row.get("bytes"), row.get("mtime_ns")) or (
+                file_sha256(file) == row["sha256"]
+            )
+        except OSError:
+            return False
 
     @contextlib.contextmanager
     def writer(self, shard: Shard | None = None) -> Iterator[ShardWriter]:
         """Open the rows file of a shard for appending, alone; raises `UsageError` while another process has it."""
         shard = shard or Shard()
         with locked(self.path / f".{shard.name}.lock", busy=f"shard {shard} of {self.path}"):
-            writer = ShardWriter(self.path, shard)
+            writer = ShardWriter(self.path, shard, nested=self.manifest.get("images") == NESTED)
             try:
                 yield writer
             finally:
                 writer.close()
 
     def update_status(self, interrupted: bool = False) -> str:
-        """Write into the manifest how far the run is, and return it.
+        """Write into the manifest how far the run is, and return it, see `settle`."""
+        self.settle(interrupted)
+        return str(self.manifest["status"])
+
+    def settle(self, interrupted: bool = False) -> list[ImageRow]:
+        """Write into the manifest how far the run is; returns the rows that say so, since reading them takes long.
 
         "complete": every image is made. "failed": every image has a row, and some are errors. "partial": images have
         no row yet (other shards, a smaller limit). "interrupted": stopped by hand before the end.
         """
         with locked(self.path / ".lock"):  # two shards may end together: the later one sees the rows of both
             self.manifest = RunFolder.open(self.path).manifest
-            statuses = [row["status"] for row in self.rows()]
+            rows = self.rows()
             open_end = "interrupted" if interrupted else "partial"
-            finished = "complete" if all(status == "ok" for status in statuses) else "failed"
-            self.manifest["status"] = finished if len(statuses) >= self.planned else open_end
+            finished = "complete" if all(row["status"] == "ok" for row in rows) else "failed"
+            self.manifest["status"] = finished if len(rows) >= self.planned else open_end
             _write_json(self.path / "manifest.json", self.manifest)
-        return self.manifest["status"]
+        return rows
 
 
 def find_runs(root: str | Path = "runs") -> list[Path]:
@@ -237,10 +270,3 @@ def _canonical(config: object) -> str:
 
 def _write_json(file: Path, content: object) -> None:
     replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
-
-
-def _has_sha(file: Path, digest: str) -> bool:
-    try:
-        return file_sha256(file) == digest
-    except OSError:
-        return False

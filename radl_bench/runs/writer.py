@@ -7,12 +7,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import partial
-from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, cast
 
@@ -41,6 +39,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "error": (str, _NONE),
     "note": (str, _NONE),
     "at": (str, _NONE),
+    "bytes": (int, _NONE),
+    "mtime_ns": (int, _NONE),
 }
 
 
@@ -54,6 +54,8 @@ class _Facts(TypedDict, total=False):
     error: str | None
     note: str | None
     at: str | None
+    bytes: int | None
+    mtime_ns: int | None
 
 
 class MadeRow(_Facts):
@@ -83,7 +85,7 @@ ImageRow = MadeRow | FailedRow
 """A row of `generations-<i>of<n>.jsonl`."""
 
 
-_FILE = r"images/[A-Za-z0-9_-][A-Za-z0-9._-]*"
+_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,14 @@ class Shard:
 
 
 class ShardWriter:
-    """Writes images and rows of one shard; get it from `RunFolder.writer`."""
+    """Writes images and rows of one shard; get it from `RunFolder.writer`.
 
-    def __init__(self, run: Path, shard: Shard) -> None:
-        self._run = run
+    Args:
+        nested: spread the images over sub-folders, see `image_file`.
+    """
+
+    def __init__(self, run: Path, shard: Shard, nested: bool = False) -> None:
+        self._run, self._nested = run, nested
         self._tag = f"{shard.name}.{own_tag()}"
         images = run / "images"
         for tag in (shard.name, f"{shard.name}.*"):  # this shard is ours alone
@@ -141,17 +147,28 @@ class ShardWriter:
         Raises:
             DiskFull: there is no room for an image or the rows; nothing of the batch is left behind.
         """
-        rows = [_row_of(made) for made in batch]
-        files = [(self._run / row["file"], made.content) for row, made in zip(rows, batch, strict=True) if made.content]
+        rows = [_row_of(made, self._nested) for made in batch]
+        saved = [(row, made.content) for row, made in zip(rows, batch, strict=True) if row["status"] == "ok"]
         try:
-            save = partial(replace_file, tag=self._tag)
-            list(self._pool.map(save, *zip(*files, strict=True)) if len(files) > 1 else starmap(save, files))
+            list(map(self._save, *zip(*saved, strict=True)) if len(saved) == 1 else self._side_by_side(saved))
             self._append(rows)
         except DiskFull:
-            for file, _ in files:
-                file.unlink(missing_ok=True)
+            for row, _ in saved:
+                (self._run / row["file"]).unlink(missing_ok=True)
             raise
         return rows
+
+    def _side_by_side(self, saved: list[tuple[MadeRow, bytes | None]]) -> Iterator[None]:
+        return self._pool.map(self._save, *zip(*saved, strict=True)) if saved else iter(())
+
+    def _save(self, row: MadeRow, content: bytes | None) -> None:
+        assert content is not None  # its row says "ok"
+        file = self._run / row["file"]
+        if self._nested:
+            file.parent.mkdir(exist_ok=True)
+        replace_file(file, content, self._tag, beside=self._run / "images" / file.name)
+        stat = file.stat()
+        row["bytes"], row["mtime_ns"] = stat.st_size, stat.st_mtime_ns
 
     def write_image(
         self, sample_id: str, k: int, seed: int | None, image: Image, seconds: float, note: str | None = None
@@ -179,33 +196,43 @@ class ShardWriter:
             raise no_room(self._file, len(lines)) from error
 
 
-def _row_of(made: MadeImage) -> ImageRow:
+def image_file(sample_id: str, k: int, nested: bool = False) -> str:
+    """Return where an image lies in its run: `images/a_0.png`, or nested `images/3f/a_0.png`.
+
+    The sub-folder is the first two hexadecimal digits of the name's sha256: 256 folders, equally full.
+    """
+    name = f"{sample_id}_{k}.png"
+    return f"images/{hashlib.sha256(name.encode()).hexdigest()[:2]}/{name}" if nested else f"images/{name}"
+
+
+def _row_of(made: MadeImage, nested: bool) -> ImageRow:
     shared = {"sample_id": made.sample_id, "k": made.k, "seed": made.seed, "seconds": round(made.seconds, 4)}
     if made.content is None:
         nothing = dict.fromkeys(("file", "sha256", "width", "height"))
         return cast("FailedRow", {**shared, **nothing, "status": "error", "error": made.error})
     width, height = made.size or (None, None)
-    file, sha256 = f"images/{made.sample_id}_{made.k}.png", hashlib.sha256(made.content).hexdigest()
+    file, sha256 = image_file(made.sample_id, made.k, nested), hashlib.sha256(made.content).hexdigest()
     row = {**shared, "file": file, "sha256": sha256, "width": width, "height": height, "status": "ok", "error": None}
     return cast("MadeRow", row | ({"note": safe(made.note)} if made.note else {}))
 
 
-def read_rows(file: Path) -> list[ImageRow]:
-    """Return the rows of one shard in the order written, without a last line that was cut short.
+def read_rows(file: Path) -> Iterator[ImageRow]:
+    """Yield the rows of one shard in the order written, without a last line that was cut short.
 
     Raises:
         BadInput: another line is no row.
     """
-    *lines, _torn = file.read_bytes().split(b"\n")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        row = _parse(line)
-        if row is None:
-            raise BadInput(
-                f"{file}, line {number} is not a row of an image. Delete that line; the image is then generated again."
-            )
-        rows.append(row)
-    return rows
+    with open(file, "rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                return
+            row = _parse(line)
+            if row is None:
+                raise BadInput(
+                    f"{file}, line {number} is not a row of an image. Delete that line; "
+                    "the image is then generated again."
+                )
+            yield row
 
 
 def _parse(line: bytes) -> ImageRow | None:
@@ -221,7 +248,8 @@ def _parse(line: bytes) -> ImageRow | None:
     if row["status"] == "error":
         return cast("FailedRow", row)  # its keys and kinds are checked above
     # The name must be its own image's: a row is data, and must not lead a reader anywhere else.
-    file_ok = row.get("file") == f"images/{row['sample_id']}_{row['k']}.png" and re.fullmatch(_FILE, row["file"])
+    places = (image_file(row["sample_id"], row["k"], nested) for nested in (False, True))
+    file_ok = re.fullmatch(_NAME, f"{row['sample_id']}_{row['k']}.png") and row.get("file") in places
     return cast("MadeRow", row) if file_ok and isinstance(row.get("sha256"), str) else None
 
 

@@ -205,7 +205,7 @@ class _Scoring:
             said += notes_of_encoder(parties.get("encoder"), self.pictures, self.images.run.evidence_dir)
         return {
             "images": {"n": len(self.pictures), "n_missing": len(self.problems)},
-            "notes": [*notes_of(self.images.run.path, benchmark), *said],
+            "notes": [*notes_of(self.images.run.path, benchmark, self.images.rows.values()), *said],
             "table": asdict(benchmark.table) if benchmark.table else None,
             "facts": facts_of(self.chosen),
         }
@@ -251,7 +251,7 @@ def _conditions(
         encoder=_signature(parties.get("encoder")),
         features=_signature(parties.get("features")),
         phrase=look_of(encoder is not None and declared(encoder).ensembles, rules).phrase,
-        sizes=sizes_of(images.run, images.benchmark),
+        sizes=sizes_of(images.run, images.benchmark, images.rows.values()),
         more={kind.key: kind.setting(judge) for kind, judge in asked if judge is not None},
     )
 

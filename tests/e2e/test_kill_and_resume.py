@@ -25,7 +25,7 @@ def _images(run: Path) -> dict[str, bytes]:
 
 
 def _rows(run: Path) -> list[dict]:
-    return [{k: v for k, v in row.items() if k not in ("at", "seconds")} for row in RunFolder.open(run).rows()]
+    return [{k: v for k, v in row.items() if k not in ("at", "seconds", "mtime_ns")} for row in RunFolder.open(run).rows()]
 
 
 def _die() -> None:

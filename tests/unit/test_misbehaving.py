@@ -148,7 +148,8 @@ def test_a_size_that_is_not_the_benchmarks_is_said_and_stands_in_the_signature(
     method.scale = scale
     outcome = generate_run(benchmark, method, out=tmp_path, source=str(tiny_benchmark))
     assert list(outcome.notes) == ([words] if words else [])
-    assert sizes_of(RunFolder.open(outcome.run), benchmark) == size
+    run = RunFolder.open(outcome.run)
+    assert sizes_of(run, benchmark, run.rows()) == size
     (scored,) = score_each([outcome.run], detector="oracle", encoder="none")
     signatures = [entry["signature"] for entry in json.loads(scored.file.read_text())["scores"]]
     assert all((f"|img:1|size:{size}|" in s) if size else ("|size:" not in s) for s in signatures)

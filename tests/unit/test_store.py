@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import threading
 
 import numpy as np
@@ -16,8 +17,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.errors import BadInput, MissingData, UsageError
-from radl_bench.runs.store import RunFolder, find_runs, slug
+from radl_bench.files import file_sha256
+from radl_bench.runs import store
 from radl_bench.runs.made import encode_png
+from radl_bench.runs.store import RunFolder, find_runs, slug
 from radl_bench.runs.writer import Shard, read_rows
 
 GENERATOR = {"name": "toy", "revision": "1", "model": None, "params": {"steps": 3}, "weights_sha256": None}
@@ -110,6 +113,8 @@ def test_an_image_is_a_png_and_a_row_with_its_sum(create):
         "seconds": 0.25,
         "status": "ok",
         "error": None,
+        "bytes": file.stat().st_size,
+        "mtime_ns": file.stat().st_mtime_ns,
         "at": "",
     }
     assert run.rows() == [row]
@@ -133,6 +138,44 @@ def test_done_means_a_row_and_the_very_bytes(create):
     (run.images_dir / "tiny-001_0.png").write_bytes(b"other")
     (run.images_dir / "tiny-002_0.png").unlink()
     assert list(run.done()) == [("tiny-000", 0)]
+
+
+def test_an_image_is_hashed_only_where_its_size_or_time_differ(create, monkeypatch):
+    run, hashed = create(), []
+    _fill(run, ["tiny-000", "tiny-001", "tiny-002"])
+    monkeypatch.setattr(store, "file_sha256", lambda file: hashed.append(file.name) or file_sha256(file))
+    assert len(run.done()) == 3
+    assert hashed == []
+    os.utime(run.images_dir / "tiny-001_0.png", ns=(1, 1))  # as a copy of the run has it
+    (run.images_dir / "tiny-002_0.png").write_bytes(b"other")
+    assert run.done() == {("tiny-000", 0), ("tiny-001", 0)}
+    assert sorted(hashed) == ["tiny-001_0.png", "tiny-002_0.png"]
+    rows = run.path / "generations-0of1.jsonl"
+    old = [{k: v for k, v in json.loads(line).items() if k not in ("bytes", "mtime_ns")} for line in open(rows, "rb")]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in old))
+    assert run.done() == {("tiny-000", 0), ("tiny-001", 0)}  # rows of an earlier version have neither
+
+
+def test_images_of_a_large_run_lie_in_sub_folders_and_those_before_stay(create, monkeypatch):
+    small = create({"limit": 2})
+    _fill(small, ["tiny-000", "tiny-001"])
+    monkeypatch.setattr(store, "MOST_FLAT", 8)
+    run = create()
+    assert (run.path, small.manifest["images"], run.manifest["images"]) == (small.path, "flat", "nested")
+    left_over = run.images_dir / ".tiny-003_0.png.0of1.part"
+    left_over.touch()
+    _fill(run, ["tiny-003"])
+    prefix = hashlib.sha256(b"tiny-003_0.png").hexdigest()[:2]
+    assert run.images()["tiny-003", 0] == run.images_dir / prefix / "tiny-003_0.png"
+    assert run.images()["tiny-000", 0] == run.images_dir / "tiny-000_0.png"
+    assert len(run.done()) == 3
+    assert sorted(path.name for path in run.images_dir.rglob("*.*")) == [f"tiny-00{n}_0.png" for n in (0, 1, 3)]
+    assert RunFolder.open(run.path).manifest["images"] == "nested"
+    row = json.loads((run.path / "generations-0of1.jsonl").read_bytes().splitlines()[-1])
+    with open(run.path / "generations-0of1.jsonl", "a") as rows:
+        rows.write(json.dumps(row | {"file": f"images/{'00' if prefix != '00' else '11'}/tiny-003_0.png"}) + "\n")
+    with pytest.raises(BadInput, match="line 4 is not a row"):
+        run.rows()
 
 
 def test_the_newest_row_wins_over_all_shards(create):
