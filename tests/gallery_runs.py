@@ -12,9 +12,9 @@ from PIL import Image
 
 from radl_bench.benchmarks.loading import load_benchmark, source_of
 from radl_bench.mini.scenes import render
+from radl_bench.runs.made import encode_png
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
-from radl_bench.runs.made import encode_png
 from radl_bench.scoring.score import score_runs
 from radl_bench.types import Benchmark
 

@@ -38,9 +38,11 @@ def main() -> None:
     print("| rows | step | CPU s | wall s | memory MB |\n|---|---|---|---|---|", flush=True)
     try:
         for rows in given.rows:
-            run = make_run(top / str(rows), max(rows // PER_SAMPLE, 1))
+            folder = top / str(rows)
+            measured(lambda at=folder, n=rows: make_run(at, max(n // PER_SAMPLE, 1)), ())  # its memory is not ours
+            (run,) = folder.glob("runs/*/*/*")
             for step in given.steps.split(","):
-                cpu, wall, memory = measured(globals()[f"_{step}"], run)
+                cpu, wall, memory = measured(globals()[f"_{step}"], (run,))
                 print(f"| {rows:,} | {step} | {cpu:.1f} | {wall:.1f} | {memory:.0f} |", flush=True)
     finally:
         if given.folder is None:
@@ -125,10 +127,11 @@ def _benchmark(folder: Path, samples: int) -> Path:
 
 
 def _plan(run: Path) -> None:
+    from radl_bench.benchmarks.loading import benchmark_of
     from radl_bench.runs.generate import plan
-    from radl_bench.runs.plan import RunImages
+    from radl_bench.runs.store import RunFolder
 
-    assert plan(RunImages.open(run).benchmark, PER_SAMPLE)
+    assert plan(benchmark_of(RunFolder.open(run).manifest), PER_SAMPLE)
 
 
 def _resume(run: Path) -> None:
@@ -168,7 +171,7 @@ def _command(*arguments: str) -> None:
             raise RuntimeError(f"radl-bench {' '.join(arguments)} ended with {end.code}") from None
 
 
-def measured(step: Callable[[Path], None], run: Path) -> tuple[float, float, float]:
+def measured(step: Callable[..., object], arguments: tuple[Path, ...]) -> tuple[float, float, float]:
     """Return CPU seconds, wall seconds and megabytes of a step in a forked process."""
     _imports()
     ours, theirs = os.pipe()
@@ -179,7 +182,7 @@ def measured(step: Callable[[Path], None], run: Path) -> tuple[float, float, flo
             before, cpu, wall = _memory(), time.process_time(), time.perf_counter()
             problem = ""
             try:
-                step(run)
+                step(*arguments)
             except BaseException as error:
                 problem = f"{type(error).__name__}: {error} {said.getvalue()[-300:]}"
             facts = [time.process_time() - cpu, time.perf_counter() - wall, _memory() - before, problem]

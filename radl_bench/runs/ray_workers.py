@@ -39,17 +39,17 @@ class RayCrew(Crew):
             self._ray.shutdown()
             raise
         self._actors: dict[int, Any] = {}
-        self._asked: dict[Any, tuple[int, bool]] = {}
+        self._asked: dict[Any, int] = {}
 
     def hire(self, place: int) -> None:
         """Start an actor."""
         actor = self._ray.remote(**self._needs)(_Actor).remote(self._job)
         self._actors[place] = actor
-        self._asked[actor.set_up.remote()] = place, True
+        self._asked[actor.set_up.remote()] = place
 
     def hand(self, place: int, batch: Any) -> None:
         """Send a batch."""
-        self._asked[self._actors[place].make.remote(batch)] = place, False
+        self._asked[self._actors[place].make.remote(batch)] = place
 
     def wait(self) -> Iterable[tuple[int, Answer]]:
         """Wait for the calls of all workers."""
@@ -65,7 +65,7 @@ class RayCrew(Crew):
         self._ray.shutdown()
 
     def _answer(self, call: Any) -> tuple[int, Answer]:
-        place, setting_up = self._asked.pop(call)
+        place = self._asked.pop(call)
         try:
             answer = self._ray.get(call)
         except self._ray.exceptions.RayActorError as error:

@@ -82,7 +82,7 @@ class Workers(Source):
         self._dealer.__exit__(kind, error, at)
 
     def images(self, batches: Iterable[list[Task]]) -> Iterator[list[MadeImage]]:
-        """Yield the images of one batch after the other, as they come; one whose workers are lost three times is a failure."""
+        """Yield the images of one batch after the other, as they come."""
         for made in self._dealer.results(batches):
             self.repeated.update(made.repeated)
             yield made.images

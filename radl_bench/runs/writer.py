@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -244,6 +245,8 @@ def _parse(line: bytes) -> ImageRow | None:
         return None
     if row["status"] not in ("ok", "error") or not 0 <= row["k"] < MAX_IMAGES:
         return None
+    row = {sys.intern(key): value for key, value in row.items()}  # else each of a million rows has keys of its own
+    row["sample_id"] = sys.intern(row["sample_id"])
     row |= {key: safe(row[key]) for key in ("error", "note") if isinstance(row.get(key), str)}
     if row["status"] == "error":
         return cast("FailedRow", row)  # its keys and kinds are checked above

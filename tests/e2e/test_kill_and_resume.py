@@ -25,7 +25,8 @@ def _images(run: Path) -> dict[str, bytes]:
 
 
 def _rows(run: Path) -> list[dict]:
-    return [{k: v for k, v in row.items() if k not in ("at", "seconds", "mtime_ns")} for row in RunFolder.open(run).rows()]
+    own = ("at", "seconds", "mtime_ns")
+    return [{k: v for k, v in row.items() if k not in own} for row in RunFolder.open(run).rows()]
 
 
 def _die() -> None:

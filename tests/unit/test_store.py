@@ -151,7 +151,10 @@ def test_an_image_is_hashed_only_where_its_size_or_time_differ(create, monkeypat
     assert run.done() == {("tiny-000", 0), ("tiny-001", 0)}
     assert sorted(hashed) == ["tiny-001_0.png", "tiny-002_0.png"]
     rows = run.path / "generations-0of1.jsonl"
-    old = [{k: v for k, v in json.loads(line).items() if k not in ("bytes", "mtime_ns")} for line in open(rows, "rb")]
+    old = [
+        {k: v for k, v in json.loads(line).items() if k not in ("bytes", "mtime_ns")}
+        for line in rows.read_bytes().splitlines()
+    ]
     rows.write_text("".join(json.dumps(row) + "\n" for row in old))
     assert run.done() == {("tiny-000", 0), ("tiny-001", 0)}  # rows of an earlier version have neither
 

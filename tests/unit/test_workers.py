@@ -141,7 +141,7 @@ def test_what_every_worker_lacks_ends_the_run_with_its_own_error(benchmark, meth
         _generate(benchmark, tmp_path, Recipe(method, settings={"missing": True}))
     with pytest.raises(UsageError, match="Unknown setting"):
         _generate(benchmark, tmp_path, Recipe(method, settings={"mising": True}))
-    with pytest.raises(UsageError, match="3 times it ended with exit code 9. Try fewer --workers"):
+    with pytest.raises(UsageError, match=r"3 times it ended with exit code 9. Try fewer --workers"):
         _generate(benchmark, tmp_path, Recipe(method, settings={"setup": "dies"}))
 
 
@@ -249,7 +249,7 @@ def test_numbers_and_engines_that_make_no_sense_are_refused(method):
     for workers in (0, -1, 10**6):
         with pytest.raises(UsageError, match="--workers must be at least 1"), opened(Recipe(method), workers):
             pass
-    with pytest.raises(UsageError, match="Unknown engine 'rey'. Did you mean 'ray'"):
+    with pytest.raises(UsageError, match=r"Unknown engine 'rey'. Did you mean 'ray'"):
         crew_of(Recipe(method), 2, "rey", None)
     with pytest.raises(UsageError, match="--address belongs to --engine ray"), opened(Recipe(method), 2, "local", "a"):
         pass
