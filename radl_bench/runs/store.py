@@ -76,7 +76,7 @@ class RunFolder:
             UsageError: the generator's description is no JSON, or its name is empty.
             BadInput: the folder holds a manifest of a newer version, or a broken one.
         """
-        manifest = {
+        manifest: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "status": "running",
             "created": utc_now(),

@@ -252,7 +252,9 @@ def _parse(line: bytes) -> ImageRow | None:
         return cast("FailedRow", row)  # its keys and kinds are checked above
     # The name must be its own image's: a row is data, and must not lead a reader anywhere else.
     places = (image_file(row["sample_id"], row["k"], nested) for nested in (False, True))
-    file_ok = re.fullmatch(_NAME, f"{row['sample_id']}_{row['k']}.png") and row.get("file") in places
+    file_ok = re.fullmatch(_NAME, f"{row['sample_id']}_{row['k']}.png") and any(
+        row.get("file") == place for place in places
+    )
     return cast("MadeRow", row) if file_ok and isinstance(row.get("sha256"), str) else None
 
 
