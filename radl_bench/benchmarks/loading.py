@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from radl_bench.benchmarks.own import is_bare, load_file
 from radl_bench.benchmarks.samples import parse_samples
 from radl_bench.benchmarks.toml import FIELDS, promises_of, read_file, read_table, read_toml
 from radl_bench.errors import BadInput, MissingData, UsageError, did_you_mean
@@ -28,7 +29,8 @@ def load_benchmark(
     """Return a benchmark after checking its sha256 and every row, cut down to what is asked for.
 
     Args:
-        name_or_path: a name out of `benchmark_folders()` ("coco-mig"), or the path of a folder.
+        name_or_path: a name out of `benchmark_folders()` ("coco-mig"), the path of a folder, or that of a bare file of
+            samples (`benchmarks.own`): JSON Lines, CSV or COCO JSON.
         level: keep the samples with this many instances.
         levels: keep these levels: "2-6", "2,4" or numbers; not together with `level`.
         limit: keep this many samples, spread evenly over the levels: the first of each level in file order, then the
@@ -43,7 +45,7 @@ def load_benchmark(
         MissingData: a file of the benchmark is not there.
         BadInput: a file is not what it should be; the sentence names the line or key.
     """
-    benchmark = _load(benchmark_folder(name_or_path))
+    benchmark = load_file(at_home(name_or_path)) if is_bare(name_or_path) else _load(benchmark_folder(name_or_path))
     if ids is not None:
         benchmark = _keep_ids(benchmark, list(dict.fromkeys(ids)))
     if level is not None and levels is not None:
@@ -98,6 +100,8 @@ def benchmark_folder(name_or_path: str | Path) -> Path:
 
 def source_of(name_or_path: str | Path) -> str | None:
     """Return the absolute path of a benchmark that cannot be found by name, None for the others."""
+    if is_bare(name_or_path):
+        return str(at_home(name_or_path).resolve())
     folder = benchmark_folder(name_or_path).resolve()
     return None if folder in {known.resolve() for known in benchmark_folders().values()} else str(folder)
 
@@ -147,6 +151,7 @@ def _load(folder: Path) -> Benchmark:
         description=str(fields.get("description", "")),
         table=read_table(fields.get("table"), str(file.with_name("benchmark.toml"))),
         folder=folder,
+        colors=promises_of(fields)["colors"],
         **{k: fields[k] for k in FIELDS},
     )
 

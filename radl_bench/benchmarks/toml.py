@@ -10,9 +10,10 @@ from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any, TypedDict
 
+from radl_bench.benchmarks.own_colors import read_colors
 from radl_bench.errors import BadInput, MissingData, did_you_mean
 from radl_bench.parsing import is_number, shown
-from radl_bench.types import MAX_IMAGES, MAX_SIDE, TableLayout
+from radl_bench.types import MAX_IMAGES, MAX_SIDE, OwnColor, TableLayout
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,7 +30,7 @@ FIELDS: dict[str, type] = {
     "resolution": int,
     "samples_sha256": str,
 }
-_OPTIONAL = ("description", "levels", "phrases", "metrics", "table")
+_OPTIONAL = ("description", "levels", "phrases", "metrics", "table", "colors")
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -63,6 +64,7 @@ def _check_tables(fields: Mapping[str, Any], file: Path) -> None:
         raise BadInput(f"{file}: 'levels' must be a table of numbers of samples by level, e.g. 6 = 160.")
     if fields.get("phrases", "named") not in ("named", "free"):
         raise BadInput(f'{file}: \'phrases\' must be "named" or "free", not {fields["phrases"]!r:.60}.')
+    read_colors(fields.get("colors", {}), str(file))
     metrics = fields.get("metrics", {})
     if not isinstance(metrics, dict) or not all(isinstance(table, dict) for table in metrics.values()):
         raise BadInput(f"{file}: 'metrics' must be tables, e.g. [metrics.success].")
@@ -124,13 +126,15 @@ class Promises(TypedDict):
 
     levels: list[int] | None
     free_phrases: bool
+    colors: tuple[OwnColor, ...]
 
 
 def promises_of(fields: Mapping[str, object]) -> Promises:
     """Return the arguments of `parse_samples` for the fields of a `benchmark.toml`."""
     levels = fields.get("levels")
     known = [int(level) for level in levels] if isinstance(levels, dict) else None
-    return {"levels": known, "free_phrases": _is_free(fields)}
+    colors = read_colors(fields.get("colors", {}), "benchmark.toml")
+    return {"levels": known, "free_phrases": _is_free(fields), "colors": colors}
 
 
 def _is_free(fields: Mapping[str, object]) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from radl_bench.cli.data_build import build
+from radl_bench.cli.data_new import new
 from radl_bench.cli.data_verify import verify
 from radl_bench.cli.fid_reference import fid_reference
 from radl_bench.errors import UsageError, did_you_mean
@@ -25,6 +26,7 @@ def _group() -> None:
     """Build, import and check benchmarks."""
 
 
+data.command("new")(new)
 data.command("build")(build)
 data.command("verify")(verify)
 

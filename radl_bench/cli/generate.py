@@ -21,7 +21,7 @@ Set = Annotated[
 
 
 def generate(
-    benchmark: Annotated[str, typer.Argument(help="Name of a benchmark (`radl-bench ls benchmarks`) or its folder.")],
+    benchmark: Annotated[str, typer.Argument(help="A benchmark (`ls benchmarks`), its folder, or a file of samples.")],
     level: Annotated[int | None, typer.Option(help="Only samples with this many instances.")] = None,
     levels: Annotated[str | None, typer.Option(help="Only these levels, e.g. 2-6 or 2,4.")] = None,
     method: Annotated[str, typer.Option(help="A method (`radl-bench ls methods`) or path/to/file.py:Class.")] = "radl",

@@ -20,6 +20,7 @@ class Conditions:
         protocol: the rules with the metric's thresholds.
         detector, segmenter, encoder, features: signatures of the judges, "none" without one.
         phrase: how the encoder reads a phrase, see `judges.templates`.
+        colors: name of the table of colours (`judges.color.table_name`); the common one when empty.
         sizes: sizes of the images where they are not as expected, see `runs.notes.sizes_of`.
         own: the metric's own thresholds.
         more: parts of the kinds of measurement, by key; a score that names such a key in its settings has that part.
@@ -37,6 +38,7 @@ class Conditions:
     features: str = "none"
     phrase: str = "plain"
     sizes: str = ""
+    colors: str = ""
     own: Mapping[str, float] = field(default_factory=dict)
     more: Mapping[str, str] = field(default_factory=dict)
     pool: Mapping[str, str] = field(default_factory=dict)
@@ -69,9 +71,9 @@ def short(value: float) -> str:
 
 def color(c: Conditions) -> str:
     """Which table of colours, and the least share of a mask in the right one."""
-    from radl_bench.judges.color import color_table
+    from radl_bench.judges.color import table_name
 
-    return f"color:{color_table()[0]}@{short(c.protocol.coverage)}"
+    return f"color:{c.colors or table_name()}@{short(c.protocol.coverage)}"
 
 
 def mask(c: Conditions) -> str:

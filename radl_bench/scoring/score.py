@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.errors import RadlBenchError, UsageError
+from radl_bench.judges.color import table_name
 from radl_bench.judges.contracts import NONE, Judge, Remarking, declared
 from radl_bench.judges.kinds import Kind
 from radl_bench.judges.kinds.cosines import look_of
@@ -252,6 +253,7 @@ def _conditions(
         features=_signature(parties.get("features")),
         phrase=look_of(encoder is not None and declared(encoder).ensembles, rules).phrase,
         sizes=sizes_of(images.run, images.benchmark),
+        colors=table_name(images.benchmark.colors),
         more={kind.key: kind.setting(judge) for kind, judge in asked if judge is not None},
     )
 

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from radl_bench.benchmarks.samples import parse_samples
+from radl_bench.benchmarks.toml import promises_of
 from radl_bench.errors import BadInput
 from radl_bench.files import replace_file
 from radl_bench.types import Sample
@@ -20,7 +21,9 @@ def sample_row(sample: Sample) -> dict[str, object]:
         "id": sample.id,
         "prompt": sample.prompt,
         "instances": [
-            {"phrase": i.phrase, "category": i.category, "color": i.color, "box": list(i.box)} for i in sample.instances
+            {"phrase": i.phrase, "category": i.category, "color": i.color, "box": list(i.box)}
+            | ({"attributes": list(i.attributes)} if i.attributes else {})
+            for i in sample.instances
         ],
         "relations": [[r.subject, r.predicate, r.object] for r in sample.relations],
         "verbs": sample.verbs,
@@ -64,7 +67,8 @@ def write_benchmark(
     except UnicodeEncodeError as error:
         raise BadInput("A prompt or phrase holds half a surrogate pair, which is not text.") from error
     # What cannot be loaded must not be written.
-    parse_samples(data, str(folder / "samples.jsonl"), free_phrases=fields.get("phrases") == "free")
+    promises = promises_of(fields)
+    parse_samples(data, str(folder / "samples.jsonl"), **promises)
     folder.mkdir(parents=True, exist_ok=True)
     toml = benchmark_toml(fields, metrics, data, Counter(sample.level for sample in samples))
     for name, content in (("samples.jsonl", data), ("benchmark.toml", toml.encode())):

@@ -40,9 +40,10 @@ class View:
         problem: why the image cannot be judged, or None; then everything below is empty.
         found: detections by category down to score 0.05, after suppression.
         matches: one an instance.
-        shares: float [N, 7], colour shares of each instance's mask in the order of `types.COLORS`; 0 without a mask.
-        object_shares: by category of the sample's coloured things, float [n, 7]: colour shares of the n strongest
-            detections, best first, with n the number of instances of the category.
+        shares: float [N, 7 or more], colour shares of each instance's mask in the order of `Sample.color_names`; 0
+            without a mask.
+        object_shares: by category of the sample's coloured things, float [n, 7 or more]: colour shares of the n
+            strongest detections, best first, with n the number of instances of the category.
         clip: cosine of image and prompt; local_clip: of each instance's crop and phrase; NaN without an encoder.
         features: float32 [D] of the feature judge, or None without one.
         more: what kinds of measurement that are not built in saw, by the names they give it.
