@@ -4,7 +4,7 @@ CSV: a line an instance. Columns: `id` (of the sample; its lines need not stand 
 `y1`; optionally `width` and `height` (then the box is in pixels of such an image), `phrase` (made of attributes, colour
 and category when empty), `prompt` (once a sample is enough; made of the phrases when empty), `color`, `attributes`
 (joined by ;), and `relation` ("left of 1": this instance to that with the index 1 of its sample, counted from 0; joined
-by ;).
+by ;). Lines that start with # are left out.
 
 COCO JSON: an annotation file with images, categories and annotations; a sample an image, crowds left out.
 """
@@ -73,6 +73,8 @@ def read_csv(file: Path, free_phrases: bool, colors: Sequence[OwnColor]) -> Read
     drafts: dict[str, _Draft] = {}
     try:
         for row in table:
+            if str(row["id"]).startswith("#"):
+                continue
             where = f"{file}, line {table.line_num}"
             try:
                 _take(row, drafts, table.line_num, free_phrases, colors)
