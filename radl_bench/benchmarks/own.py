@@ -87,6 +87,8 @@ def load_file(file: Path) -> Benchmark:
         license=UNSTATED,
         citation=UNSTATED,
         description=f"Samples of {file.name}",
+        folder=file,
+        colors=samples[0].colors,
     )
 
 

@@ -11,7 +11,6 @@ import typer
 
 from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
 from radl_bench.cli.signals import terminate_as_interrupt
-from radl_bench.devices import check_device
 from radl_bench.errors import GenerationFailed, UsageError
 from radl_bench.text import safe
 
@@ -43,34 +42,33 @@ def generate(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one found by default.")] = None,
 ) -> None:
     """Generate the images of BENCHMARK with a method. Re-running resumes; finished images are kept."""
-    from radl_bench.benchmarks.loading import load_benchmark, source_of
-    from radl_bench.runs.generate import build_generator, generate_run, has_mini
-    from radl_bench.runs.identity import identity_of
+    from radl_bench.api.making import generate as make
     from radl_bench.runs.writer import Shard
-    from radl_bench.scoring.chosen import choose
 
-    part, given, place = Shard.parse(shard), parse_settings(settings or []), root.absolute()
-    check_device(device)
-    chosen = load_benchmark(benchmark, level=level, levels=levels, limit=limit)
-    choose(chosen)  # a metric that cannot be scored is told before an image is made
-    if model is None and has_mini(method):
-        model = "mini"
-        print(_which(method), file=sys.stderr)
-    terminate_as_interrupt()
-    generator = build_generator(method, model=model, device=device, settings=given)
-    outcome = generate_run(
-        chosen,
-        generator,
-        out=place,  # absolute, since the method may change the folder it works in
+    place, part = root.absolute(), Shard.parse(shard)  # now: the method may change the folder it works in
+
+    def started(chosen: str | None) -> None:
+        if model is None and chosen == "mini":
+            print(_which(method), file=sys.stderr)
+        terminate_as_interrupt()
+
+    outcome = make(
+        benchmark,
+        method,
         model=model,
+        settings=parse_settings(settings or []),
+        level=level,
+        levels=levels,
+        limit=limit,
         images_per_sample=images_per_sample,
-        base_seed=seed,
-        seed_policy=seed_policy,
-        shard=part,
+        shard=shard,
         batch_size=batch_size,
+        seed=seed,
+        seed_policy=seed_policy,
+        runs=place,
+        device=device,
         argv=sys.argv,
-        source=source_of(benchmark),
-        description=identity_of(method, generator, given),
+        started=started,
     )
     print(
         f"{outcome.made} made, {outcome.resumed} resumed, {outcome.failed} failed of {outcome.planned} images:", end=" "
