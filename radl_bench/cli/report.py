@@ -17,7 +17,9 @@ def report(
         list[Path] | None,
         typer.Argument(metavar="[RUN]...", help="Run folders; every run under --runs when not given."),
     ] = None,
-    format: Annotated[str, typer.Option("--format", help="markdown, latex, json, csv or html.")] = "markdown",
+    format: Annotated[
+        str, typer.Option("--format", help="markdown, latex, json, csv, html, harness or model-index.")
+    ] = "markdown",
     out: Annotated[
         Path | None, typer.Option("--out", help="File or folder to write to; reports/ when not given.")
     ] = None,

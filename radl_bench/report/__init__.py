@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from radl_bench.report.tables import Section
 
 
-_SUFFIXES = {"markdown": "md", "latex": "tex"}
+_SUFFIXES = {"markdown": "md", "latex": "tex", "harness": "results.json", "model-index": "model-index.md"}
 FOLDER_FORMATS = frozenset({"html"})
 """Formats whose writer is `writer(report, folder) -> Path` of the page to open; others are `writer(report) -> str`."""
 
