@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -69,7 +68,7 @@ def verify_bundle(file: Path, share: float = SHARE, seed: int | None = None, dev
         problems = []
         for scores in find_scores(run):
             scored = read_scored(run, scores)
-            problems += [*_means(scored, done), *_rows(scored, images, drawn, done)]
+            problems += [*_means(scored, images, done), *_rows(scored, images, drawn, done)]
             if any((run / "images").glob("*.png")):
                 problems += _judged(scored, images, drawn, done, device)
     if problems:
@@ -79,14 +78,15 @@ def verify_bundle(file: Path, share: float = SHARE, seed: int | None = None, dev
     return done
 
 
-def _means(scored: ScoredRun, done: Verified) -> Iterator[str]:
+def _means(scored: ScoredRun, images: RunImages, done: Verified) -> Iterator[str]:
     """Hold every mean to its rows."""
-    rows, without = scored.rows, set()
+    rows, without = scored.rows, set[str]()
+    rowed = {name for one in _of(scored, images) for name in one.specs}
     if rows is None:
         raise BadInput(f"The bundle has no rows for {scored.file.parent.name}.")
     for (metric, level), entry in scored.cells.items():
         of = rows[(rows["metric"] == metric) & ((rows["level"] == level) if level is not None else True)]
-        if not len(of):
+        if not len(of) and metric not in rowed:
             without.add(scored.specs[metric].heading)
             continue
         counted = [c for c in map(scored.specs[metric].counted, of["value"]) if c is not None]
@@ -103,11 +103,11 @@ def _means(scored: ScoredRun, done: Verified) -> Iterator[str]:
 def _rows(scored: ScoredRun, images: RunImages, drawn: Sequence[str], done: Verified) -> Iterator[str]:
     """Make the rows of the drawn samples anew from the evidence."""
     try:
-        made = _made_anew(scored, images, set(drawn), done)
+        made = _made_anew(scored, images, set(drawn), done, _recorded(scored, images))
     except RadlBenchError as error:
         yield f"{scored.file.parent.name}: the evidence gives no rows: {error}"
         return
-    kept = _kept(scored, set(drawn), {key[3] for key in made} | _measured(scored, images))
+    kept = _kept(scored, set(drawn), {name for one in _of(scored, images) for name in one.specs})
     done.rows += len(made)
     yield from _apart(kept, made, "the evidence")
 
@@ -116,55 +116,40 @@ def _judged(
     scored: ScoredRun, images: RunImages, drawn: Sequence[str], done: Verified, device: str | None
 ) -> Iterator[str]:
     """Have the images of the drawn samples judged again, where the same judges can be made here."""
-    from radl_bench.scoring.score import score_each
-
-    judges = {role: judge for role, judge in scored.data.get("judges", {}).items() if isinstance(judge, Mapping)}
-    foreign = [
-        str(j.get("name")) for j in judges.values() if is_file_spec(str(j.get("name"))) or j.get("name") == "file"
-    ]
-    if foreign:
-        done.notes.append(f"The images were not judged again: {', '.join(foreign)} is not a judge by name.")
-        return
     with tempfile.TemporaryDirectory() as folder:
-        part = Path(folder) / "run"
-        shutil.copytree(images.run.path, part, ignore=shutil.ignore_patterns("evidence", "scores"))
-        _cut(part, drawn)
-        names = {role: str(judge["name"]) for role, judge in judges.items()}
-        known = {role: names.pop(role) for role in ("detector", "segmenter", "encoder", "features") if role in names}
-        thresholds = {key: scored.data.get("thresholds", {}).get(key) for key in ("iou", "coverage", "nms")}
         try:
-            score_each(
-                [part],
-                protocol=str(scored.data.get("protocol")),
-                score_threshold=scored.data.get("thresholds", {}).get("score"),
-                device=device,
-                judges=names,
-                **{role: known.get(role, "none") for role in ("detector", "segmenter", "encoder", "features")},
-                **thresholds,
-            )
+            evidence = _asking(scored, images, Path(folder), device)
+            made = _made_anew(scored, images, set(drawn), done, evidence)
         except RadlBenchError as error:
             done.notes.append(f"The images were not judged again: {error}")
             return
-        again = read_scored(part, find_scores(part)[0])
-        other = {role: j.get("signature") for role, j in again.data["judges"].items()}
-        differing = [role for role, j in judges.items() if role in other and other[role] != j.get("signature")]
-        if differing:
-            done.notes.append(f"The images were not judged again: another {', '.join(differing)} is installed here.")
-            return
-        metrics = set(again.specs)
-        made = _kept(again, set(drawn), metrics)
-        done.judged += len(made)
-        yield from _apart(_kept(scored, set(drawn), metrics), made, "the images")
+    done.judged += len(made)
+    yield from _apart(_kept(scored, set(drawn), {key[3] for key in made}), made, "the images")
 
 
-def _cut(run: Path, drawn: Sequence[str]) -> None:
-    """Reduce a run to these samples."""
-    import json
+def _asking(scored: ScoredRun, images: RunImages, folder: Path, device: str | None) -> Evidence:
+    """Return empty evidence with the judges of a scoring; raises `UsageError` where other ones would be asked."""
+    from radl_bench.scoring.judging import make_judges
 
-    file = run / "manifest.json"
-    manifest = json.loads(file.read_bytes())
-    manifest["benchmark"] |= {"filter": {"ids": sorted(drawn)}, "n_samples": len(drawn)}
-    file.write_text(json.dumps(manifest), "utf-8")
+    said = {role: judge for role, judge in scored.data.get("judges", {}).items() if isinstance(judge, Mapping)}
+    names = {role: str(judge.get("name")) for role, judge in said.items()}
+    foreign = [name for name in names.values() if is_file_spec(name) or name == "file"]
+    if foreign:
+        raise UsageError(f"the judge {', '.join(foreign)} has no name that is known everywhere.")
+    known = {role: names.pop(role, "none") for role in ("detector", "segmenter", "encoder", "features")}
+    judges = make_judges(**known, device=device, **names)
+    needs = frozenset[str]().union(*(one.metric.requires for one in _of(scored, images)), {"coverage"})
+    parties = judges.standing() | judges.of(need for need in needs if judges.having([need]))
+    for role, judge in parties.items():
+        if judge is not None and judge.signature != said.get(role, {}).get("signature"):
+            raise UsageError(f"the {role} here is {judge.signature}, not {said.get(role, {}).get('signature')}.")
+    judges.prepare(list(images.planned()))
+    return Evidence(folder, 16, **parties)
+
+
+def _of(scored: ScoredRun, images: RunImages, done: Verified | None = None) -> list[Chosen]:
+    """Return the metrics whose rows the scoring has."""
+    return [one for one in _chosen(images, done) if one.metric.rows and set(one.specs) <= set(scored.specs)]
 
 
 def _chosen(images: RunImages, done: Verified | None = None) -> list[Chosen]:
@@ -177,22 +162,21 @@ def _chosen(images: RunImages, done: Verified | None = None) -> list[Chosen]:
     return choose(replace(benchmark, metrics=kept)) if kept or not files else []
 
 
-def _measured(scored: ScoredRun, images: RunImages) -> set[str]:
-    """Return the scores that have to have rows."""
-    return {name for one in _chosen(images) if one.metric.rows for name in one.specs if name in scored.specs}
-
-
-def _made_anew(scored: ScoredRun, images: RunImages, drawn: set[str], done: Verified) -> dict[_Key, float]:
+def _recorded(scored: ScoredRun, images: RunImages) -> Evidence:
     judges = scored.data.get("judges", {})
     signatures = {
         role: str(j["signature"]) for role, j in judges.items() if isinstance(j, Mapping) and j.get("signature")
     }
-    evidence = Evidence.recorded(images.run.evidence_dir, signatures)
+    return Evidence.recorded(images.run.evidence_dir, signatures)
+
+
+def _made_anew(
+    scored: ScoredRun, images: RunImages, drawn: set[str], done: Verified, evidence: Evidence
+) -> dict[_Key, float]:
+    """Return the rows of the drawn samples by evidence that is kept, or is gathered now."""
     made: dict[_Key, float] = {}
     try:
-        for one in _chosen(images, done):
-            if one.metric.rows is None or not set(one.specs) <= set(scored.specs):
-                continue
+        for one in _of(scored, images, done):
             rules = _rules(scored, one)
             needs = one.metric.requires | ({"coverage"} if rules.color_gates_iou else frozenset())
             pictures = [p for p in images.planned(files=False) if p.sample.id in drawn]

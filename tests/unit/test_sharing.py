@@ -303,3 +303,19 @@ def test_the_hub_reads_the_model_index(run):
     assert name == "toy"
     assert {r.metric_type for r in results} == {"success_inst", "success_img"}
     assert ModelCardData(**head).tags == ["radl-bench", "layout-to-image"]
+
+
+def fewer_rows(contents):
+    """All rows of one level are gone, and the score says that nothing was measured there."""
+    import io
+
+    (name,) = [n for n in contents if n.endswith(".parquet")]
+    frame = pd.read_parquet(io.BytesIO(contents[name]))
+    out = io.BytesIO()
+    frame[frame["level"] != 2].to_parquet(out, index=False)
+    contents[name] = out.getvalue()
+
+
+def test_rows_that_are_gone_are_refused(run):
+    with pytest.raises(BadInput, match="level 2"):
+        verify_bundle(repacked(pack(run), fewer_rows))
