@@ -65,7 +65,10 @@ def read_csv(file: Path, free_phrases: bool, colors: Sequence[OwnColor]) -> Read
     except UnicodeDecodeError as error:
         return Read((), [f"{file}: byte {error.start + 1} is not UTF-8."])
     table = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
-    columns = [name.strip() for name in table.fieldnames or ()]
+    try:
+        columns = [name.strip() for name in table.fieldnames or ()]
+    except csv.Error as error:
+        return Read((), [f"{file}, line 1: not CSV ({error})."])
     table.fieldnames = columns
     problems = list(_columns(columns, str(file)))
     if problems:

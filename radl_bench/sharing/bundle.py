@@ -14,6 +14,7 @@ import json
 import re
 import shutil
 import zipfile
+import zlib
 from hashlib import sha256
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def unpack(file: Path, folder: Path) -> Path:
             sums = _check_index(bundle, file)
             for name in sums:
                 _extract(bundle, name, folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise BadInput(f"{file} is not a bundle: {error}.") from None
     for name, digest in sums.items():
         if file_sha256(folder / name) != digest:

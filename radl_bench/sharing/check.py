@@ -68,7 +68,10 @@ def verify_bundle(file: Path, share: float = SHARE, seed: int | None = None, dev
         problems = []
         for scores in find_scores(run):
             scored = read_scored(run, scores)
-            problems += [*_means(scored, images, done), *_rows(scored, images, drawn, done)]
+            try:
+                problems += [*_means(scored, images, done), *_rows(scored, images, drawn, done)]
+            except (TypeError, ValueError, KeyError, AttributeError) as error:  # what a stranger wrote
+                raise BadInput(f"{file}: {scores.parent.name}/scores.json cannot be used: {error!r:.200}.") from None
             if any((run / "images").glob("*.png")):
                 problems += _judged(scored, images, drawn, done, device)
     if problems:
