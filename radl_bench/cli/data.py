@@ -25,7 +25,7 @@ def _group() -> None:
     """Build, import and check benchmarks."""
 
 
-data.command("build")(build)
+data.add_typer(build, name="build")
 data.command("verify")(verify)
 
 
