@@ -88,8 +88,8 @@ def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
 
     from radl_bench.mini.train import adapter_stage as stage
     from radl_bench.mini.train.cache import LatentPool
-    from radl_bench.mini.train.ways import way_named
     from radl_model.checkpoints.adapters import load_folder
+    from radl_model.train.ways import way_named
 
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig(**settings["loop"])
