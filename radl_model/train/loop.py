@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,86 +18,16 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from radl_model.errors import UsageError, did_you_mean
+from radl_model.errors import UsageError
 from radl_model.files import replacing
 from radl_model.train.draws import Draws, Part
-from radl_model.train.muon import Muon
+from radl_model.train.optimizer import LoopConfig, build_optimizer, lr_factor
 from radl_model.train.precision import faster_precision
+from radl_model.train.signals import stop_asked
 
 Batch = Any
 LossFn = Callable[[Any, Batch, torch.Generator], torch.Tensor]
 PartLossFn = Callable[[Any, Batch, Draws], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """Hyper-parameters of a run.
-
-    Attributes:
-        steps: optimiser steps in all; raise it to go on from a finished checkpoint.
-        batch_size: samples a step, over all processes and turns.
-        accumulate: turns in which a process takes its share of a step, one after the other; memory is that of one.
-        lr: learning rate after a linear warm-up over `warmup` steps; constant from there on, as in the paper.
-        decay: steps at the end over which it falls linearly to 2 %; 0, the default, is none. The recipes of the mini
-            models state theirs.
-        ema: decay of the weight average; 0 keeps none.
-        precision: "bf16" (autocast), "no", or "auto": whichever of both is faster here (`precision.py`).
-        optimizer: "adamw" or "muon" (`muon.py`), whose matrices learn with `matrix_lr`.
-        checkpoint_every: seconds between checkpoints.
-        sample_every: steps between sample sheets.
-        faster: multiples of the learning rate, for parameters whose name ends so.
-    """
-
-    steps: int
-    batch_size: int
-    lr: float
-    accumulate: int = 1
-    warmup: int = 200
-    decay: int = 0
-    weight_decay: float = 0.01
-    beta2: float = 0.99
-    clip: float = 1.0
-    ema: float = 0.999
-    precision: str = "auto"
-    optimizer: str = "adamw"
-    matrix_lr: float = 6e-3
-    seed: int = 0
-    checkpoint_every: float = 180.0
-    sample_every: int = 1000
-    log_every: int = 50
-    faster: Mapping[str, float] = field(default_factory=dict)
-
-
-def lr_factor(step: int, config: LoopConfig) -> float:
-    """Warm-up, then constant, then a linear decay where the config has one; in (0, 1]."""
-    up = min(1.0, (step + 1) / max(config.warmup, 1))
-    down = min(1.0, (config.steps - step) / config.decay) if config.decay else 1.0
-    return up * max(down, 0.02)
-
-
-def build_optimizer(named: Iterable[tuple[str, nn.Parameter]], config: LoopConfig) -> torch.optim.Optimizer:
-    """Return the optimiser that the configuration names; each group's `lr` is the peak of its learning rate.
-
-    Raises:
-        UsageError: there is none of this name, or `faster` is given for Muon, whose groups are its own.
-    """
-    if config.optimizer not in ("adamw", "muon"):
-        raise UsageError(did_you_mean(config.optimizer, ("adamw", "muon"), "optimizer"))
-    if config.optimizer == "muon":
-        if config.faster:
-            raise UsageError("'faster' goes with the optimizer adamw; muon has 'matrix_lr'.")
-        return Muon(named, config.lr, config.matrix_lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay)
-    groups = _groups(named, config)
-    return torch.optim.AdamW(groups, config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay)
-
-
-def _groups(named: Iterable[tuple[str, nn.Parameter]], config: LoopConfig) -> list[dict[str, Any]]:
-    """Parameters by the multiple of the learning rate they take, see `LoopConfig.faster`."""
-    groups: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in named:
-        times = next((times for end, times in config.faster.items() if name.endswith(end)), 1.0)
-        groups.setdefault(times, []).append(parameter)
-    return [{"params": members, "lr": config.lr * times} for times, members in groups.items()]
 
 
 class Loop:
@@ -319,25 +246,6 @@ class SplitLoop(Loop):
         each = self.seconds / max(self.step, 1)
         rate = self.config.batch_size / each if each else 0.0
         return {"images_per_second": round(rate, 2), "eta": round((self.config.steps - self.step) * each)}
-
-
-@contextmanager
-def stop_asked() -> Iterator[Callable[[], bool]]:
-    """Context in which SIGTERM and SIGUSR1 are noted instead of obeyed; gives a function that says whether one came.
-
-    Outside of the main thread, where Python takes no signals, nothing is noted.
-    """
-    came = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield came.is_set
-        return
-    kinds = [signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
-    old = {kind: signal.signal(kind, lambda *_: came.set()) for kind in kinds}
-    try:
-        yield came.is_set
-    finally:
-        for kind, handler in old.items():
-            signal.signal(kind, handler)
 
 
 class _Averaged:

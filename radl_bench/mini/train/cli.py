@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from radl_bench.errors import MissingData, RadlBenchError, UsageError, did_you_mean
+from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
+from radl_model.train.config import load_config
 
 STAGES = {
     "autoencoder": "radl_bench.mini.train.stages:autoencoder",
@@ -27,32 +28,6 @@ STAGES = {
 CONFIGS = Path(__file__).parent / "configs"
 
 
-def load_config(path: Path) -> dict[str, Any]:
-    """Read a TOML file; with `extends = "other.toml"`, its values replace those of that neighbour, table by table.
-
-    Raises:
-        MissingData: no such file; UsageError: it is no valid TOML.
-    """
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
-    if not path.exists():
-        raise MissingData(f"No training config at {path}. The shipped ones are in {CONFIGS}.")
-    try:
-        own = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.") from None
-    other = own.pop("extends", None)
-    return own if other is None else _merged(load_config(path.parent / other), own)
-
-
-def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Values of `new` over those of `old`, tables merged."""
-    both = {k: _merged(old[k], v) for k, v in new.items() if isinstance(v, dict) and isinstance(old.get(k), dict)}
-    return {**old, **new, **both}
-
-
 def train(
     stage: Annotated[str, typer.Argument(help=f"One of: {', '.join(STAGES)}.")],
     out: Annotated[Path, typer.Option(help="Folder of checkpoint, log, sample sheets and weights.")],
@@ -63,7 +38,7 @@ def train(
     if stage not in STAGES:
         raise UsageError(did_you_mean(stage, STAGES, "stage"))
     module, function = STAGES[stage].split(":")
-    settings = load_config(config or CONFIGS / f"{stage}.toml")
+    settings = load_config(config or CONFIGS / f"{stage}.toml", CONFIGS)
     getattr(importlib.import_module(module), function)(settings, out, minutes)
 
 
