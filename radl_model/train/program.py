@@ -167,3 +167,8 @@ class Training:
     def run(self, minutes: float | None = None) -> bool:
         """Train; returns whether all steps are done. The averaged adapter lies in `out/adapter` afterwards."""
         return self.loop.run(minutes)
+
+
+def train(settings: Mapping[str, Any], out: Path, minutes: float | None) -> None:
+    """Train by a configuration as read from TOML: what `radl-train layouts` does."""
+    Training(Program.from_dict(settings), out).run(minutes)

@@ -198,3 +198,14 @@ def test_other_settings_do_not_go_on_in_the_same_folder(place: Path, uncut: Path
 def test_a_batch_larger_than_the_set_is_refused(place: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="holds 40 images; a step takes 64"):
         Training(Program.from_dict(config(place, batch_size=64)), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["radl-sd14", "migc-sd14", "gligen-sd14"])
+def test_the_shipped_configurations_are_read(name: str) -> None:
+    from radl_model.train import program
+    from radl_model.train.config import load_config
+    from radl_model.train.ways import way_named
+
+    made = Program.from_dict(load_config(Path(program.__file__).parent / "configs" / f"{name}.toml"))
+    assert (made.loop.batch_size, made.loop.decay, made.rules.side) == (320, 0, 512)
+    way_named(made.method).make(tiny_pipeline().unet, made.settings)

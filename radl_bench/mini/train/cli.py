@@ -22,6 +22,7 @@ STAGES = {
     "recipe": "radl_bench.mini.train.recipe:train",
     "encoder": "radl_bench.mini.train.encoder:train",
     "classifier": "radl_bench.mini.train.classifier:train",
+    "layouts": "radl_model.train.program:train",
     "detector": "radl_bench.mini.train.detector:train",
     "clip": "radl_bench.mini.train.clip:train",
 }
