@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from radl_bench.mini.train.detector import CrowdedSampler
 from radl_bench.mini.wrong import KINDS, wrong
 from radl_bench.scoring.intervals import Interval, rate_interval, scaled
 from radl_bench.scoring.metrics import View, success
-from radl_bench.scoring.protocol import PROTOCOLS, Boxes, Protocol, match_instances, suppress
+from radl_bench.scoring.protocol import PROTOCOLS, Boxes, Protocol, match_instances, resolve_protocol, suppress
 from radl_bench.scoring.statistics import SampleSums
 from radl_bench.types import COLORS, Detection, Sample
 
@@ -76,7 +76,7 @@ class Scene:
 
 def rules_at(score: float) -> Protocol:
     """Return the protocol `strict` with this least score."""
-    return replace(PROTOCOLS["strict"], score=score)
+    return resolve_protocol("strict", score=score)
 
 
 def drawn(samples: Sequence[Sample], row: str) -> list[NDArray[np.uint8]]:
