@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from radl_bench.report.collect import Group
 from radl_bench.report.layouts import AVERAGE, in_order, layout_of
-from radl_bench.report.scored_run import ScoredRun
+from radl_bench.report.scored_run import WAYS_TO_BE_WRONG, ScoredRun
 from radl_bench.report.ties import column_groups, is_number
 from radl_bench.runs.scale import LABELS, MINI
 from radl_bench.scoring.metrics.spec import ScoreSpec
@@ -227,15 +227,19 @@ def _notes(group: Group) -> Iterator[str]:
 
 
 def _bounds(group: Group) -> str:
-    """Say between which rows the numbers of the mini world lie, or how to get the rows."""
-    lacking = [
-        f"{word} (--method sprites{how})"
-        for word, floor, how in (("ceiling", False, ""), ("floor", True, " --set wrong=color, class, place"))
-        if not any(run.reference and run.floor == floor for run in group.runs)
-    ]
+    """Say between which rows the numbers of the mini world lie, and how to get the rows that are not there."""
+    floors = {run.wrong for run in group.runs if run.floor}
+    ceiling = any(run.reference and not run.floor for run in group.runs)
+    other = ", ".join(kind for kind in WAYS_TO_BE_WRONG if kind not in floors)
+    shown = ["right (the ceiling)"] * ceiling + [f"wrong {kind} (a floor)" for kind in sorted(filter(None, floors))]
+    lacking = ["ceiling (--method sprites)"] * (not ceiling)
+    lacking += [f"floor (--method sprites --set wrong={other})"] if other else []
+    said = [f"Scenes drawn on purpose, between which methods lie: {', '.join(shown)}."] if shown else []
     if lacking:
-        return f"Not shown, what the judges give to scenes drawn right or wrong on purpose: {' and '.join(lacking)}."
-    return "Right and wrong scenes, drawn on purpose, are the ceiling and the floor: methods lie between them."
+        said.append(
+            f"Not shown, what the judges give to scenes drawn right or wrong on purpose: {' and '.join(lacking)}."
+        )
+    return " ".join(said)
 
 
 def _progress(run: ScoredRun, label: str) -> str | None:

@@ -132,7 +132,7 @@ def _things(content: Mapping[str, Any], names: Mapping[int, str], file: Path) ->
             )
         box = _fractions(row, sizes[image], file)
         if box is not None:
-            found[image].append((row["id"], Thing(names[category], box, bool(row.get("iscrowd", 0)))))
+            found[image].append((row["id"], Thing(names[category], box, _crowd(row, file))))
     return found
 
 
@@ -144,6 +144,13 @@ def _licenses(content: Mapping[str, Any]) -> dict[object, str]:
         for row in (rows if isinstance(rows, list) else ())
         if isinstance(row, dict) and isinstance(row.get("id"), int)
     }
+
+
+def _crowd(row: Mapping[str, Any], file: Path) -> bool:
+    value = row.get("iscrowd", 0)
+    if type(value) not in (int, bool) or value not in (0, 1):
+        raise BadInput(f"{file}: 'iscrowd' of the entry with id {row['id']} should be 0 or 1, not {value!r:.60}.")
+    return bool(value)
 
 
 def _size(row: Mapping[str, Any], file: Path) -> tuple[int, int]:
