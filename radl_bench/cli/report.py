@@ -46,6 +46,7 @@ def report(
             "--pictures", help="With html: copy the images (smaller, the folder is complete) or link to the originals."
         ),
     ] = "copy",
+    stdout: Annotated[bool, typer.Option("--stdout", help="Also print the text of latex, json or csv.")] = False,
 ) -> None:
     """Compare scored runs: the tables of the literature with 95 % intervals and tie groups, and figures."""
     from radl_bench.report import build_report, find_writer, show, write_report
@@ -63,9 +64,9 @@ def report(
     text, file = write_report(built, format, out, **options)
     if format == "markdown":
         show(built)
-    else:
+    elif stdout:
         typer.echo(text, nl=False)
-    typer.echo(f"Report: {file}", err=format != "markdown")
+    typer.echo(f"Report: {file}", err=stdout and format != "markdown")
     if figures is not None:
         _draw(built, figures, baseline)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from radl_bench.report import Report
 
 _COLUMNS_AT_A_TIME = 6
-_HINT = "Second line: 95 % interval. Bold: better than every other method; = : in a tie with the best."
+_HINT = "Second line: 95 % interval. Bold and *: better than every other method; = : in a tie with the best."
 
 
 def terminal(report: Report) -> Iterator[RenderableType]:
@@ -71,5 +71,5 @@ def _cell(cell: Cell | None) -> RenderableType:
     if cell is None or cell.value is None:
         return Text(NOTHING)
     text = Text(cell.text, "bold" if cell.best else "")
-    text.append(" =" if cell.tied else "")
+    text.append(" *" if cell.best else " =" if cell.tied else "")  # a pipe carries no bold
     return text.append("\n" + cell.interval.replace(", ", NOTHING), "dim")

@@ -196,7 +196,9 @@ def _run(
 
 
 def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
-    for first in range(0, len(tasks), size):
+    """Yield the first task alone, so that progress and the time left show at once, then batches of `size`."""
+    yield from [tasks[:1]] * bool(tasks)
+    for first in range(1, len(tasks), size):
         yield tasks[first : first + size]
 
 

@@ -278,6 +278,9 @@ def test_the_command_takes_every_run_or_those_given(three, tmp_path):
     assert "RaDL" in whole.output
     assert whole.output.endswith("Report: reports/report.md\n")
     part = CliRunner().invoke(app, [str(three[0]), "--format", "csv", "--out", str(tmp_path)])
+    assert part.stdout == f"Report: {tmp_path / 'report.csv'}\n"
+    call = [str(three[0]), "--format", "csv", "--out", str(tmp_path), "--stdout"]
+    part = CliRunner().invoke(app, call)
     assert part.stdout == (tmp_path / "report.csv").read_text("utf-8")
     assert "radl," not in part.stdout
     with pytest.raises(MissingData, match="There is no run under"):
