@@ -23,6 +23,7 @@ STAGES = {
     "classifier": "radl_bench.mini.train.classifier:train",
     "detector": "radl_bench.mini.train.detector:train",
     "clip": "radl_bench.mini.train.clip:train",
+    "layout-diffusion": "radl_bench.mini.train.layout_diffusion:train",
 }
 CONFIGS = Path(__file__).parent / "configs"
 
