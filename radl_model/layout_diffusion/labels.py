@@ -52,15 +52,20 @@ class Encoded(NamedTuple):
         return f"Left out of the layout: {'; '.join(parts)}." if parts else ""
 
 
-def class_of(name: str) -> int | None:
-    """Return the id of a class name, its article stripped; None for a name that is not known."""
+def class_of(name: str, names: Sequence[str] = ()) -> int | None:
+    """Return the number of a class name, its article stripped; None for a name that is not known.
+
+    Args:
+        names: see `LayoutDiffusionConfig.names`.
+    """
     plain = _LEADING.sub("", name.strip()).lower()
-    return CLASSES.get(SYNONYMS.get(plain, plain))
+    known = {own: number for number, own in enumerate(names, start=1)} or CLASSES
+    return known.get(SYNONYMS.get(plain, plain))
 
 
 def encode(names: Sequence[str], boxes: Sequence[Box], config: LayoutDiffusionConfig) -> Encoded:
     """Return the layout of these class names and xyxy boxes (fractions); too many keep the largest boxes."""
-    ids = [class_of(name) for name in names]
+    ids = [class_of(name, config.names) for name in names]
     known = [n for n, i in enumerate(ids) if i is not None]
     largest = sorted(known, key=lambda n: _area(boxes[n]), reverse=True)[: config.most_instances]
     kept = sorted(largest)

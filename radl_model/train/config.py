@@ -29,10 +29,10 @@ def load_config(path: Path, shipped: Path | None = None) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}.") from None
     other = own.pop("extends", None)
-    return own if other is None else _merged(load_config(path.parent / other, shipped), own)
+    return own if other is None else merged(load_config(path.parent / other, shipped), own)
 
 
-def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Values of `new` over those of `old`, tables merged."""
-    both = {k: _merged(old[k], v) for k, v in new.items() if isinstance(v, dict) and isinstance(old.get(k), dict)}
+    both = {k: merged(old[k], v) for k, v in new.items() if isinstance(v, dict) and isinstance(old.get(k), dict)}
     return {**old, **new, **both}

@@ -10,7 +10,7 @@ from torch import nn
 
 from radl_bench.errors import BadInput, UsageError
 from radl_bench.mini.train import adapter_stage, cache, stages
-from radl_bench.mini.train.cli import CONFIGS, load_config
+from radl_bench.mini.train.config import CONFIGS, load_config
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.adapters import save_adapter
 from radl_model.gligen.adapter import GligenAdapter
