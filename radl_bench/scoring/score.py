@@ -174,6 +174,12 @@ class _Scoring:
         """Why some images could not be judged."""
         return tuple(f"{p.sample.id}_{p.k}: {p.problem}" for p in self.pictures if p.problem is not None)
 
+    def _left_out(self) -> list[str]:
+        """Say how many images no score speaks of, under a protocol that leaves out what is missing."""
+        rules, number = self.groups[0][0], len(self.problems)
+        left_out = rules.missing == "left out" and number > 0
+        return [f"{number} images are missing or failed; {rules.name} leaves them out of every score."] * left_out
+
     def judge(
         self,
         evidence: Evidence,
@@ -205,7 +211,7 @@ class _Scoring:
             said += notes_of_encoder(parties.get("encoder"), self.pictures, self.images.run.evidence_dir)
         return {
             "images": {"n": len(self.pictures), "n_missing": len(self.problems)},
-            "notes": [*notes_of(self.images.run.path, benchmark), *said],
+            "notes": [*notes_of(self.images.run.path, benchmark), *said, *self._left_out()],
             "table": asdict(benchmark.table) if benchmark.table else None,
             "facts": facts_of(self.chosen),
         }
@@ -226,6 +232,8 @@ def _refuse_unused(parameters: Mapping[str, Mapping[str, str]], metrics: Set[str
 
 def _needs(metrics: Sequence[Metric], rules: Protocol) -> frozenset[str]:
     needs = frozenset().union(*(m.requires for m in metrics))
+    if rules.crop == "det" and "cosines" in needs:
+        needs |= {"detections"}
     return needs | {"coverage"} if rules.color_gates_iou and "detections" in needs else needs
 
 
