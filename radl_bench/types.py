@@ -116,6 +116,8 @@ class Benchmark:
     """What was left of the set, e.g. `{"level": 6, "limit": 20}`; empty for the whole set."""
     table: TableLayout | None = None
     """How a report lays out its main table; None for the common form."""
+    strata: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Terciles of the whole set by fact of a layout (`benchmarks.strata`), whatever part of it is left."""
     folder: Path | None = None
     """Where it was read from: metrics of its own are looked up here."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.benchmarks.samples import parse_samples
+from radl_bench.benchmarks.strata import terciles
 from radl_bench.benchmarks.toml import FIELDS, promises_of, read_file, read_table, read_toml
 from radl_bench.errors import BadInput, MissingData, UsageError, did_you_mean
 from radl_bench.parsing import at_home, is_file, is_folder, shown
@@ -141,12 +142,15 @@ def _load(folder: Path) -> Benchmark:
             "if it was changed on purpose, write the new sum into benchmark.toml and raise its version."
         )
     _check_levels(samples, fields, file)
+    strata = terciles(samples)
+    _check_strata(strata, fields, file)
     return Benchmark(
         samples=samples,
         metrics=fields.get("metrics", {}),
         description=str(fields.get("description", "")),
         table=read_table(fields.get("table"), str(file.with_name("benchmark.toml"))),
         folder=folder,
+        strata=strata,
         **{k: fields[k] for k in FIELDS},
     )
 
@@ -157,6 +161,15 @@ def _check_levels(samples: tuple[Sample, ...], fields: Mapping[str, Any], file: 
         if counts[int(level)] != count:
             raise BadInput(
                 f"{file} has {counts[int(level)]} samples of level {level}; benchmark.toml promises {count}."
+            )
+
+
+def _check_strata(strata: Mapping[str, list[float]], fields: Mapping[str, Any], file: Path) -> None:
+    for fact, cuts in fields.get("strata", {}).items():
+        if list(map(float, cuts)) != strata[fact]:
+            raise BadInput(
+                f"{file.with_name('benchmark.toml')}: [strata]: '{fact}' is {cuts}, but the terciles of the samples "
+                f"are {strata[fact]}. Write these."
             )
 
 

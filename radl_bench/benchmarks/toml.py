@@ -10,6 +10,7 @@ from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any, TypedDict
 
+from radl_bench.benchmarks.strata import FACTS
 from radl_bench.errors import BadInput, MissingData, did_you_mean
 from radl_bench.parsing import is_number, shown
 from radl_bench.types import MAX_IMAGES, MAX_SIDE, TableLayout
@@ -29,7 +30,7 @@ FIELDS: dict[str, type] = {
     "resolution": int,
     "samples_sha256": str,
 }
-_OPTIONAL = ("description", "levels", "phrases", "metrics", "table")
+_OPTIONAL = ("description", "levels", "phrases", "metrics", "table", "strata")
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -70,6 +71,16 @@ def _check_tables(fields: Mapping[str, Any], file: Path) -> None:
         for key, value in table.items():
             _check_value(f"{file}: 'metrics.{name}.{key}'", key, value)
     read_table(fields.get("table"), str(file))
+    _check_strata(fields.get("strata", {}), str(file))
+
+
+def _check_strata(strata: object, where: str) -> None:
+    if not isinstance(strata, dict):
+        raise BadInput(f"{where}: 'strata' must be a table, e.g. [strata] with size = [0.08, 0.2].")
+    _check_keys(strata, FACTS, f"{where}: [strata]")
+    for key, cuts in strata.items():
+        if not (isinstance(cuts, list) and len(cuts) == 2 and all(map(is_number, cuts)) and cuts[0] <= cuts[1]):
+            raise BadInput(f"{where}: [strata]: '{key}' must be two rising fractions, not {shown(cuts)}.")
 
 
 def _check_value(where: str, key: str, value: object) -> None:

@@ -22,7 +22,8 @@ class Cell:
     """One number: value and 95 % interval in the unit of the table, its tie group, and whether it alone is the best.
 
     `value` is None when nothing could be measured; `group` is None for the reference and for a single contestant.
-    `note` is a sentence that must stand by the number.
+    `note` is a sentence that must stand by the number. `stratum` is the part of the benchmark, e.g. "size=small", of a
+    number that is not of a level.
     """
 
     spec: ScoreSpec
@@ -36,6 +37,7 @@ class Cell:
     group: int | None
     best: bool
     note: str | None = None
+    stratum: str | None = None
 
     @property
     def metric(self) -> str:
@@ -82,11 +84,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """Title, column heads and lines; every line has as many cells as there are heads."""
+    """Title, column heads and lines; every line has as many cells as there are heads.
+
+    `first` are the heads of a line's label and model; a `narrow` table fits a terminal of 80 columns.
+    """
 
     title: str
     heads: tuple[str, ...]
     lines: tuple[Line, ...]
+    first: tuple[str, str] = ("method", "model")
+    narrow: bool = False
 
     def ends(self) -> Iterator[tuple[Line, bool]]:
         """Yield the lines, each with whether it is the last of the references, after which the contest begins."""
@@ -97,7 +104,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """Everything about one group of comparable runs; `cells` are all scores, also those that no table shows."""
+    """Everything about one group of comparable runs; `cells` are all scores, also those that no table shows.
+
+    `strata` are the numbers of the tables by stratum.
+    """
 
     title: str
     cells: tuple[tuple[ScoredRun, str, Cell], ...]
@@ -106,6 +116,7 @@ class Section:
     signatures: tuple[str, ...]
     specs: Mapping[str, ScoreSpec]
     layout: TableLayout
+    strata: tuple[tuple[ScoredRun, str, Cell], ...] = ()
 
     @property
     def runs(self) -> tuple[tuple[ScoredRun, str], ...]:
@@ -113,14 +124,20 @@ class Section:
         return tuple({run.path: (run, label) for run, label, _ in self.cells}.values())
 
 
-def build_section(group: Group, title: str) -> Section:
-    """Lay out one group: the table of the literature for its benchmark, then every other score over all levels."""
+def build_section(group: Group, title: str, by: Sequence[str] = ()) -> Section:
+    """Lay out one group: the table of the literature for its benchmark, then every other score over all levels.
+
+    And tables by stratum for each word in `by`, see `report.strata`.
+    """
+    from radl_bench.report.strata import with_strata
+
     grid = _cells(group)
     levels = sorted({level for run in group.runs for _, level in run.cells if level is not None})
     layout = layout_of(group.benchmark["name"], group.table, group.specs.values())
     tables = tuple(_tables(group, grid, layout, levels, LABELS[group.scale]))
     listed, notes = tuple(_listed(group, grid)), tuple(_notes(group))
-    return Section(title, listed, tables, notes, tuple(_footnotes(group, grid)), group.specs, layout)
+    section = Section(title, listed, tables, notes, tuple(_footnotes(group, grid)), group.specs, layout)
+    return with_strata(section, group, grid, by)
 
 
 def _listed(group: Group, grid: Grid) -> Iterator[tuple[ScoredRun, str, Cell]]:
