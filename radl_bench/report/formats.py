@@ -49,7 +49,7 @@ def as_json(report: Report) -> str:
         "schema_version": 1,
         "notes": list(report.notes),
         "sections": [
-            {"title": s.title, "notes": list(s.notes), "scores": [_record(*item) for item in (*s.cells, *s.strata)]}
+            {"title": s.title, "notes": list(s.notes), "scores": [_record(*item) for item in (*s.cells, *s.more)]}
             for s in report.sections
         ],
     }
@@ -67,7 +67,7 @@ def as_csv(report: Report) -> str:
 
     The column `scale` is "mini", "paper", "unstated" or "reported"; a reported line has its source for a signature.
     """
-    records = [_record(*item) for section in report.sections for item in (*section.cells, *section.strata)]
+    records = [_record(*item) for section in report.sections for item in (*section.cells, *section.more)]
     records += [record for table in report.reported for record in _reported_records(table)]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(key for of in records for key in of)), lineterminator="\n")

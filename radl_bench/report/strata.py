@@ -86,7 +86,7 @@ def with_strata(section: Section, group: Group, grid: Grid, by: Sequence[str]) -
             section,
             tables=(*section.tables, *tables),
             notes=(*section.notes, *made.notes(bool(tables))),
-            strata=(*section.strata, *made.cells),
+            more=(*section.more, *made.cells),
         )
     return section
 

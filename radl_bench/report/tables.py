@@ -106,7 +106,7 @@ class Table:
 class Section:
     """Everything about one group of comparable runs; `cells` are all scores, also those that no table shows.
 
-    `strata` are the numbers of the tables by stratum.
+    `more` are the other numbers of its tables: by stratum, and shares of instances without guidance.
     """
 
     title: str
@@ -116,7 +116,7 @@ class Section:
     signatures: tuple[str, ...]
     specs: Mapping[str, ScoreSpec]
     layout: TableLayout
-    strata: tuple[tuple[ScoredRun, str, Cell], ...] = ()
+    more: tuple[tuple[ScoredRun, str, Cell], ...] = ()
 
     @property
     def runs(self) -> tuple[tuple[ScoredRun, str], ...]:
@@ -130,6 +130,7 @@ def build_section(group: Group, title: str, by: Sequence[str] = ()) -> Section:
     And tables by stratum for each word in `by`, see `report.strata`.
     """
     from radl_bench.report.strata import with_strata
+    from radl_bench.report.unguided import with_unguided
 
     grid = _cells(group)
     levels = sorted({level for run in group.runs for _, level in run.cells if level is not None})
@@ -137,6 +138,7 @@ def build_section(group: Group, title: str, by: Sequence[str] = ()) -> Section:
     tables = tuple(_tables(group, grid, layout, levels, LABELS[group.scale]))
     listed, notes = tuple(_listed(group, grid)), tuple(_notes(group))
     section = Section(title, listed, tables, notes, tuple(_footnotes(group, grid)), group.specs, layout)
+    section = with_unguided(section, group)
     return with_strata(section, group, grid, by)
 
 

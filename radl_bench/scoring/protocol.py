@@ -110,6 +110,12 @@ def resolve_protocol(name: str, **thresholds: float | None) -> Protocol:
     return replace(PROTOCOLS[name], **given)  # type: ignore[arg-type]
 
 
+def note_of_missing(rules: Protocol, number: int) -> list[str]:
+    """Say how many images no score speaks of, under a protocol that leaves out what is missing; [] for none."""
+    said = f"{number} images are missing or failed; {rules.name} leaves them out of every score."
+    return [said] if number and rules.missing == "left out" else []
+
+
 class Boxes(NamedTuple):
     """Detections of one category in one image: `boxes` float64 [N, 4] as fractions, `scores` float64 [N] in 0..1."""
 

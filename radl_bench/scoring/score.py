@@ -19,7 +19,7 @@ from radl_bench.judges.kinds import Kind
 from radl_bench.judges.kinds.cosines import look_of
 from radl_bench.progress import stage
 from radl_bench.runs.images import Picture
-from radl_bench.runs.notes import notes_of, sizes_of
+from radl_bench.runs.notes import notes_of, sizes_of, unguided_of
 from radl_bench.runs.plan import RunImages
 from radl_bench.runs.scale import measured_scale, scale_of_manifest
 from radl_bench.scoring.aggregate import Entry, MeanPool, facts_of, gather, kept_of, pools_of, scores_of
@@ -28,7 +28,7 @@ from radl_bench.scoring.conditions import Conditions
 from radl_bench.scoring.evidence import Evidence, kinds_of
 from radl_bench.scoring.judging import Judges, judge, make_judges
 from radl_bench.scoring.metrics import Context, Metric, Pool
-from radl_bench.scoring.protocol import THRESHOLDS, Protocol, resolve_protocol
+from radl_bench.scoring.protocol import THRESHOLDS, Protocol, note_of_missing, resolve_protocol
 from radl_bench.scoring.score_files import ScoreWriter, scores_key, scoring_into
 from radl_bench.scoring.seen_files import SeenFiles
 from radl_bench.scoring.text_notes import notes_of_encoder
@@ -174,12 +174,6 @@ class _Scoring:
         """Why some images could not be judged."""
         return tuple(f"{p.sample.id}_{p.k}: {p.problem}" for p in self.pictures if p.problem is not None)
 
-    def _left_out(self) -> list[str]:
-        """Say how many images no score speaks of, under a protocol that leaves out what is missing."""
-        rules, number = self.groups[0][0], len(self.problems)
-        left_out = rules.missing == "left out" and number > 0
-        return [f"{number} images are missing or failed; {rules.name} leaves them out of every score."] * left_out
-
     def judge(
         self,
         evidence: Evidence,
@@ -211,7 +205,12 @@ class _Scoring:
             said += notes_of_encoder(parties.get("encoder"), self.pictures, self.images.run.evidence_dir)
         return {
             "images": {"n": len(self.pictures), "n_missing": len(self.problems)},
-            "notes": [*notes_of(self.images.run.path, benchmark), *said, *self._left_out()],
+            "notes": [
+                *notes_of(self.images.run.path, benchmark),
+                *said,
+                *note_of_missing(self.groups[0][0], len(self.problems)),
+            ],
+            "unguided": unguided_of(self.images.run, benchmark),
             "table": asdict(benchmark.table) if benchmark.table else None,
             "facts": facts_of(self.chosen),
         }

@@ -129,7 +129,7 @@ def numbers(cell) -> tuple:
 def test_a_level_as_a_stratum_equals_the_score_of_the_level(world) -> None:
     (section,) = build_report([world.run("one")], by=["level"]).sections
     levels = {(c.metric, f"level=L{c.level}"): c for _, _, c in section.cells if c.level is not None}
-    strata = {(c.metric, c.stratum): c for _, _, c in section.strata}
+    strata = {(c.metric, c.stratum): c for _, _, c in section.more}
     # the main tables of this benchmark are by level already, but for AP
     assert {metric for metric, _ in strata} == {"ap", "ap50", "ap75"}
     for key, cell in strata.items():
@@ -144,7 +144,7 @@ def test_a_stratum_equals_the_part_scored_alone(world, by) -> None:
         ids = [s.id for s in benchmark.samples if tercile_of(FACTS[by](s), benchmark.strata[by]) == n]
         (alone,) = build_report([world.run(f"part{n}", ids=ids)]).sections
         expected = {c.metric: numbers(c) for _, _, c in alone.cells if c.level is None}
-        got = {c.metric: numbers(c) for _, _, c in section.strata if c.stratum == f"{by}={stratum.name}"}
+        got = {c.metric: numbers(c) for _, _, c in section.more if c.stratum == f"{by}={stratum.name}"}
         assert set(got) == set(SCORES)
         assert got == {name: expected[name] for name in SCORES}
     assert any(f"By {by}, " in note and "terciles of the whole benchmark" in note for note in section.notes)
@@ -160,15 +160,15 @@ def test_classes_and_colours_part_the_instances(world, by, key) -> None:
     for _, r in rows.iterrows():
         name = world.rows[int(r["sample_id"][1:])][0]["instances"][r["instance"]][key] or "any"
         wanted.setdefault(name, []).append(0.0 if np.isnan(r["value"]) else r["value"])
-    got = {c.stratum.removeprefix(f"{by}="): c for _, _, c in section.strata if c.metric == "success_inst"}
+    got = {c.stratum.removeprefix(f"{by}="): c for _, _, c in section.more if c.metric == "success_inst"}
     assert {name: c.value for name, c in got.items()} == pytest.approx({n: np.mean(v) for n, v in wanted.items()})
     assert {name: c.n for name, c in got.items()} == {n: len(v) for n, v in wanted.items()}
-    assert {c.metric for _, _, c in section.strata} == {"success_inst", "miou"}  # images have no class
+    assert {c.metric for _, _, c in section.more} == {"success_inst", "miou"}  # images have no class
 
 
 def test_ties_are_those_of_the_stratum(world) -> None:
     (section,) = build_report([world.run("one"), world.run("weak", blue=9)], by=["size"]).sections
-    cells = [(label, c) for _, label, c in section.strata if c.metric in ("success_inst", "ap50")]
+    cells = [(label, c) for _, label, c in section.more if c.metric in ("success_inst", "ap50")]
     assert {(label, c.best) for label, c in cells if c.group == 1 and not c.tied} >= {("one", True)}
     assert all(c.group is not None for _, c in cells)
 
@@ -205,4 +205,4 @@ def test_words_and_runs_that_give_no_table_are_told(world, tmp_path) -> None:
     (world.folder / "samples.jsonl").unlink()
     (section,) = build_report([path], by=["size"]).sections
     assert any(note.startswith("No tables by size: ") for note in section.notes)
-    assert not section.strata
+    assert not section.more
