@@ -88,9 +88,7 @@ def _commands(benchmark: str, method: str, dtype: str, needed: list[Item]) -> li
     name = shlex.quote(benchmark)
     chosen = "" if dtype == "float32" else f" --set dtype={dtype}"
     judges = {item.name for item in needed}
-    score = "radl-bench score --detector grounding-dino" + (
-        " --segmenter sam" if "sam" in judges else " --segmenter box"
-    )
+    score = f"radl-bench score --detector grounding-dino --segmenter {'sam' if 'sam' in judges else 'box'}"
     score += " --encoder open-clip" if "open-clip" in judges else " --encoder none"
     score += " --features inception" * ("inception" in judges)
     return [
