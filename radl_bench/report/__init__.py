@@ -47,9 +47,10 @@ def build_report(
     """
     from radl_bench.report.collect import collect, group_runs
     from radl_bench.report.reported import reported_tables
-    from radl_bench.report.strata import check_by
+    from radl_bench.report.strata import check_by, with_strata
     from radl_bench.report.tables import build_section
     from radl_bench.report.titles import titles
+    from radl_bench.report.unguided import with_unguided
 
     check_by(by)
     scored, unscored = collect(runs, choice)
@@ -59,7 +60,8 @@ def build_report(
         raise MissingData(" ".join(notes) or "There is no run to report. Run `radl-bench generate coco-mig` first.")
     groups = group_runs(scored)
     published = reported_tables({group.benchmark["name"] for group in groups}) if reported else ()
-    sections = [build_section(group, title, by) for group, title in zip(groups, titles(groups), strict=True)]
+    plain = [(build_section(group, title), group) for group, title in zip(groups, titles(groups), strict=True)]
+    sections = [with_strata(with_unguided(section, group), group, by) for section, group in plain]
     return Report(tuple(sections), notes, published)
 
 

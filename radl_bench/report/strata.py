@@ -15,7 +15,7 @@ from radl_bench.report.collect import Group
 from radl_bench.report.layouts import AVERAGE, in_order
 from radl_bench.report.paired import box_parts, difference_of
 from radl_bench.report.scored_run import ScoredRun
-from radl_bench.report.tables import Cell, Grid, Line, Section, Table
+from radl_bench.report.tables import Cell, Line, Section, Table
 from radl_bench.runs.scale import LABELS
 from radl_bench.scoring.intervals import Interval, scaled
 from radl_bench.scoring.kinds import INTERVALS
@@ -72,7 +72,7 @@ def _of_instances(benchmark: Benchmark, by: str) -> list[Stratum]:
     return [Stratum(name, frozenset(s for s, _ in found[name]), frozenset(found[name])) for name in order]
 
 
-def with_strata(section: Section, group: Group, grid: Grid, by: Sequence[str]) -> Section:
+def with_strata(section: Section, group: Group, by: Sequence[str]) -> Section:
     """Return a section with the tables of these strata at its end, and a note that says what each means."""
     for word in dict.fromkeys(by):
         try:
@@ -80,7 +80,7 @@ def with_strata(section: Section, group: Group, grid: Grid, by: Sequence[str]) -
         except RadlBenchError as error:
             section = replace(section, notes=(*section.notes, f"No tables by {word}: {error}"))
             continue
-        made = _Tables(section, group, grid, benchmark, word)
+        made = _Tables(section, group, benchmark, word)
         tables = tuple(made.tables())
         section = replace(
             section,
@@ -94,8 +94,10 @@ def with_strata(section: Section, group: Group, grid: Grid, by: Sequence[str]) -
 class _Tables:
     """The tables of one kind of strata, and the cells in them."""
 
-    def __init__(self, section: Section, group: Group, grid: Grid, benchmark: Benchmark, by: str) -> None:
-        self.group, self.grid, self.benchmark, self.by = group, grid, benchmark, by
+    def __init__(self, section: Section, group: Group, benchmark: Benchmark, by: str) -> None:
+        self.group, self.benchmark, self.by = group, benchmark, by
+        places = {run.path: n for n, run in enumerate(group.runs)}
+        self.whole = {(places[run.path], cell.metric): cell for run, _, cell in section.cells if cell.level is None}
         self.layout, self.labels = section.layout, group.labels()
         self.strata = strata_of(benchmark, by)
         self.cells: list[tuple[ScoredRun, str, Cell]] = []
@@ -108,8 +110,7 @@ class _Tables:
                 continue
             columns = [self._column(spec, stratum) for stratum in self.strata]
             if any(columns):
-                keys = ((n, (n, spec.name, None)) for n in range(len(self.labels)))
-                whole = {n: self.grid[key] for n, key in keys if key in self.grid}
+                whole = {n: cell for (n, metric), cell in self.whole.items() if metric == spec.name}
                 mark = LABELS[self.group.scale]
                 title = f"{spec.column} by {self.by}" + (f" ({mark})" if mark else "")
                 yield (self._classes if self.by == "class" else self._methods)(title, [*columns, whole])

@@ -124,22 +124,14 @@ class Section:
         return tuple({run.path: (run, label) for run, label, _ in self.cells}.values())
 
 
-def build_section(group: Group, title: str, by: Sequence[str] = ()) -> Section:
-    """Lay out one group: the table of the literature for its benchmark, then every other score over all levels.
-
-    And tables by stratum for each word in `by`, see `report.strata`.
-    """
-    from radl_bench.report.strata import with_strata
-    from radl_bench.report.unguided import with_unguided
-
+def build_section(group: Group, title: str) -> Section:
+    """Lay out one group: the table of the literature for its benchmark, then every other score over all levels."""
     grid = _cells(group)
     levels = sorted({level for run in group.runs for _, level in run.cells if level is not None})
     layout = layout_of(group.benchmark["name"], group.table, group.specs.values())
     tables = tuple(_tables(group, grid, layout, levels, LABELS[group.scale]))
     listed, notes = tuple(_listed(group, grid)), tuple(_notes(group))
-    section = Section(title, listed, tables, notes, tuple(_footnotes(group, grid)), group.specs, layout)
-    section = with_unguided(section, group)
-    return with_strata(section, group, grid, by)
+    return Section(title, listed, tables, notes, tuple(_footnotes(group, grid)), group.specs, layout)
 
 
 def _listed(group: Group, grid: Grid) -> Iterator[tuple[ScoredRun, str, Cell]]:
