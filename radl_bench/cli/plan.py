@@ -90,11 +90,13 @@ def _commands(benchmark: str, method: str, dtype: str, needed: list[Item]) -> li
     judges = {item.name for item in needed}
     score = f"radl-bench score --detector grounding-dino --segmenter {'sam' if 'sam' in judges else 'box'}"
     score += " --encoder open-clip" if "open-clip" in judges else " --encoder none"
-    score += " --features inception" * ("inception" in judges)
+    photographs = ["radl-bench data fid-reference PHOTOGRAPHS --out coco.npz"] * ("inception" in judges)
+    score += " --features inception --fid-reference coco.npz" if photographs else " --features none"
     return [
         "",
         *(f"radl-bench fetch {item.name}" for item in needed),
         f"radl-bench generate {name} --method {method} --model sd14 --device cuda{chosen} --paper-scale",
+        *photographs,
         f"{score} --device cuda",
         "radl-bench report",
     ]

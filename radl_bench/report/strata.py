@@ -119,6 +119,14 @@ class _Tables:
         """Say what the strata are."""
         if not any_table:
             return [f"No score can be broken down by {self.by}: the rows of these scores are not there."]
+        return [*self._meaning(), *self._bare()]
+
+    def _bare(self) -> list[str]:
+        """Say why some numbers have no interval."""
+        reasons = dict.fromkeys(cell.note for _, _, cell in self.cells if cell.note)
+        return [f"By {self.by}, where a number has no interval: {' '.join(filter(None, reasons))}"] if reasons else []
+
+    def _meaning(self) -> list[str]:
         if self.by not in FACTS:
             return []
         low, high = self.benchmark.strata[self.by]

@@ -95,6 +95,8 @@ def test_the_plan_of_the_papers_run_by_hand(make_benchmark, monkeypatch, tmp_pat
     assert "Computed, not measured on a card: a row of the UNet takes 803 GFLOP" in text
     assert "--model sd14 --device cuda --set dtype=bfloat16 --paper-scale" in text
     assert "radl-bench fetch sd14" in text
+    assert "--features none --device cuda" in text
+    assert "--features inception --fid-reference coco.npz" in plan("coco-position")
     assert max(map(len, text.partition("\n\n")[0].splitlines())) <= 80
     assert "sam" not in text.replace("samples", "")  # no colour is asked for
 

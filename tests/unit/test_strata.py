@@ -147,6 +147,7 @@ def test_a_stratum_equals_the_part_scored_alone(world, by) -> None:
         got = {c.metric: numbers(c) for _, _, c in section.more if c.stratum == f"{by}={stratum.name}"}
         assert set(got) == set(SCORES)
         assert got == {name: expected[name] for name in SCORES}
+    assert not any("no interval: " in note for note in section.notes) or any(c.note for _, _, c in section.more)
     assert any(f"By {by}, " in note and "terciles of the whole benchmark" in note for note in section.notes)
 
 
