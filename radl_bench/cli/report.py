@@ -40,6 +40,12 @@ def report(
             "--judges", metavar="NAME", help="Only scores by this judge (name or signature); may be repeated."
         ),
     ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--by", metavar="STRATUM", help="Also tables by level, size, overlap, class or color; may be repeated."
+        ),
+    ] = None,
     pictures: Annotated[
         str,
         typer.Option(
@@ -59,7 +65,7 @@ def report(
         raise MissingData(no_runs(root))
     if scores not in ("newest", "all"):
         raise UsageError(did_you_mean(scores, ("newest", "all"), "choice of scores"))
-    built = build_report(folders, reported, Choice(scores == "all", tuple(judges or ())))
+    built = build_report(folders, reported, Choice(scores == "all", tuple(judges or ())), by or ())
     options = {"pictures": pictures, "baseline": baseline} if format == "html" else {}
     text, file = write_report(built, format, out, **options)
     if format == "markdown":

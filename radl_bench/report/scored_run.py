@@ -112,6 +112,12 @@ class ScoredRun:
         return [note for note in self.data.get("notes") or [] if isinstance(note, str)]
 
     @property
+    def unguided(self) -> tuple[int, int] | None:
+        """How many instances of its images got no guidance, of how many; None where no image's row tells of any."""
+        told = self.data.get("unguided") or {}
+        return (told["n"], told["of"]) if told.get("of") and "n" in told else None
+
+    @property
     def images(self) -> int:
         """Number of images that the scores speak of, failed ones included."""
         return int(self.data.get("images", {}).get("n", 0))

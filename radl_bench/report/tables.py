@@ -22,7 +22,8 @@ class Cell:
     """One number: value and 95 % interval in the unit of the table, its tie group, and whether it alone is the best.
 
     `value` is None when nothing could be measured; `group` is None for the reference and for a single contestant.
-    `note` is a sentence that must stand by the number.
+    `note` is a sentence that must stand by the number. `stratum` is the part of the benchmark, e.g. "size=small", of a
+    number that is not of a level.
     """
 
     spec: ScoreSpec
@@ -36,6 +37,7 @@ class Cell:
     group: int | None
     best: bool
     note: str | None = None
+    stratum: str | None = None
 
     @property
     def metric(self) -> str:
@@ -82,11 +84,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """Title, column heads and lines; every line has as many cells as there are heads."""
+    """Title, column heads and lines; every line has as many cells as there are heads.
+
+    `first` are the heads of a line's label and model; a `narrow` table fits a terminal of 80 columns.
+    """
 
     title: str
     heads: tuple[str, ...]
     lines: tuple[Line, ...]
+    first: tuple[str, str] = ("method", "model")
+    narrow: bool = False
 
     def ends(self) -> Iterator[tuple[Line, bool]]:
         """Yield the lines, each with whether it is the last of the references, after which the contest begins."""
@@ -97,7 +104,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """Everything about one group of comparable runs; `cells` are all scores, also those that no table shows."""
+    """Everything about one group of comparable runs; `cells` are all scores, also those that no table shows.
+
+    `more` are the other numbers of its tables: by stratum, and shares of instances without guidance.
+    """
 
     title: str
     cells: tuple[tuple[ScoredRun, str, Cell], ...]
@@ -106,6 +116,7 @@ class Section:
     signatures: tuple[str, ...]
     specs: Mapping[str, ScoreSpec]
     layout: TableLayout
+    more: tuple[tuple[ScoredRun, str, Cell], ...] = ()
 
     @property
     def runs(self) -> tuple[tuple[ScoredRun, str], ...]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from radl_bench.report import Report
 
 _COLUMNS_AT_A_TIME = 6
+_NARROW = 4  # with the labels: 80 columns
 _HINT = "Second line: 95 % interval. Bold and *: better than every other method; = : in a tie with the best."
 
 
@@ -40,9 +41,10 @@ def terminal(report: Report) -> Iterator[RenderableType]:
 
 
 def _tables(table: Table) -> Iterator[RenderableType]:
-    for start in range(0, len(table.heads), _COLUMNS_AT_A_TIME):
-        part = slice(start, start + _COLUMNS_AT_A_TIME)
-        shown = _empty(table.title, "method\nmodel", table.heads[part])
+    step = _NARROW if table.narrow else _COLUMNS_AT_A_TIME
+    for start in range(0, len(table.heads), step):
+        part = slice(start, start + step)
+        shown = _empty(table.title, "\n".join(table.first), table.heads[part])
         for line, ends in table.ends():
             label = Text(safe(line.label)).append(f"\n{safe(line.model)}", "dim")
             shown.add_row(label, *map(_cell, line.cells[part]), end_section=ends)

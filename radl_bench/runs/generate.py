@@ -149,6 +149,12 @@ def build_generator(
         raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
 
 
+def accepts(spec: str, setting: str) -> bool:
+    """Say whether a method, by name or as `path/to/file.py:Class`, takes this setting."""
+    accepted = _accepted(resolve("generators", spec))
+    return accepted is None or setting in accepted
+
+
 def describe_generator(generator: Generator, model: str | None) -> dict[str, object]:
     """Return what the manifest says about a generator: name, revision, model, params, weights_sha256.
 
