@@ -121,6 +121,19 @@ class TableLayout:
 
 
 @dataclass(frozen=True)
+class PaperRun:
+    """How the papers ran a benchmark: `[paper]` in its `benchmark.toml`, what `generate --paper-scale` takes.
+
+    `steps` hold for models of the papers' scale; `seed` and `seed_policy` are those of `runs.seeds`.
+    """
+
+    images_per_sample: int
+    steps: int
+    seed: int = 0
+    seed_policy: str = "hashed"
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A versioned set of samples and the protocol they are scored under."""
 
@@ -138,6 +151,10 @@ class Benchmark:
     """What was left of the set, e.g. `{"level": 6, "limit": 20}`; empty for the whole set."""
     table: TableLayout | None = None
     """How a report lays out its main table; None for the common form."""
+    strata: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Terciles of the whole set by fact of a layout (`benchmarks.strata`), whatever part of it is left."""
+    paper: PaperRun | None = None
+    """How the papers ran it; see also `benchmarks.paper.paper_of`."""
     folder: Path | None = None
     """Where it was read from: metrics of its own are looked up here."""
     colors: tuple[OwnColor, ...] = ()

@@ -12,7 +12,8 @@ from typing import Any
 
 from radl_bench.benchmarks.own import is_bare, load_file
 from radl_bench.benchmarks.samples import parse_samples
-from radl_bench.benchmarks.toml import FIELDS, promises_of, read_file, read_table, read_toml
+from radl_bench.benchmarks.strata import terciles
+from radl_bench.benchmarks.toml import FIELDS, promises_of, read_file, read_paper, read_table, read_toml
 from radl_bench.errors import BadInput, MissingData, UsageError, did_you_mean
 from radl_bench.parsing import at_home, is_file, is_folder, shown
 from radl_bench.types import Benchmark, Sample
@@ -111,6 +112,16 @@ def is_packaged(folder: Path) -> bool:
     return folder.resolve().parent in {root.resolve() for root in _roots()[:-1]}
 
 
+def packaged() -> list[str]:
+    """Return the names of the benchmarks that come with the package."""
+    return [name for name, folder in benchmark_folders().items() if is_packaged(folder)]
+
+
+def family(benchmark: str, known: Iterable[str]) -> str:
+    """Return which of the `known` benchmarks this one is or is a variant of, or its own name."""
+    return next((name for name in known if benchmark == name or benchmark.startswith(f"{name}-")), benchmark)
+
+
 def parse_levels(levels: str | Iterable[int]) -> list[int]:
     """Return the sorted levels of "2-6", "2,4", "3" or an iterable of numbers; raises `UsageError`."""
     if not isinstance(levels, str):
@@ -145,6 +156,8 @@ def _load(folder: Path) -> Benchmark:
             "if it was changed on purpose, write the new sum into benchmark.toml and raise its version."
         )
     _check_levels(samples, fields, file)
+    strata = terciles(samples)
+    _check_strata(strata, fields, file)
     return Benchmark(
         samples=samples,
         metrics=fields.get("metrics", {}),
@@ -152,6 +165,8 @@ def _load(folder: Path) -> Benchmark:
         table=read_table(fields.get("table"), str(file.with_name("benchmark.toml"))),
         folder=folder,
         colors=promises_of(fields)["colors"],
+        strata=strata,
+        paper=read_paper(fields.get("paper"), str(file.with_name("benchmark.toml"))),
         **{k: fields[k] for k in FIELDS},
     )
 
@@ -162,6 +177,15 @@ def _check_levels(samples: tuple[Sample, ...], fields: Mapping[str, Any], file: 
         if counts[int(level)] != count:
             raise BadInput(
                 f"{file} has {counts[int(level)]} samples of level {level}; benchmark.toml promises {count}."
+            )
+
+
+def _check_strata(strata: Mapping[str, list[float]], fields: Mapping[str, Any], file: Path) -> None:
+    for fact, cuts in fields.get("strata", {}).items():
+        if list(map(float, cuts)) != strata[fact]:
+            raise BadInput(
+                f"{file.with_name('benchmark.toml')}: [strata]: '{fact}' is {cuts}, but the terciles of the samples "
+                f"are {strata[fact]}. Write these."
             )
 
 

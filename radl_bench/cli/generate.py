@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -13,7 +14,9 @@ from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
 from radl_bench.cli.signals import terminate_as_interrupt
 from radl_bench.errors import GenerationFailed, UsageError
 from radl_bench.text import safe
+from radl_bench.types import PaperRun
 
+_STEPS = "num_inference_steps"
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated.")
 ]
@@ -30,6 +33,12 @@ def generate(
     images_per_sample: Annotated[
         int | None, typer.Option(help="Images per sample; the benchmark's own number by default.")
     ] = None,
+    paper_scale: Annotated[
+        bool,
+        typer.Option(
+            "--paper-scale", help="As the papers ran it: images per sample, steps and seeds of the benchmark."
+        ),
+    ] = False,
     shard: Annotated[str, typer.Option(metavar="I/N", help="Generate the I-th of N parts, e.g. 1/3.")] = "1/1",
     batch_size: Annotated[
         int | None, typer.Option(help="Images generated at once; the method's largest batch by default.")
@@ -43,9 +52,18 @@ def generate(
 ) -> None:
     """Generate the images of BENCHMARK with a method. Re-running resumes; finished images are kept."""
     from radl_bench.api.making import generate as make
+    from radl_bench.benchmarks.loading import load_benchmark
+    from radl_bench.benchmarks.paper import paper_of
+    from radl_bench.runs.generate import has_mini
     from radl_bench.runs.writer import Shard
 
     place, part = root.absolute(), Shard.parse(shard)  # now: the method may change the folder it works in
+    given = parse_settings(settings or [])
+    if paper_scale:
+        _refuse_beside({"--images-per-sample": images_per_sample, "--seed": seed, "--seed-policy": seed_policy})
+        preset = paper_of(load_benchmark(benchmark, level=level, levels=levels, limit=limit))
+        images_per_sample, seed, seed_policy = preset.images_per_sample, preset.seed, preset.seed_policy
+        given |= paper_steps(method, "mini" if model is None and has_mini(method) else model, given, preset)
 
     def started(chosen: str | None) -> None:
         if model is None and chosen == "mini":
@@ -56,7 +74,7 @@ def generate(
         benchmark,
         method,
         model=model,
-        settings=parse_settings(settings or []),
+        settings=given,
         level=level,
         levels=levels,
         limit=limit,
@@ -83,6 +101,26 @@ def generate(
             f"{outcome.failed} of {outcome.planned} images failed; the reasons are in {rows}. "
             "Run the same command again to retry them."
         )
+
+
+def paper_steps(method: str, model: str | None, given: Mapping[str, object], preset: PaperRun) -> dict[str, object]:
+    """Return the setting of the preset's steps; {} for a method that has none.
+
+    The mini model and `recipe=official` have steps of their own. Raises `UsageError` where the steps are given by hand.
+    """
+    from radl_bench.runs.generate import accepts
+
+    if _STEPS in given:
+        raise UsageError(f"--paper-scale sets the steps. Leave out one of --paper-scale and --set {_STEPS}.")
+    own = model == "mini" or given.get("recipe") == "official" or not accepts(method, _STEPS)
+    return {} if own else {_STEPS: preset.steps}
+
+
+def _refuse_beside(options: Mapping[str, object]) -> None:
+    usual = {"--images-per-sample": None, "--seed": 0, "--seed-policy": "hashed"}
+    for name, value in options.items():
+        if value != usual[name]:
+            raise UsageError(f"--paper-scale sets what {name} sets. Leave out one of them.")
 
 
 def parse_settings(pairs: list[str]) -> dict[str, object]:

@@ -69,6 +69,11 @@ def short(value: float) -> str:
     return f"{value:g}".removeprefix("0") or "0"
 
 
+def seen(c: Conditions, bgr: bool) -> str:
+    """How images are shown, where that is not as they are: channels swapped, stretched to a square."""
+    return ":bgr" * bgr + (f":{c.protocol.squash}" if c.protocol.squash else "")
+
+
 def color(c: Conditions) -> str:
     """Which table of colours, and the least share of a mask in the right one."""
     from radl_bench.judges.color import table_name
@@ -82,14 +87,14 @@ def mask(c: Conditions) -> str:
 
 
 SHARED: dict[str, Callable[[Conditions], str]] = {
-    "det": lambda c: f"det:{c.detector}",
+    "det": lambda c: f"det:{c.detector}{seen(c, c.protocol.detector_bgr)}",
     "score": lambda c: f"score:{short(c.protocol.score)}",
     "nms": lambda c: f"nms:{short(c.protocol.nms)}",
     "iou": lambda c: f"iou:{short(c.protocol.iou)}",
     "match": lambda c: "match:one-to-one" if c.protocol.one_to_one else "match:best",
     "color": color,
     "mask": mask,
-    "enc": lambda c: f"enc:{c.encoder}:{'bgr' if c.protocol.clip_bgr else 'rgb'}",
+    "enc": lambda c: f"enc:{c.encoder}{'' if c.protocol.clip_bgr else ':rgb'}{seen(c, c.protocol.clip_bgr)}",
     "features": lambda c: f"features:{c.features}",
 }
 """Settings that several metrics name; one that a single metric has is a function in that metric's file."""

@@ -20,7 +20,7 @@ from radl_bench.judges.kinds import Kind
 from radl_bench.judges.kinds.cosines import look_of
 from radl_bench.progress import stage
 from radl_bench.runs.images import Picture
-from radl_bench.runs.notes import notes_of, sizes_of
+from radl_bench.runs.notes import notes_of, sizes_of, unguided_of
 from radl_bench.runs.plan import RunImages
 from radl_bench.runs.scale import measured_scale, scale_of_manifest
 from radl_bench.scoring.aggregate import Entry, MeanPool, facts_of, gather, kept_of, pools_of, scores_of
@@ -29,7 +29,7 @@ from radl_bench.scoring.conditions import Conditions
 from radl_bench.scoring.evidence import Evidence, kinds_of
 from radl_bench.scoring.judging import Judges, judge, make_judges
 from radl_bench.scoring.metrics import Context, Metric, Pool
-from radl_bench.scoring.protocol import THRESHOLDS, Protocol, resolve_protocol
+from radl_bench.scoring.protocol import THRESHOLDS, Protocol, note_of_missing, resolve_protocol
 from radl_bench.scoring.score_files import ScoreWriter, scores_key, scoring_into
 from radl_bench.scoring.seen_files import SeenFiles
 from radl_bench.scoring.text_notes import notes_of_encoder
@@ -206,7 +206,12 @@ class _Scoring:
             said += notes_of_encoder(parties.get("encoder"), self.pictures, self.images.run.evidence_dir)
         return {
             "images": {"n": len(self.pictures), "n_missing": len(self.problems)},
-            "notes": [*notes_of(self.images.run.path, benchmark), *said],
+            "notes": [
+                *notes_of(self.images.run.path, benchmark),
+                *said,
+                *note_of_missing(self.groups[0][0], len(self.problems)),
+            ],
+            "unguided": unguided_of(self.images.run, benchmark),
             "table": asdict(benchmark.table) if benchmark.table else None,
             "facts": facts_of(self.chosen),
         }
@@ -227,6 +232,8 @@ def _refuse_unused(parameters: Mapping[str, Mapping[str, str]], metrics: Set[str
 
 def _needs(metrics: Sequence[Metric], rules: Protocol) -> frozenset[str]:
     needs = frozenset().union(*(m.requires for m in metrics))
+    if rules.crop == "det" and "cosines" in needs:
+        needs |= {"detections"}
     return needs | {"coverage"} if rules.color_gates_iou and "detections" in needs else needs
 
 

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from radl_bench.benchmarks.samples import parse_samples
+from radl_bench.benchmarks.strata import terciles
 from radl_bench.benchmarks.toml import promises_of
 from radl_bench.errors import BadInput
 from radl_bench.files import replace_file
@@ -41,16 +42,20 @@ def benchmark_toml(
     metrics: Mapping[str, Mapping[str, object]],
     samples: bytes,
     levels: Mapping[int, int] | None = None,
+    strata: Mapping[str, list[float]] | None = None,
 ) -> str:
     """Return the text of `benchmark.toml` for these fields, metric tables, the bytes of `samples.jsonl` and the levels.
 
-    `levels` maps a number of instances to the number of samples that have it; the loader holds the file to it.
+    `levels` maps a number of instances to the number of samples that have it, and `strata` are `strata.terciles`; the
+    loader holds the file to both.
     """
     import tomli_w
 
     table = {**fields, "samples_sha256": sha256(samples).hexdigest()}
     if levels:
         table["levels"] = {str(level): count for level, count in sorted(levels.items())}
+    if strata:
+        table["strata"] = dict(strata)
     return tomli_w.dumps({**table, "metrics": metrics})
 
 
@@ -70,6 +75,6 @@ def write_benchmark(
     promises = promises_of(fields)
     parse_samples(data, str(folder / "samples.jsonl"), **promises)
     folder.mkdir(parents=True, exist_ok=True)
-    toml = benchmark_toml(fields, metrics, data, Counter(sample.level for sample in samples))
+    toml = benchmark_toml(fields, metrics, data, Counter(sample.level for sample in samples), terciles(samples))
     for name, content in (("samples.jsonl", data), ("benchmark.toml", toml.encode())):
         replace_file(folder / name, content)
