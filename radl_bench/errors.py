@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from radl_model.errors import BadInput, DiskFull, MissingExtra, MissingWeights, UsageError, did_you_mean
+from radl_model.errors import BadInput, DiskFull, MissingData, MissingExtra, MissingWeights, UsageError, did_you_mean
 from radl_model.errors import RadlError as RadlBenchError
 
 __all__ = [
@@ -17,12 +17,6 @@ __all__ = [
     "UsageError",
     "did_you_mean",
 ]
-
-
-class MissingData(RadlBenchError):
-    """A data set, a run or an image is not where it should be."""
-
-    exit_code = 3
 
 
 class Interrupted(RadlBenchError):

@@ -1,4 +1,4 @@
-"""Progress of a stage on stderr: a bar on a terminal, a line every 30 s when piped."""
+"""Progress of a stage on stderr: a bar on a terminal, a line at the first unit and every 30 s when piped."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ class PlainStage(Stage):
         self._stream = stream or sys.stderr
         self._clock = clock
         self._start = self._last = clock()
+        self._silent = True
 
     def close(self) -> None:
         """Write the last line."""
@@ -71,8 +72,8 @@ class PlainStage(Stage):
 
     def _show(self) -> None:
         now = self._clock()
-        if now - self._last >= EVERY_SECONDS:
-            self._last = now
+        if self._silent or now - self._last >= EVERY_SECONDS:
+            self._last, self._silent = now, False
             print(self.line(), file=self._stream, flush=True)
 
 

@@ -77,6 +77,8 @@ REPORT_FORMATS = {
     "json": "radl_bench.report.formats:as_json",
     "csv": "radl_bench.report.formats:as_csv",
     "html": "radl_bench.report.html:write_html",
+    "harness": "radl_bench.report.model_index:harness",
+    "model-index": "radl_bench.report.model_index:model_index",
 }
 KINDS: dict[str, dict[str, str]] = {
     "generators": GENERATORS,

@@ -35,20 +35,35 @@ Numbers of two worlds never share a column, nor do those of a generator that dec
 
 
 @dataclass(frozen=True)
+class OwnColor:
+    """A colour that a benchmark defines beside the seven: `[colors]` in its `benchmark.toml`.
+
+    `ranges` are (lower, upper) in OpenCV's 8-bit HSV (H 0..180, S and V 0..255), both ends included; a pixel has the
+    colour when all three channels fall into one of them.
+    """
+
+    name: str
+    ranges: tuple[tuple[tuple[int, int, int], tuple[int, int, int]], ...]
+
+
+@dataclass(frozen=True)
 class Instance:
     """One thing that is wanted in the image, e.g. "a red car" in a box.
 
     Attributes:
         phrase: the text a generator reads for this instance.
         category: class name without article and colour; what a detector is asked for.
-        color: one of `COLORS`, or None when the colour is free.
+        color: one of `COLORS` or a colour of the benchmark's own, or None when the colour is free.
         box: xyxy, fractions of the image side.
+        attributes: other words of the phrase about this thing ("wooden"), for judges and metrics of one's own; no
+            built-in score looks at them, but Local CLIP reads the whole phrase.
     """
 
     phrase: str
     category: str
     color: str | None
     box: Box
+    attributes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,13 @@ class Sample:
     verbs: str = ""
     """Text for Relation Attention, extracted once and cached; empty when the prompt has no relation."""
     tags: tuple[str, ...] = ()
+    colors: tuple[OwnColor, ...] = ()
+    """The colours that its benchmark defines beside the seven."""
+
+    @property
+    def color_names(self) -> tuple[str, ...]:
+        """All colours that are judged in its images, in the order of colour shares: the seven, then the others."""
+        return (*COLORS, *(color.name for color in self.colors))
 
     @property
     def level(self) -> int:
@@ -99,6 +121,19 @@ class TableLayout:
 
 
 @dataclass(frozen=True)
+class PaperRun:
+    """How the papers ran a benchmark: `[paper]` in its `benchmark.toml`, what `generate --paper-scale` takes.
+
+    `steps` hold for models of the papers' scale; `seed` and `seed_policy` are those of `runs.seeds`.
+    """
+
+    images_per_sample: int
+    steps: int
+    seed: int = 0
+    seed_policy: str = "hashed"
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A versioned set of samples and the protocol they are scored under."""
 
@@ -116,8 +151,14 @@ class Benchmark:
     """What was left of the set, e.g. `{"level": 6, "limit": 20}`; empty for the whole set."""
     table: TableLayout | None = None
     """How a report lays out its main table; None for the common form."""
+    strata: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Terciles of the whole set by fact of a layout (`benchmarks.strata`), whatever part of it is left."""
+    paper: PaperRun | None = None
+    """How the papers ran it; see also `benchmarks.paper.paper_of`."""
     folder: Path | None = None
     """Where it was read from: metrics of its own are looked up here."""
+    colors: tuple[OwnColor, ...] = ()
+    """Colours that it defines beside the seven."""
 
 
 @runtime_checkable

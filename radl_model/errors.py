@@ -20,6 +20,12 @@ class BadInput(RadlError):
     """A file of the user's is not what it should be; the message names file and line."""
 
 
+class MissingData(RadlError):
+    """A data set, a run or an image is not where it should be."""
+
+    exit_code = 3
+
+
 class MissingWeights(RadlError):
     """Model weights are not on this machine."""
 

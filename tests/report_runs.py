@@ -70,7 +70,8 @@ def _write_parts(path: Path, parts: dict[str, np.ndarray]) -> None:
 
 
 def make_run(root: Path, method: str, rate: float, **changes) -> Path:
-    """Write a scored run; changes: model, levels, samples, filter, status, signature, judges, name, hash."""
+    """Write a scored run; changes: model, levels, samples, filter, status, signature, judges, name, hash, about
+    (more facts of the generator)."""
     levels, samples = changes.get("levels", LEVELS), changes.get("samples", 8)
     path = root / "runs" / "coco-mig" / method / changes.get("hash", sha256(method.encode()).hexdigest()[:8])
     (path / "scores").mkdir(parents=True)
@@ -87,7 +88,8 @@ def make_run(root: Path, method: str, rate: float, **changes) -> Path:
             "sha256": "abcd1234" * 8,
             "filter": changes.get("filter", {}),
         },
-        "generator": {"name": changes.get("name", method), "revision": "1", "model": changes.get("model", "mini")},
+        "generator": {"name": changes.get("name", method), "revision": "1", "model": changes.get("model", "mini")}
+        | changes.get("about", {}),
         "status": changes.get("status", "complete"),
         "judges": changes.get("judges", {"detector": {"name": "mini", "signature": "mini-detector@1"}}),
         "scores": _scores(rows, rate, changes.get("signature", "det:mini-detector@1|seed:hashed")),

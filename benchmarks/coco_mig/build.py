@@ -38,6 +38,7 @@ FIELDS = {
         "by_level": True,
         "differences": ["success_inst", "success_img", "miou", "local_clip", "clip", "ap", "fid"],
     },
+    "paper": {"images_per_sample": 1, "steps": 60, "seed": 0, "seed_policy": "hashed"},
 }
 
 

@@ -35,6 +35,7 @@ EMBEDDED = {
         "columns": ["success_inst", "success_img", "miou", "ap", "ap50", "ap75", "clip", "local_clip", "fid"],
         "differences": ["success_inst", "success_img", "miou", "ap50", "ap75", "local_clip", "clip", "ap", "fid"],
     },
+    "paper": {"images_per_sample": 8, "steps": 60, "seed": 0, "seed_policy": "hashed"},
 }
 
 

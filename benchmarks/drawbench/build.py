@@ -34,6 +34,7 @@ FIELDS = {
         "what": "attributes, quantities and relations",
         "columns": ["drawbench_attribute", "drawbench_quantity", "drawbench_relation"],
     },
+    "paper": {"images_per_sample": 8, "steps": 60, "seed": 0, "seed_policy": "hashed"},
 }
 
 COLORS = (

@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from radl_bench.benchmarks.own import is_bare, load_file
 from radl_bench.benchmarks.samples import parse_samples
-from radl_bench.benchmarks.toml import FIELDS, promises_of, read_file, read_table, read_toml
+from radl_bench.benchmarks.strata import terciles
+from radl_bench.benchmarks.toml import FIELDS, promises_of, read_file, read_paper, read_table, read_toml
 from radl_bench.errors import BadInput, MissingData, UsageError, did_you_mean
 from radl_bench.parsing import at_home, is_file, is_folder, shown
 from radl_bench.types import Benchmark, Sample
@@ -28,7 +30,8 @@ def load_benchmark(
     """Return a benchmark after checking its sha256 and every row, cut down to what is asked for.
 
     Args:
-        name_or_path: a name out of `benchmark_folders()` ("coco-mig"), or the path of a folder.
+        name_or_path: a name out of `benchmark_folders()` ("coco-mig"), the path of a folder, or that of a bare file of
+            samples (`benchmarks.own`): JSON Lines, CSV or COCO JSON.
         level: keep the samples with this many instances.
         levels: keep these levels: "2-6", "2,4" or numbers; not together with `level`.
         limit: keep this many samples, spread evenly over the levels: the first of each level in file order, then the
@@ -43,7 +46,7 @@ def load_benchmark(
         MissingData: a file of the benchmark is not there.
         BadInput: a file is not what it should be; the sentence names the line or key.
     """
-    benchmark = _load(benchmark_folder(name_or_path))
+    benchmark = load_file(at_home(name_or_path)) if is_bare(name_or_path) else _load(benchmark_folder(name_or_path))
     if ids is not None:
         benchmark = _keep_ids(benchmark, list(dict.fromkeys(ids)))
     if level is not None and levels is not None:
@@ -98,6 +101,8 @@ def benchmark_folder(name_or_path: str | Path) -> Path:
 
 def source_of(name_or_path: str | Path) -> str | None:
     """Return the absolute path of a benchmark that cannot be found by name, None for the others."""
+    if is_bare(name_or_path):
+        return str(at_home(name_or_path).resolve())
     folder = benchmark_folder(name_or_path).resolve()
     return None if folder in {known.resolve() for known in benchmark_folders().values()} else str(folder)
 
@@ -105,6 +110,16 @@ def source_of(name_or_path: str | Path) -> str | None:
 def is_packaged(folder: Path) -> bool:
     """Say whether a benchmark's folder comes with the package, not from the user."""
     return folder.resolve().parent in {root.resolve() for root in _roots()[:-1]}
+
+
+def packaged() -> list[str]:
+    """Return the names of the benchmarks that come with the package."""
+    return [name for name, folder in benchmark_folders().items() if is_packaged(folder)]
+
+
+def family(benchmark: str, known: Iterable[str]) -> str:
+    """Return which of the `known` benchmarks this one is or is a variant of, or its own name."""
+    return next((name for name in known if benchmark == name or benchmark.startswith(f"{name}-")), benchmark)
 
 
 def parse_levels(levels: str | Iterable[int]) -> list[int]:
@@ -141,12 +156,17 @@ def _load(folder: Path) -> Benchmark:
             "if it was changed on purpose, write the new sum into benchmark.toml and raise its version."
         )
     _check_levels(samples, fields, file)
+    strata = terciles(samples)
+    _check_strata(strata, fields, file)
     return Benchmark(
         samples=samples,
         metrics=fields.get("metrics", {}),
         description=str(fields.get("description", "")),
         table=read_table(fields.get("table"), str(file.with_name("benchmark.toml"))),
         folder=folder,
+        colors=promises_of(fields)["colors"],
+        strata=strata,
+        paper=read_paper(fields.get("paper"), str(file.with_name("benchmark.toml"))),
         **{k: fields[k] for k in FIELDS},
     )
 
@@ -157,6 +177,15 @@ def _check_levels(samples: tuple[Sample, ...], fields: Mapping[str, Any], file: 
         if counts[int(level)] != count:
             raise BadInput(
                 f"{file} has {counts[int(level)]} samples of level {level}; benchmark.toml promises {count}."
+            )
+
+
+def _check_strata(strata: Mapping[str, list[float]], fields: Mapping[str, Any], file: Path) -> None:
+    for fact, cuts in fields.get("strata", {}).items():
+        if list(map(float, cuts)) != strata[fact]:
+            raise BadInput(
+                f"{file.with_name('benchmark.toml')}: [strata]: '{fact}' is {cuts}, but the terciles of the samples "
+                f"are {strata[fact]}. Write these."
             )
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, TypeVar
 
 from radl_bench.benchmarks.agreement import names_category, names_color
 from radl_bench.errors import BadInput, did_you_mean
 from radl_bench.parsing import read_json, shown
-from radl_bench.types import COLORS, Box, Instance, Relation, Sample
+from radl_bench.types import COLORS, Box, Instance, OwnColor, Relation, Sample
 from radl_model.boxes import four_numbers, fraction_box
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SAMPLE_KEYS = ("id", "prompt", "instances", "relations", "verbs", "tags")
-_INSTANCE_KEYS = ("phrase", "category", "color", "box")
+_INSTANCE_KEYS = ("phrase", "category", "color", "box", "attributes")
+
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class _Bad(ValueError):
@@ -23,24 +27,30 @@ class _Bad(ValueError):
 
 
 def parse_samples(
-    data: bytes, origin: str, *, levels: Collection[int] | None = None, free_phrases: bool = False
+    data: bytes,
+    origin: str,
+    *,
+    levels: Collection[int] | None = None,
+    free_phrases: bool = False,
+    colors: Sequence[OwnColor] = (),
 ) -> tuple[Sample, ...]:
     """Return the samples of a JSON Lines file, in file order.
 
     Args:
         data: UTF-8 bytes, one JSON object a line with the keys `id`, `prompt`, `instances` and optionally
             `relations` (`[[0, "left of", 1]]`), `verbs`, `tags`. An instance has `phrase`, `category`,
-            `color` (one of `COLORS` or null) and `box` (xyxy, fractions of the image side); its phrase names its
-            category and colour.
+            `color` (one of `COLORS` and `colors`, or null), `box` (xyxy, fractions of the image side) and optionally
+            `attributes` (words); its phrase names its category, colour and attributes.
         origin: name of the file for error messages.
         levels: the numbers of instances that occur, any when None.
         free_phrases: take phrases that do not name their category ("a man" for "person").
+        colors: colours beside the seven.
 
     Raises:
         BadInput: a row is not as described, an id comes twice, or there is no row; names the line.
     """
     samples: list[Sample] = []
-    for row in _rows(data, origin, levels, free_phrases):
+    for row in _rows(data, origin, levels, free_phrases, colors):
         if isinstance(row, BadInput):
             raise row
         samples.append(row)
@@ -48,13 +58,20 @@ def parse_samples(
 
 
 def find_problems(
-    data: bytes, origin: str, *, levels: Collection[int] | None = None, free_phrases: bool = False
+    data: bytes,
+    origin: str,
+    *,
+    levels: Collection[int] | None = None,
+    free_phrases: bool = False,
+    colors: Sequence[OwnColor] = (),
 ) -> list[str]:
     """Return what is wrong with a JSON Lines file, a sentence a line of it; arguments as in `parse_samples`."""
-    return [str(row) for row in _rows(data, origin, levels, free_phrases) if isinstance(row, BadInput)]
+    return [str(row) for row in _rows(data, origin, levels, free_phrases, colors) if isinstance(row, BadInput)]
 
 
-def _rows(data: bytes, origin: str, levels: Collection[int] | None, free_phrases: bool) -> Iterator[Sample | BadInput]:
+def _rows(
+    data: bytes, origin: str, levels: Collection[int] | None, free_phrases: bool, colors: Sequence[OwnColor]
+) -> Iterator[Sample | BadInput]:
     """The sample of each line, or what is wrong with the line."""
     lines_of_ids: dict[str, int] = {}
     number = 0
@@ -62,7 +79,7 @@ def _rows(data: bytes, origin: str, levels: Collection[int] | None, free_phrases
         if not line.strip():
             continue
         try:
-            sample = _read_line(line, origin, number)
+            sample = _read_line(line, origin, number, colors)
             _check_promises(sample, levels, free_phrases)
         except BadInput as error:
             yield error
@@ -84,20 +101,47 @@ def _check_promises(sample: Sample, levels: Collection[int] | None, free_phrases
     if levels is not None and sample.level not in levels:
         promised = ", ".join(map(str, sorted(levels)))
         raise _Bad(f"it has {sample.level} instances, but benchmark.toml promises the levels {promised}")
-    for index, item in enumerate(sample.instances):
-        if item.color is not None and not names_color(item.phrase, item.color):
-            raise _Bad(f"instance {index}: the phrase {shown(item.phrase)} does not name its color '{item.color}'")
-        if not free_phrases and not names_category(item.phrase, item.category):
-            raise _Bad(
-                f"instance {index}: the phrase {shown(item.phrase)} does not name its category {shown(item.category)} "
-                '(if it need not, write phrases = "free" into benchmark.toml)'
-            )
+    _each(sample.instances, lambda item, index: _check_phrase(item, index, free_phrases))
 
 
-def sample_from_dict(row: object) -> Sample:
+def _check_phrase(item: Instance, index: int, free_phrases: bool) -> None:
+    where = f"instance {index}: the phrase {shown(item.phrase)} does not name its"
+    if item.color is not None and not names_color(item.phrase, item.color):
+        raise _Bad(f"{where} color '{item.color}'")
+    for word in item.attributes:
+        if not names_category(item.phrase, word):
+            raise _Bad(f"{where} attribute {shown(word)}")
+    if not free_phrases and not names_category(item.phrase, item.category):
+        raise _Bad(
+            f'{where} category {shown(item.category)} (if it need not, write phrases = "free" into benchmark.toml)'
+        )
+
+
+def _each(items: Sequence[T], make: Callable[[T, int], R]) -> tuple[R, ...]:
+    """Return what `make(item, index)` gives for each; all that is wrong is told at once."""
+    made, wrong = [], []
+    for index, item in enumerate(items):
+        try:
+            made.append(make(item, index))
+        except _Bad as error:
+            wrong.append(str(error))
+    if wrong:
+        raise _Bad("; ".join(wrong))
+    return tuple(made)
+
+
+def checked_sample(row: object, *, free_phrases: bool = False, colors: Sequence[OwnColor] = ()) -> Sample:
+    """Return the sample of a JSON row, its phrases checked; raises `ValueError` with what is wrong, half a sentence."""
+    sample = sample_from_dict(row, colors)
+    _check_promises(sample, None, free_phrases)
+    return sample
+
+
+def sample_from_dict(row: object, colors: Sequence[OwnColor] = ()) -> Sample:
     """Return the sample that a JSON row stands for; raises `ValueError` with half a sentence."""
+    names = (*COLORS, *(color.name for color in colors))
     table = _known_keys(row, _SAMPLE_KEYS, "the row")
-    instances = tuple(_instance(item, i) for i, item in enumerate(_list(table, "instances")))
+    instances = _each(_list(table, "instances"), lambda item, index: _instance(item, index, names))
     if not instances:
         raise _Bad("'instances' is empty; a layout needs at least one")
     return Sample(
@@ -107,12 +151,13 @@ def sample_from_dict(row: object) -> Sample:
         relations=tuple(_relation(item, len(instances)) for item in _list(table, "relations", [])),
         verbs=_string(table.get("verbs", ""), "'verbs'"),
         tags=tuple(_string(tag, "a tag") for tag in _list(table, "tags", [])),
+        colors=tuple(colors),
     )
 
 
-def _read_line(line: bytes, origin: str, number: int) -> Sample:
+def _read_line(line: bytes, origin: str, number: int, colors: Sequence[OwnColor]) -> Sample:
     try:
-        return sample_from_dict(_decode(line))
+        return sample_from_dict(_decode(line), colors)
     # Deeply nested JSON ends in RecursionError, an integer of a thousand digits in OverflowError.
     except (ValueError, RecursionError, OverflowError) as error:
         raise BadInput(f"{origin}, line {number}: {error}.") from error
@@ -134,14 +179,18 @@ def _sample_id(row: dict[str, Any]) -> str:
     return value
 
 
-def _instance(item: object, index: int) -> Instance:
+def _instance(item: object, index: int, names: Sequence[str]) -> Instance:
     where = f"instance {index}"
     table = _known_keys(item, _INSTANCE_KEYS, where)
     color = table.get("color")
-    if color is not None and color not in COLORS:
-        raise _Bad(f"{where}: " + did_you_mean(_word(color), COLORS, "color").rstrip("."))
+    if color is not None and color not in names:
+        raise _Bad(f"{where}: " + did_you_mean(_word(color), names, "color").rstrip("."))
     return Instance(
-        _text(table, "phrase", where), _text(table, "category", where), color, _box(table.get("box"), where)
+        _text(table, "phrase", where),
+        _text(table, "category", where),
+        color,
+        _box(table.get("box"), where),
+        tuple(_text({"attributes": word}, "attributes", where) for word in _list(table, "attributes", [])),
     )
 
 

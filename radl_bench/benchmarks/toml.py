@@ -10,9 +10,11 @@ from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any, TypedDict
 
+from radl_bench.benchmarks.own_colors import read_colors
+from radl_bench.benchmarks.strata import FACTS
 from radl_bench.errors import BadInput, MissingData, did_you_mean
 from radl_bench.parsing import is_number, shown
-from radl_bench.types import MAX_IMAGES, MAX_SIDE, TableLayout
+from radl_bench.types import MAX_IMAGES, MAX_SIDE, OwnColor, PaperRun, TableLayout
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,7 +31,7 @@ FIELDS: dict[str, type] = {
     "resolution": int,
     "samples_sha256": str,
 }
-_OPTIONAL = ("description", "levels", "phrases", "metrics", "table")
+_OPTIONAL = ("description", "levels", "phrases", "metrics", "table", "colors", "strata", "paper")
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -63,6 +65,7 @@ def _check_tables(fields: Mapping[str, Any], file: Path) -> None:
         raise BadInput(f"{file}: 'levels' must be a table of numbers of samples by level, e.g. 6 = 160.")
     if fields.get("phrases", "named") not in ("named", "free"):
         raise BadInput(f'{file}: \'phrases\' must be "named" or "free", not {fields["phrases"]!r:.60}.')
+    read_colors(fields.get("colors", {}), str(file))
     metrics = fields.get("metrics", {})
     if not isinstance(metrics, dict) or not all(isinstance(table, dict) for table in metrics.values()):
         raise BadInput(f"{file}: 'metrics' must be tables, e.g. [metrics.success].")
@@ -70,6 +73,38 @@ def _check_tables(fields: Mapping[str, Any], file: Path) -> None:
         for key, value in table.items():
             _check_value(f"{file}: 'metrics.{name}.{key}'", key, value)
     read_table(fields.get("table"), str(file))
+    _check_strata(fields.get("strata", {}), str(file))
+    read_paper(fields.get("paper"), str(file))
+
+
+def read_paper(table: object, where: str) -> PaperRun | None:
+    """Return the `[paper]` of a `benchmark.toml`, None without one; raises `BadInput` naming `where` and the key."""
+    from radl_bench.runs.seeds import SEED_POLICIES
+
+    if table is None:
+        return None
+    where = f"{where}: [paper]"
+    if not isinstance(table, dict):
+        raise BadInput(f"{where}: it must be a table, e.g. images_per_sample = 8 and steps = 60.")
+    _check_keys(table, [f.name for f in fields_of(PaperRun)], where)
+    for key, least, most in (("images_per_sample", 1, MAX_IMAGES), ("steps", 1, 1000), ("seed", 0, 2**31 - 1)):
+        value = table.get(key, 0 if key == "seed" else None)
+        if type(value) is not int or not least <= value <= most:
+            raise BadInput(f"{where}: '{key}' must be a whole number from {least} to {most}, not {shown(value)}.")
+    if table.get("seed_policy", "hashed") not in SEED_POLICIES:
+        raise BadInput(
+            f"{where}: 'seed_policy' must be {' or '.join(SEED_POLICIES)}, not {shown(table['seed_policy'])}."
+        )
+    return PaperRun(**table)
+
+
+def _check_strata(strata: object, where: str) -> None:
+    if not isinstance(strata, dict):
+        raise BadInput(f"{where}: 'strata' must be a table, e.g. [strata] with size = [0.08, 0.2].")
+    _check_keys(strata, FACTS, f"{where}: [strata]")
+    for key, cuts in strata.items():
+        if not (isinstance(cuts, list) and len(cuts) == 2 and all(map(is_number, cuts)) and cuts[0] <= cuts[1]):
+            raise BadInput(f"{where}: [strata]: '{key}' must be two rising fractions, not {shown(cuts)}.")
 
 
 def _check_value(where: str, key: str, value: object) -> None:
@@ -124,13 +159,15 @@ class Promises(TypedDict):
 
     levels: list[int] | None
     free_phrases: bool
+    colors: tuple[OwnColor, ...]
 
 
 def promises_of(fields: Mapping[str, object]) -> Promises:
     """Return the arguments of `parse_samples` for the fields of a `benchmark.toml`."""
     levels = fields.get("levels")
     known = [int(level) for level in levels] if isinstance(levels, dict) else None
-    return {"levels": known, "free_phrases": _is_free(fields)}
+    colors = read_colors(fields.get("colors", {}), "benchmark.toml")
+    return {"levels": known, "free_phrases": _is_free(fields), "colors": colors}
 
 
 def _is_free(fields: Mapping[str, object]) -> bool:

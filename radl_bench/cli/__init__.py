@@ -13,7 +13,10 @@ from radl_bench import __version__
 from radl_bench.errors import RadlBenchError
 from radl_bench.text import safe
 
-COMMANDS = ("generate", "score", "report", "compare", "demo", "ls", "doctor", "data", "fetch")
+COMMANDS = (
+    *("generate", "plan", "score", "report", "compare", "demo", "ls", "doctor", "data", "new", "fetch"),
+    *("pack", "verify", "runs", "push", "pull"),
+)
 _LONGEST = 2000
 """Characters of a line, and lines of a message, that are shown: what is wrong may be a file of one long line."""
 

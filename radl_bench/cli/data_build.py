@@ -7,33 +7,62 @@ from typing import Annotated
 
 import typer
 
-from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.cli.data_layouts import layouts
+from radl_bench.errors import UsageError
 
 NEEDED = {"annotations": "coco-annotations", "images": "coco-val2014"}
 
 
-def build(
-    name: Annotated[str, typer.Argument(metavar="BENCHMARK", help="coco-position or coco-mig.")],
-    coco: Annotated[Path | None, typer.Option(help="Folder with COCO's annotation files.")] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Download the annotations (253 MB) where they are missing.")
-    ] = False,
-    images: Annotated[
-        bool, typer.Option("--images", help="With --download: download the photographs behind FID too (6.6 GB).")
-    ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="With --download: say what is missing instead.")] = False,
-    split: Annotated[str, typer.Option(help="Split of COCO; the papers use val2014.")] = "val2014",
-    seed: Annotated[int | None, typer.Option(help="Base of all draws; the benchmark has its own.")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Layouts (coco-mig: a level); default 800 and 160.")] = None,
-) -> None:
-    """Build BENCHMARK at full size into the user's data folder, as the benchmark BENCHMARK-full."""
-    from radl_bench.benchmarks import builders
+Coco = Annotated[Path | None, typer.Option(help="Folder with COCO's annotation files.")]
+Download = Annotated[bool, typer.Option("--download", help="Download the annotations (253 MB) where they are missing.")]
+Images = Annotated[
+    bool, typer.Option("--images", help="With --download: download the photographs behind FID too (6.6 GB).")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="With --download: say what is missing instead.")]
+Split = Annotated[str, typer.Option(help="Split of COCO; the papers use val2014.")]
+Seed = Annotated[int | None, typer.Option(help="Base of all draws; the benchmark has its own.")]
 
-    if name not in builders.BUILDERS:
-        raise UsageError(did_you_mean(name, builders.BUILDERS, "benchmark to build"))
+build = typer.Typer(help="Build a benchmark at full size, or a training set, from COCO.", no_args_is_help=True)
+build.command("layouts")(layouts)
+
+
+@build.command("coco-position")
+def coco_position(
+    coco: Coco = None,
+    download: Download = False,
+    images: Images = False,
+    offline: Offline = False,
+    split: Split = "val2014",
+    seed: Seed = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Layouts; default 800.")] = None,
+) -> None:
+    """Build COCO-Position at full size into the user's data folder, as the benchmark coco-position-full."""
+    _build("coco-position", _source(coco, download, images, offline, split), split, seed, count)
+
+
+@build.command("coco-mig")
+def coco_mig(
+    coco: Coco = None,
+    download: Download = False,
+    images: Images = False,
+    offline: Offline = False,
+    split: Split = "val2014",
+    seed: Seed = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Layouts a level; default 160.")] = None,
+) -> None:
+    """Build COCO-MIG at full size into the user's data folder, as the benchmark coco-mig-full."""
+    _build("coco-mig", _source(coco, download, images, offline, split), split, seed, count)
+
+
+def _source(coco: Path | None, download: bool, images: bool, offline: bool, split: str) -> Path:
     if (coco is None) == (not download):
         raise UsageError("Say where COCO's annotations are: --coco DIR, or --download to download them.")
-    folder = coco.expanduser() if coco else _downloaded(split, images, offline)
+    return coco.expanduser() if coco else _downloaded(split, images, offline)
+
+
+def _build(name: str, folder: Path, split: str, seed: int | None, count: int | None) -> None:
+    from radl_bench.benchmarks import builders
+
     built = builders.build(name, builders.Options(folder, split, seed, count))
     target = builders.write_full(built)
     for reason, number in built.counts.items():

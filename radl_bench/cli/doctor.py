@@ -5,16 +5,21 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
 from radl_bench.errors import MissingData, MissingWeights, RadlBenchError
 
 NEEDED = ("torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "torchmetrics", "pandas", "pyarrow")
 OPTIONAL = ("groundingdino-py", "clean-fid", "faster-coco-eval", "accelerate", "opencv-python", "spacy")
+
+JUDGES = ("grounding-dino", "sam", "open-clip", "inception")
+"""Weights of the judges at the scale of the papers, as `radl-bench fetch` names them."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,15 @@ def _device() -> Check:
     except (ImportError, OSError) as error:  # a broken CUDA library is an OSError
         return Check("device", False, f"torch cannot be imported: {error}")
     if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        names = [_card(torch.cuda.get_device_properties(i)) for i in range(torch.cuda.device_count())]
         return Check("device", True, f"cuda: {', '.join(names)}")
     if torch.backends.mps.is_available():
         return Check("device", True, "mps")
     return Check("device", True, f"cpu, {os.cpu_count()} cores; enough for --model mini, slow for --model sd14")
+
+
+def _card(card: Any) -> str:
+    return f"{card.name} ({card.total_memory / 2**30:.0f} GiB)"
 
 
 def _benchmarks() -> Iterator[Check]:
@@ -82,6 +91,12 @@ def _weights() -> Iterator[Check]:
     for judge in ("detector", "clip"):
         yield Check(f"judge {judge}", *_try(_judge_weights, judge))
     yield Check("model sd14", *_try(_resolve, "resolve_base", "sd14"), needed=False)
+    from radl_bench.downloads import fetch
+
+    for item in map(fetch.find, JUDGES):
+        ready = fetch.is_ready(item)
+        get = f"{fetch.megabytes(item.size)}; radl-bench fetch {item.name}"
+        yield Check(f"judge {item.name}", ready, item.what if ready else get, needed=False)
 
 
 def _resolve(function: str, *names: str) -> str:
@@ -108,13 +123,23 @@ def _folders(runs: Path) -> Iterator[Check]:
     hint = "cannot be written; choose another with --runs, $RADL_BENCH_HOME or $TMPDIR"
     for what, folder in (("runs", runs), ("user data", data_home()), ("temporary files", Path(tempfile.gettempdir()))):
         writable = _writable(folder)
-        detail = str(folder) if writable else f"{folder} {hint}"
+        detail = f"{folder}, {_free(folder)} free" if writable else f"{folder} {hint}"
         yield Check(f"folder of {what}", writable, detail, needed=what != "user data")
+
+
+def _free(folder: Path) -> str:
+    return f"{shutil.disk_usage(_existing(folder)).free / 1e9:.0f} GB"
+
+
+def _existing(folder: Path) -> Path:
+    """Return `folder`, or the nearest folder above it that is there."""
+    existing = folder.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    return existing
 
 
 def _writable(folder: Path) -> bool:
     """Say whether files can be made in `folder`, or the folder itself where it is not there yet."""
-    existing = folder.absolute()
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
+    existing = _existing(folder)
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)

@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
 from radl_bench.cli.signals import terminate_as_interrupt
-from radl_bench.devices import check_device
 from radl_bench.errors import GenerationFailed, UsageError
 from radl_bench.text import safe
+from radl_bench.types import PaperRun
 
+_STEPS = "num_inference_steps"
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated.")
 ]
 
 
 def generate(
-    benchmark: Annotated[str, typer.Argument(help="Name of a benchmark (`radl-bench ls benchmarks`) or its folder.")],
+    benchmark: Annotated[str, typer.Argument(help="A benchmark (`ls benchmarks`), its folder, or a file of samples.")],
     level: Annotated[int | None, typer.Option(help="Only samples with this many instances.")] = None,
     levels: Annotated[str | None, typer.Option(help="Only these levels, e.g. 2-6 or 2,4.")] = None,
     method: Annotated[str, typer.Option(help="A method (`radl-bench ls methods`) or path/to/file.py:Class.")] = "radl",
@@ -31,6 +33,12 @@ def generate(
     images_per_sample: Annotated[
         int | None, typer.Option(help="Images per sample; the benchmark's own number by default.")
     ] = None,
+    paper_scale: Annotated[
+        bool,
+        typer.Option(
+            "--paper-scale", help="As the papers ran it: images per sample, steps and seeds of the benchmark."
+        ),
+    ] = False,
     shard: Annotated[str, typer.Option(metavar="I/N", help="Generate the I-th of N parts, e.g. 1/3.")] = "1/1",
     batch_size: Annotated[
         int | None, typer.Option(help="Images generated at once; the method's largest batch by default.")
@@ -50,34 +58,46 @@ def generate(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one found by default.")] = None,
 ) -> None:
     """Generate the images of BENCHMARK with a method. Re-running resumes; finished images are kept."""
-    from radl_bench.benchmarks.loading import load_benchmark, source_of
-    from radl_bench.runs.generate import generate_run, has_mini
-    from radl_bench.runs.workers import Recipe, opened
+    from radl_bench.api.making import generate as make
+    from radl_bench.benchmarks.loading import load_benchmark
+    from radl_bench.benchmarks.paper import paper_of
+    from radl_bench.runs.generate import has_mini
     from radl_bench.runs.writer import Shard
-    from radl_bench.scoring.chosen import choose
 
-    part, given, place = Shard.parse(shard), parse_settings(settings or []), root.absolute()
-    check_device(device)
-    chosen = load_benchmark(benchmark, level=level, levels=levels, limit=limit)
-    choose(chosen)  # a metric that cannot be scored is told before an image is made
-    if model is None and has_mini(method):
-        model = "mini"
-        print(_which(method), file=sys.stderr)
-    terminate_as_interrupt()
-    recipe = Recipe(method, model, device, given)
-    with opened(recipe, workers, engine, address) as maker:
-        outcome = generate_run(
-            chosen,
-            maker,
-            out=place,  # absolute, since the method may change the folder it works in
-            images_per_sample=images_per_sample,
-            base_seed=seed,
-            seed_policy=seed_policy,
-            shard=part,
-            batch_size=batch_size,
-            argv=sys.argv,
-            source=source_of(benchmark),
-        )
+    place, part = root.absolute(), Shard.parse(shard)  # now: the method may change the folder it works in
+    given = parse_settings(settings or [])
+    if paper_scale:
+        _refuse_beside({"--images-per-sample": images_per_sample, "--seed": seed, "--seed-policy": seed_policy})
+        preset = paper_of(load_benchmark(benchmark, level=level, levels=levels, limit=limit))
+        images_per_sample, seed, seed_policy = preset.images_per_sample, preset.seed, preset.seed_policy
+        given |= paper_steps(method, "mini" if model is None and has_mini(method) else model, given, preset)
+
+    def started(chosen: str | None) -> None:
+        if model is None and chosen == "mini":
+            print(_which(method), file=sys.stderr)
+        terminate_as_interrupt()
+
+    outcome = make(
+        benchmark,
+        method,
+        model=model,
+        settings=given,
+        level=level,
+        levels=levels,
+        limit=limit,
+        images_per_sample=images_per_sample,
+        shard=shard,
+        batch_size=batch_size,
+        seed=seed,
+        seed_policy=seed_policy,
+        runs=place,
+        device=device,
+        argv=sys.argv,
+        started=started,
+        workers=workers,
+        engine=engine,
+        address=address,
+    )
     print(
         f"{outcome.made} made, {outcome.resumed} resumed, {outcome.failed} failed of {outcome.planned} images:", end=" "
     )
@@ -91,6 +111,26 @@ def generate(
             f"{outcome.failed} of {outcome.planned} images failed; the reasons are in {rows}. "
             "Run the same command again to retry them."
         )
+
+
+def paper_steps(method: str, model: str | None, given: Mapping[str, object], preset: PaperRun) -> dict[str, object]:
+    """Return the setting of the preset's steps; {} for a method that has none.
+
+    The mini model and `recipe=official` have steps of their own. Raises `UsageError` where the steps are given by hand.
+    """
+    from radl_bench.runs.generate import accepts
+
+    if _STEPS in given:
+        raise UsageError(f"--paper-scale sets the steps. Leave out one of --paper-scale and --set {_STEPS}.")
+    own = model == "mini" or given.get("recipe") == "official" or not accepts(method, _STEPS)
+    return {} if own else {_STEPS: preset.steps}
+
+
+def _refuse_beside(options: Mapping[str, object]) -> None:
+    usual = {"--images-per-sample": None, "--seed": 0, "--seed-policy": "hashed"}
+    for name, value in options.items():
+        if value != usual[name]:
+            raise UsageError(f"--paper-scale sets what {name} sets. Leave out one of them.")
 
 
 def parse_settings(pairs: list[str]) -> dict[str, object]:

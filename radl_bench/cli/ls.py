@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,6 +16,9 @@ from radl_bench.text import safe
 
 if TYPE_CHECKING:
     from radl_bench.scoring.metrics.spec import ScoreSpec
+
+_LAST = 30
+"""Columns that the last cell of a row, mostly a sentence, needs at least."""
 
 
 def ls(
@@ -35,26 +39,57 @@ def ls(
 
 
 def show(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print a table; piped output is as wide as it needs to be."""
+    """Print a table, or one block a row where the terminal is too narrow; piped output is up to 200 columns wide."""
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
+    heads, cells = list(columns), [[safe(cell) for cell in row] for row in rows]
     console = Console()
+    console = console if console.is_terminal else Console(width=200)
+    if _before_last(heads, cells) + _LAST > console.width:
+        console.print(Text(title, "italic"))
+        for first, *rest in cells:
+            console.print(Text(first, "bold"))
+            for head, cell in zip(heads[1:], rest, strict=True):
+                if cell:
+                    console.print(Padding(Text(f"{head}: {cell}"), (0, 0, 0, 2)))
+        return
     table = Table(title=title, title_justify="left")
-    for column in columns:
+    for column in heads:
         table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(safe(cell)) for cell in row))
-    Console(width=None if console.is_terminal else 200).print(table)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _before_last(heads: list[str], rows: list[list[str]]) -> int:
+    """Return the width of a table without its last column, borders included."""
+    return sum(max(map(len, column)) + 3 for column in list(zip(heads, *rows, strict=True))[:-1])
 
 
 def _methods() -> None:
     from radl_bench.registry import GENERATORS, known
 
-    rows = [(name, "built-in" if name in GENERATORS else "plug-in", spec) for name, spec in known("generators").items()]
-    show("Methods", ("name", "from", "class"), rows)
+    rows = [
+        (name, "built-in" if name in GENERATORS else "plug-in", *_described("generators", name))
+        for name in known("generators")
+    ]
+    show("Methods", ("name", "from", "models", "what it is"), rows)
     print("A method of your own: --method path/to/file.py:Class")
+
+
+def _described(kind: str, name: str) -> tuple[str, str]:
+    """Return the models of a method and what a part says it is, or why it cannot be used here."""
+    from radl_bench.registry import resolve
+
+    try:
+        part = resolve(kind, name)
+    except RadlBenchError as error:  # one broken plug-in must not hide the others
+        return "", f"cannot be used here: {error}"
+    words = " ".join((part.__doc__ or "").split("\n\n")[0].replace("`", "").split())
+    return ", ".join(getattr(part, "models", ())), re.split(r"(?<=\.) (?=[A-Z])", words)[0]
 
 
 def _benchmarks() -> None:
@@ -124,7 +159,8 @@ def _judges() -> None:
     from radl_bench.registry import known
 
     kinds = {"detectors": "detector", "segmenters": "segmenter", "encoders": "encoder", "features": "features"}
-    show("Judges", ("kind", "name", "class"), [(kinds[kind], *item) for kind in kinds for item in known(kind).items()])
+    rows = [(kinds[kind], name, _described(kind, name)[1]) for kind in kinds for name in known(kind)]
+    show("Judges", ("kind", "name", "what it is"), rows)
 
 
 def _runs(root: Path) -> None:

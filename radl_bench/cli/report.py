@@ -17,7 +17,9 @@ def report(
         list[Path] | None,
         typer.Argument(metavar="[RUN]...", help="Run folders; every run under --runs when not given."),
     ] = None,
-    format: Annotated[str, typer.Option("--format", help="markdown, latex, json, csv or html.")] = "markdown",
+    format: Annotated[
+        str, typer.Option("--format", help="markdown, latex, json, csv, html, harness or model-index.")
+    ] = "markdown",
     out: Annotated[
         Path | None, typer.Option("--out", help="File or folder to write to; reports/ when not given.")
     ] = None,
@@ -40,12 +42,19 @@ def report(
             "--judges", metavar="NAME", help="Only scores by this judge (name or signature); may be repeated."
         ),
     ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--by", metavar="STRATUM", help="Also tables by level, size, overlap, class or color; may be repeated."
+        ),
+    ] = None,
     pictures: Annotated[
         str,
         typer.Option(
             "--pictures", help="With html: copy the images (smaller, the folder is complete) or link to the originals."
         ),
     ] = "copy",
+    stdout: Annotated[bool, typer.Option("--stdout", help="Also print the text of latex, json or csv.")] = False,
 ) -> None:
     """Compare scored runs: the tables of the literature with 95 % intervals and tie groups, and figures."""
     from radl_bench.report import build_report, find_writer, show, write_report
@@ -58,14 +67,14 @@ def report(
         raise MissingData(no_runs(root))
     if scores not in ("newest", "all"):
         raise UsageError(did_you_mean(scores, ("newest", "all"), "choice of scores"))
-    built = build_report(folders, reported, Choice(scores == "all", tuple(judges or ())))
+    built = build_report(folders, reported, Choice(scores == "all", tuple(judges or ())), by or ())
     options = {"pictures": pictures, "baseline": baseline} if format == "html" else {}
     text, file = write_report(built, format, out, **options)
     if format == "markdown":
         show(built)
-    else:
+    elif stdout:
         typer.echo(text, nl=False)
-    typer.echo(f"Report: {file}", err=format != "markdown")
+    typer.echo(f"Report: {file}", err=stdout and format != "markdown")
     if figures is not None:
         _draw(built, figures, baseline)
 

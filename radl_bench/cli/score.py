@@ -34,7 +34,7 @@ def score(
     features: Annotated[
         str | None, typer.Option(help="mini, inception, none, or path/to/file.py:Class; goes with the encoder.")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="strict or mig_bench_v1.")] = "strict",
+    protocol: Annotated[str, typer.Option(help="strict, mig_bench_v1 or consistcompose_v1.")] = "strict",
     iou: Annotated[float | None, typer.Option(help="Least IoU of a correct position, 0 to 1.")] = None,
     score_threshold: Annotated[float | None, typer.Option(help="Least score of a detection, 0 to 1.")] = None,
     coverage: Annotated[float | None, typer.Option(help="Least share of a mask that has the right colour.")] = None,

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from radl_bench.errors import MissingWeights, UsageError
 from radl_bench.runs.scale import base_scale
 from radl_bench.types import Sample
+from radl_model.checkpoints.places import PACKAGED
 from radl_model.home import data_home
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-NAMES = {"sd14": "coco-256", "coco-256": "coco-256", "coco-128": "coco-128"}
+PUBLISHED = {"sd14": "coco-256", "coco-256": "coco-256", "coco-128": "coco-128"}
 """`--model sd14` means the scale of the papers, where the published model draws 256 pixels."""
 
 SOURCE = "the links of github.com/ZGCTroy/LayoutDiffusion (MIT)"
@@ -23,11 +24,12 @@ SOURCE = "the links of github.com/ZGCTroy/LayoutDiffusion (MIT)"
 class LayoutDiffusionGenerator:
     """Layout to image with LayoutDiffusion (Zheng et al., CVPR 2023).
 
-    A category that is no class of COCO or COCO-Stuff, and instances beyond the eight largest, are left out of the
-    layout; the image's row says so. Prompt, phrases and colours are not read.
+    A category that the model has no class for (it knows COCO's and COCO-Stuff's, the mini one the sprites'), and
+    instances beyond the eight largest, are left out of the layout; the image's row says so. Prompt, phrases and
+    colours are not read.
 
     Args:
-        model: "coco-256" (also "sd14"), "coco-128", or a folder or state dict of your own.
+        model: "mini", "coco-256" (also "sd14"), "coco-128", or a folder or state dict of your own.
         device: "cpu", "cuda", ...; the CPU when None.
         steps: calls of DPM-Solver-fast; each runs the network twice.
         guidance: s in e_c + s (e_c - e_u), as published; 1 is 2 in the usual notation.
@@ -40,11 +42,11 @@ class LayoutDiffusionGenerator:
     """
 
     name = "layout-diffusion"
-    models = tuple(NAMES)
+    models = ("mini", *PUBLISHED)
 
     def __init__(
         self,
-        model: str = "coco-256",
+        model: str = "mini",
         device: str | None = None,
         steps: int = 25,
         guidance: float = 1.0,
@@ -90,17 +92,28 @@ class LayoutDiffusionGenerator:
 
 def find(model: str) -> Path:
     """Return the folder or file of a model. Raises `MissingWeights`."""
-    if model not in NAMES:
+    if model == "mini":
+        return _packaged()
+    if model not in PUBLISHED:
         return Path(model).expanduser()
-    folder = data_home() / "weights" / "layout-diffusion"
-    found = sorted(f for f in folder.glob("*") if NAMES[model].partition("-")[2] in f.name) if folder.is_dir() else []
+    folder, side = data_home() / "weights" / "layout-diffusion", PUBLISHED[model].partition("-")[2]
+    found = sorted(f for f in folder.glob("*") if side in f.name) if folder.is_dir() else []
     if not found:
-        side = NAMES[model].partition("-")[2]
         raise MissingWeights(
             f"No LayoutDiffusion weights for {side} pixels in {folder}. Get COCO-stuff_{side}x{side}_LayoutDiffusion_"
             f"large_ema_*.pt by {SOURCE} and put it there, or give its path with --model PATH."
         )
     return found[0]
+
+
+def _packaged() -> Path:
+    folder = PACKAGED / "mini" / "layout-diffusion"
+    if not (folder / "config.json").is_file():
+        raise MissingWeights(
+            f"This installation has no mini weights of LayoutDiffusion ({folder}). Train them with `radl-train "
+            "layout-diffusion --out OUT` and give --model OUT/layout-diffusion."
+        )
+    return folder
 
 
 def _image(pixels: object, size: int) -> Image:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 
 class Look(NamedTuple):
-    """How an encoder sees: images with red and blue swapped or not; phrases "plain", "doubled" or "articles".
+    """How an encoder sees: images with red and blue swapped or not, at their own size (`side` 0) or stretched to a
+    square; phrases "plain", "doubled" or "articles".
 
     "plain" is the phrase alone; "doubled" puts it into the templates as it is; "articles" puts its own article
     into the place of the templates' "a", repaired where it is surely wrong ("a orange").
@@ -20,10 +21,15 @@ class Look(NamedTuple):
 
     bgr: bool = False
     phrase: str = "plain"
+    side: int = 0
 
     def key(self, text: str, local: bool) -> str:
         """Return the text under which a cosine is filed; a plain look at RGB files it under the text itself."""
-        marks = ("bgr|" if self.bgr else "") + (f"80-{self.phrase}|" if local and self.phrase != "plain" else "")
+        marks = (
+            (f"{self.side}|" if self.side else "")
+            + ("bgr|" if self.bgr else "")
+            + (f"80-{self.phrase}|" if local and self.phrase != "plain" else "")
+        )
         return marks + text
 
 

@@ -60,6 +60,8 @@ def _recolour(tile: NDArray[np.uint8], color: str) -> NDArray[np.uint8]:
         grey = np.where(shade < 0.22, 140 + shade * 200, 224 + shade * 31)
         rgb = np.repeat(grey[..., None], 3, 2)
     else:
+        if color not in _SHADES:
+            raise UsageError(did_you_mean(color, (*_SHADES, "black", "white"), "colour of a sprite"))
         hue, dark_saturation, bright_saturation, dark, bright = _SHADES[color]
         hsv = np.empty((*shade.shape, 3), np.uint8)
         hsv[..., 0] = hue
@@ -74,7 +76,7 @@ def sprite(category: str, color: str | None = None) -> NDArray[np.uint8]:
     """Return the sprite of a class, uint8 RGBA [128, 128, 4]; in its own colours when `color` is None.
 
     Raises:
-        UsageError: the atlas has no such class.
+        UsageError: the atlas has no such class, or the sprite world no such colour.
     """
     tiles = _tiles()
     if category not in tiles:

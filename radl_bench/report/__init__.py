@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from radl_bench.report.tables import Section
 
 
-_SUFFIXES = {"markdown": "md", "latex": "tex"}
+_SUFFIXES = {"markdown": "md", "latex": "tex", "harness": "results.json", "model-index": "model-index.md"}
 FOLDER_FORMATS = frozenset({"html"})
 """Formats whose writer is `writer(report, folder) -> Path` of the page to open; others are `writer(report) -> str`."""
 
@@ -29,23 +29,30 @@ class Report:
     reported: tuple[ReportedTable, ...] = ()
 
 
-def build_report(runs: Sequence[Path], reported: bool = False, choice: Choice | None = None) -> Report:
+def build_report(
+    runs: Sequence[Path], reported: bool = False, choice: Choice | None = None, by: Sequence[str] = ()
+) -> Report:
     """Read scored run folders and lay out their tables.
 
     Args:
         runs: run folders.
         reported: also take the published tables of the same benchmarks (`reports/reported.json`).
         choice: which scores of a run that was scored several ways; the newest when not given.
+        by: also tables by these strata, words of `strata.BY`.
 
     Raises:
+        UsageError: there is no such stratum.
         MissingData: none of the runs is scored, or a path is not a run; the sentence says what to run.
         BadInput: a score file is broken.
     """
     from radl_bench.report.collect import collect, group_runs
     from radl_bench.report.reported import reported_tables
+    from radl_bench.report.strata import check_by, with_strata
     from radl_bench.report.tables import build_section
     from radl_bench.report.titles import titles
+    from radl_bench.report.unguided import with_unguided
 
+    check_by(by)
     scored, unscored = collect(runs, choice)
     wanted = f"with {', '.join(choice.judges)}" if choice is not None and choice.judges else "yet"
     notes = tuple(f"Not scored {wanted}: {_short(path)}. Run `radl-bench score {_short(path)}`." for path in unscored)
@@ -53,7 +60,9 @@ def build_report(runs: Sequence[Path], reported: bool = False, choice: Choice | 
         raise MissingData(" ".join(notes) or "There is no run to report. Run `radl-bench generate coco-mig` first.")
     groups = group_runs(scored)
     published = reported_tables({group.benchmark["name"] for group in groups}) if reported else ()
-    return Report(tuple(map(build_section, groups, titles(groups))), notes, published)
+    plain = [(build_section(group, title), group) for group, title in zip(groups, titles(groups), strict=True)]
+    sections = [with_strata(with_unguided(section, group), group, by) for section, group in plain]
+    return Report(tuple(sections), notes, published)
 
 
 def report_runs(runs: Sequence[Path], format: str = "markdown", out: Path | None = None, reported: bool = False) -> str:

@@ -34,7 +34,9 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class _Drawing:
+class Drawing:
+    """A figure with its name, title and caption."""
+
     name: str
     title: str
     caption: str
@@ -68,7 +70,7 @@ def write_figures(report: Report, folder: Path, baseline: str | None = None) -> 
         with rc_context(STYLE):  # type: ignore[arg-type]
             for section in report.sections:
                 stem = _free_name(slug(section.title.lower()), names)
-                for drawing in _drawings(section, baseline, notes):
+                for drawing in drawings(section, baseline, notes):
                     svg, png = save(drawing.figure, folder / f"{stem}-{drawing.name}")
                     files.append(FigureFile(drawing.name, drawing.title, drawing.caption, svg, png))
     except OSError as error:
@@ -78,22 +80,23 @@ def write_figures(report: Report, folder: Path, baseline: str | None = None) -> 
     return Figures(tuple(files), tuple(notes))
 
 
-def _drawings(section: Section, baseline: str | None, notes: list[str]) -> Iterator[_Drawing]:
+def drawings(section: Section, baseline: str | None, notes: list[str]) -> Iterator[Drawing]:
+    """Yield the figures of a section; what cannot be drawn of a run becomes one of the `notes`."""
     from radl_bench.report.figures_scores import draw_differences, draw_levels
 
     levels = draw_levels(section)
     if levels is not None:
-        yield _Drawing(LEVELS, f"Success by number of objects, {section.title}", _captions()[LEVELS], levels)
+        yield Drawing(LEVELS, f"Success by number of objects, {section.title}", _captions()[LEVELS], levels)
     base = _baseline_of(section, baseline)
     if base is not None:
         run, label = base
         gaps = draw_differences(section, run, label)
         if gaps is not None:
-            yield _Drawing(DIFFERENCES, f"Difference to {label}, {section.title}", _captions()[DIFFERENCES], gaps)
+            yield Drawing(DIFFERENCES, f"Difference to {label}, {section.title}", _captions()[DIFFERENCES], gaps)
     yield from _evidence_drawings(section, notes)
 
 
-def _evidence_drawings(section: Section, notes: list[str]) -> Iterator[_Drawing]:
+def _evidence_drawings(section: Section, notes: list[str]) -> Iterator[Drawing]:
     from radl_bench.report.figures_failures import draw_failures, failure_shares
     from radl_bench.report.figures_judge import draw_reliability, draw_sensitivity
 
@@ -107,10 +110,10 @@ def _evidence_drawings(section: Section, notes: list[str]) -> Iterator[_Drawing]
             (FAILURES, "What went wrong", lambda: draw_failures([(label, failure_shares(of)) for label, of in pairs])),
         ]
         for name, title, draw in drawn:
-            yield _Drawing(name, f"{title}, {section.title}", _captions()[name], draw())
+            yield Drawing(name, f"{title}, {section.title}", _captions()[name], draw())
     for run, label, of in seen:
         if run.reference and not run.floor:
-            yield _Drawing(JUDGE, f"The judge on {label}, {section.title}", _captions()[JUDGE], draw_reliability(of))
+            yield Drawing(JUDGE, f"The judge on {label}, {section.title}", _captions()[JUDGE], draw_reliability(of))
             return
 
 

@@ -54,7 +54,7 @@ def failure_kinds(view: View, strong: Mapping[str, Boxes], rules: Protocol) -> l
     for n, (instance, match, share) in enumerate(zip(instances, view.matches, view.shares, strict=True)):
         same = [m for m, other in enumerate(instances) if other.category == instance.category]
         if placed[n]:
-            kinds.append("wrong colour" if color_failure(instance, share, rules) else "right")
+            kinds.append("wrong colour" if color_failure(instance, share, rules, view.sample.color_names) else "right")
         elif _merged(n, same, view, strong[instance.category], match, rules):
             kinds.append("merged")
         else:

@@ -13,7 +13,6 @@ from radl_bench.report.figures_views import Seen, rematched, right_boxes
 from radl_bench.scoring.metrics.success import color_failure
 from radl_bench.scoring.protocol import Protocol
 from radl_bench.scoring.statistics import wilson
-from radl_bench.types import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,7 +115,8 @@ def by_size(seen: Seen, groups: int = _SIZES) -> list[Rate]:
 def by_color(seen: Seen) -> list[Rate]:
     """Return the share of wanted objects judged right by the colour they have."""
     cases = [(i.color, ok) for i, ok in _judged(seen) if i.color is not None]
-    found = {color: np.array([ok for c, ok in cases if c == color], float) for color in COLORS}
+    names = dict.fromkeys(name for view in seen.views for name in view.sample.color_names)
+    found = {color: np.array([ok for c, ok in cases if c == color], float) for color in names}
     return [_rate(color, right) for color, right in found.items() if len(right)]
 
 
@@ -139,8 +139,8 @@ def draw_reliability(seen: Seen) -> Figure:
 def _measured(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
     """Return IoU [N] and the share of the wanted colour [N] of every judged instance; 1 where the colour is free."""
     pairs = [
-        (match.iou, 1.0 if instance.color is None else share[COLORS.index(instance.color)])
-        for _, _, instance, match, share in seen.instances()
+        (match.iou, 1.0 if instance.color is None else share[view.sample.color_names.index(instance.color)])
+        for view, _, instance, match, share in seen.instances()
     ]
     table = np.array(pairs, float).reshape(-1, 2)
     return table[:, 0], table[:, 1]
@@ -149,8 +149,8 @@ def _measured(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
 def _judged(seen: Seen) -> list[tuple]:
     rules: Protocol = seen.rules
     return [
-        (instance, match.iou >= rules.iou and color_failure(instance, share, rules) is None)
-        for _, _, instance, match, share in seen.instances()
+        (instance, match.iou >= rules.iou and color_failure(instance, share, rules, view.sample.color_names) is None)
+        for view, _, instance, match, share in seen.instances()
     ]
 
 

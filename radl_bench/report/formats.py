@@ -49,7 +49,7 @@ def as_json(report: Report) -> str:
         "schema_version": 1,
         "notes": list(report.notes),
         "sections": [
-            {"title": s.title, "notes": list(s.notes), "scores": [_record(*item) for item in s.cells]}
+            {"title": s.title, "notes": list(s.notes), "scores": [_record(*item) for item in (*s.cells, *s.more)]}
             for s in report.sections
         ],
     }
@@ -67,10 +67,10 @@ def as_csv(report: Report) -> str:
 
     The column `scale` is "mini", "paper", "unstated" or "reported"; a reported line has its source for a signature.
     """
-    records = [_record(*item) for section in report.sections for item in section.cells]
+    records = [_record(*item) for section in report.sections for item in (*section.cells, *section.more)]
     records += [record for table in report.reported for record in _reported_records(table)]
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for of in records for key in of)), lineterminator="\n")
     writer.writeheader()
     for record in records:
         record = record | {"filter": json.dumps(record["filter"], sort_keys=True)}
@@ -103,7 +103,7 @@ def _record(run: Any, label: str, cell: Cell) -> dict[str, Any]:
         "best": cell.best,
         "note": cell.note,
         "signature": cell.signature,
-    }
+    } | ({} if cell.stratum is None else {"stratum": cell.stratum})
 
 
 def _reported_records(table: ReportedTable) -> Iterator[dict[str, Any]]:
@@ -125,7 +125,7 @@ def _reported_records(table: ReportedTable) -> Iterator[dict[str, Any]]:
 
 
 def _markdown_table(table: Table) -> str:
-    rows = [["method", "model", *table.heads]]
+    rows = [[*table.first, *table.heads]]
     rows += [[line.label, line.model, *map(_markdown_cell, line.cells)] for line in table.lines]
     return _grid(rows, words=2)
 

@@ -20,7 +20,7 @@ from radl_bench.report.tables import Section
 from radl_bench.runs.images import Picture
 from radl_bench.scoring.metrics.known import known_spec
 from radl_bench.scoring.metrics.spec import ScoreSpec
-from radl_bench.types import COLORS, Sample
+from radl_bench.types import Sample
 
 _BLOCK = 96  # pictures a block: some 100 KB
 
@@ -66,6 +66,7 @@ class Gallery:
         used = {row[1] for run in self.runs for rows in run.scores.values() for row in rows}
         self.specs = {name: known_spec(name) for name in used} | self.specs
         self.metrics = {spec.name: n for n, spec in enumerate(in_order(self.specs[name] for name in used))}
+        self.colors = list(dict.fromkeys(name for sample in self.samples for name in sample.color_names))
         self.categories = sorted({i.category for sample in self.samples for i in sample.instances})
 
     @property
@@ -97,7 +98,7 @@ class Gallery:
             "prefix": placing.prefix,
             "suffix": placing.suffix,
             "block": self.block_size,
-            "colors": COLORS,
+            "colors": self.colors,
             "categories": self.categories,
             "metrics": [[metric, self.specs[metric].column] for metric in self.metrics],
             "samples": [self._sample(sample) for sample in self.samples],
@@ -110,7 +111,7 @@ class Gallery:
             [
                 i.phrase,
                 self.categories.index(i.category),
-                COLORS.index(i.color) if i.color in COLORS else -1,
+                self.colors.index(i.color) if i.color in self.colors else -1,
                 *(round(1000 * v) for v in i.box),
             ]
             for i in sample.instances

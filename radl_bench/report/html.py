@@ -137,7 +137,7 @@ def _table(number: int, table: Table, places: dict[tuple[str, str], int]) -> dic
         }
         for line in table.lines
     ]
-    return {"title": table.title, "heads": table.heads, "lines": lines}
+    return {"title": table.title, "first": table.first, "heads": table.heads, "lines": lines}
 
 
 def _cell(cell: Cell, number: int, line: Line, places: dict[tuple[str, str], int]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def _section(section: Section, number: int) -> Iterator[str]:
     for n, table in enumerate(section.tables, 1):
         caption = f"{escaped(section.title)}. {escaped(table.title)}."
         columns = f"ll{'r' * len(table.heads)}"
-        heads = ["method", "model", *map(escaped, table.heads)]
+        heads = [*map(escaped, (*table.first, *table.heads))]
         body = [line for row, ends in table.ends() for line in _rows(row.label, row.model, row.cells, ends)]
         foot = [_LEGEND, *map(escaped, section.notes)] if n == 1 else []
         foot += [_signature(line) for line in section.signatures] if n == len(section.tables) else []

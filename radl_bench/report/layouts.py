@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from radl_bench.benchmarks.loading import benchmark_folders, is_packaged
+from radl_bench.benchmarks.loading import benchmark_folders, family, packaged
 from radl_bench.benchmarks.toml import read_table, read_toml
 from radl_bench.errors import RadlBenchError
 from radl_bench.scoring.metrics.spec import ScoreSpec
@@ -41,16 +41,6 @@ def _own_layout(benchmark: str) -> TableLayout | None:
         return None
     file = folder / "benchmark.toml"
     return read_table(read_toml(file).get("table"), str(file))
-
-
-def packaged() -> list[str]:
-    """Return the names of the benchmarks that come with the package."""
-    return [name for name, folder in benchmark_folders().items() if is_packaged(folder)]
-
-
-def family(benchmark: str, known: Iterable[str]) -> str:
-    """Return which of the `known` benchmarks this one is or is a variant of, or its own name."""
-    return next((name for name in known if benchmark == name or benchmark.startswith(f"{name}-")), benchmark)
 
 
 def in_order(specs: Iterable[ScoreSpec]) -> list[ScoreSpec]:

@@ -87,7 +87,8 @@ def _only(sums: SampleSums, only: Only) -> SampleSums:
     return sums if only is None else sums.take([sample for sample in sums.ids if sample in only])
 
 
-def _box_parts(run: ScoredRun, kept: Kept, level: int | None, only: Only = None) -> ApParts:
+def box_parts(run: ScoredRun, kept: Kept, level: int | None, only: Only = None) -> ApParts:
+    """Return what a run kept of AP, of a level and of these samples; raises `BadInput` where it is broken."""
     try:
         parts, levels = ApParts.from_arrays(kept), np.asarray(kept["levels"])
         at = dict(zip(parts.samples, levels.tolist(), strict=True))
@@ -99,12 +100,12 @@ def _box_parts(run: ScoredRun, kept: Kept, level: int | None, only: Only = None)
 def _box_tests(
     a: ScoredRun, b: ScoredRun, level: int | None, one: Kept, other: Kept, only: Only
 ) -> dict[str, SwapTest | None]:
-    tests = ap_tests(_box_parts(a, one, level, only), _box_parts(b, other, level, only))
+    tests = ap_tests(box_parts(a, one, level, only), box_parts(b, other, level, only))
     return {name: scaled_test(test, 100.0) for name, test in tests.items()}
 
 
 def _box_samples(run: ScoredRun, kept: Kept, level: int | None) -> frozenset[str]:
-    return frozenset(_box_parts(run, kept, level).samples)
+    return frozenset(box_parts(run, kept, level).samples)
 
 
 def feature_vectors(run: ScoredRun) -> dict[tuple[str, int], np.ndarray]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from radl_bench.benchmarks.loading import family
 from radl_bench.errors import BadInput, MissingData
-from radl_bench.report.layouts import family
 
 REPORTED = "reported"
 """The scale of these numbers in CSV and JSON, beside "mini" and "paper"."""

@@ -51,6 +51,9 @@ no part in the contest. So do those whose generator says "ceiling" or "floor" of
 FLOOR = "floor"
 """What a generator says whose pictures are wrong by construction."""
 
+WAYS_TO_BE_WRONG = ("color", "class", "place", "lookalike")
+"""The floors that the rendered scenes have, keys of `radl_bench.mini.wrong.KINDS`."""
+
 
 @dataclass(frozen=True)
 class ScoredRun:
@@ -81,10 +84,17 @@ class ScoredRun:
         return self.data["generator"].get("reference") == FLOOR
 
     @property
+    def wrong(self) -> str | None:
+        """What is wrong in the pictures of a floor, one of `WAYS_TO_BE_WRONG`; None where it is not said."""
+        wrong = (self.data["generator"].get("params") or {}).get("wrong")
+        return safe(str(wrong)) if wrong else None
+
+    @property
     def title(self) -> str:
         """Name of the method in a table; that of a floor says what is wrong in its pictures."""
-        wrong = (self.data["generator"].get("params") or {}).get("wrong")
-        return f"floor: wrong {wrong} (rendered)" if self.floor and wrong else METHODS.get(self.method, self.method)
+        if self.floor and self.wrong:
+            return f"floor: wrong {self.wrong} (rendered)"
+        return METHODS.get(self.method, self.method)
 
     @property
     def complete(self) -> bool:
@@ -100,6 +110,12 @@ class ScoredRun:
     def notes(self) -> list[str]:
         """What was odd about the images of the run and about how they were judged, as sentences."""
         return [note for note in self.data.get("notes") or [] if isinstance(note, str)]
+
+    @property
+    def unguided(self) -> tuple[int, int] | None:
+        """How many instances of its images got no guidance, of how many; None where no image's row tells of any."""
+        told = self.data.get("unguided") or {}
+        return (told["n"], told["of"]) if told.get("of") and "n" in told else None
 
     @property
     def images(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from radl_bench.report.collect import Group
 from radl_bench.report.layouts import AVERAGE, in_order, layout_of
-from radl_bench.report.scored_run import ScoredRun
+from radl_bench.report.scored_run import WAYS_TO_BE_WRONG, ScoredRun
 from radl_bench.report.ties import column_groups, is_number
 from radl_bench.runs.scale import LABELS, MINI
 from radl_bench.scoring.metrics.spec import ScoreSpec
@@ -22,7 +22,8 @@ class Cell:
     """One number: value and 95 % interval in the unit of the table, its tie group, and whether it alone is the best.
 
     `value` is None when nothing could be measured; `group` is None for the reference and for a single contestant.
-    `note` is a sentence that must stand by the number.
+    `note` is a sentence that must stand by the number. `stratum` is the part of the benchmark, e.g. "size=small", of a
+    number that is not of a level.
     """
 
     spec: ScoreSpec
@@ -36,6 +37,7 @@ class Cell:
     group: int | None
     best: bool
     note: str | None = None
+    stratum: str | None = None
 
     @property
     def metric(self) -> str:
@@ -82,11 +84,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """Title, column heads and lines; every line has as many cells as there are heads."""
+    """Title, column heads and lines; every line has as many cells as there are heads.
+
+    `first` are the heads of a line's label and model; a `narrow` table fits a terminal of 80 columns.
+    """
 
     title: str
     heads: tuple[str, ...]
     lines: tuple[Line, ...]
+    first: tuple[str, str] = ("method", "model")
+    narrow: bool = False
 
     def ends(self) -> Iterator[tuple[Line, bool]]:
         """Yield the lines, each with whether it is the last of the references, after which the contest begins."""
@@ -97,7 +104,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """Everything about one group of comparable runs; `cells` are all scores, also those that no table shows."""
+    """Everything about one group of comparable runs; `cells` are all scores, also those that no table shows.
+
+    `more` are the other numbers of its tables: by stratum, and shares of instances without guidance.
+    """
 
     title: str
     cells: tuple[tuple[ScoredRun, str, Cell], ...]
@@ -106,6 +116,7 @@ class Section:
     signatures: tuple[str, ...]
     specs: Mapping[str, ScoreSpec]
     layout: TableLayout
+    more: tuple[tuple[ScoredRun, str, Cell], ...] = ()
 
     @property
     def runs(self) -> tuple[tuple[ScoredRun, str], ...]:
@@ -227,15 +238,19 @@ def _notes(group: Group) -> Iterator[str]:
 
 
 def _bounds(group: Group) -> str:
-    """Say between which rows the numbers of the mini world lie, or how to get the rows."""
-    lacking = [
-        f"{word} (--method sprites{how})"
-        for word, floor, how in (("ceiling", False, ""), ("floor", True, " --set wrong=color, class, place"))
-        if not any(run.reference and run.floor == floor for run in group.runs)
-    ]
+    """Say between which rows the numbers of the mini world lie, and how to get the rows that are not there."""
+    floors = {run.wrong for run in group.runs if run.floor}
+    ceiling = any(run.reference and not run.floor for run in group.runs)
+    other = ", ".join(kind for kind in WAYS_TO_BE_WRONG if kind not in floors)
+    shown = ["right (the ceiling)"] * ceiling + [f"wrong {kind} (a floor)" for kind in sorted(filter(None, floors))]
+    lacking = ["ceiling (--method sprites)"] * (not ceiling)
+    lacking += [f"floor (--method sprites --set wrong={other})"] if other else []
+    said = [f"Scenes drawn on purpose, between which methods lie: {', '.join(shown)}."] if shown else []
     if lacking:
-        return f"Not shown, what the judges give to scenes drawn right or wrong on purpose: {' and '.join(lacking)}."
-    return "Right and wrong scenes, drawn on purpose, are the ceiling and the floor: methods lie between them."
+        said.append(
+            f"Not shown, what the judges give to scenes drawn right or wrong on purpose: {' and '.join(lacking)}."
+        )
+    return " ".join(said)
 
 
 def _progress(run: ScoredRun, label: str) -> str | None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from radl_bench.report import Report
 
 _COLUMNS_AT_A_TIME = 6
-_HINT = "Second line: 95 % interval. Bold: better than every other method; = : in a tie with the best."
+_NARROW = 4  # with the labels: 80 columns
+_HINT = "Second line: 95 % interval. Bold and *: better than every other method; = : in a tie with the best."
 
 
 def terminal(report: Report) -> Iterator[RenderableType]:
@@ -40,9 +41,10 @@ def terminal(report: Report) -> Iterator[RenderableType]:
 
 
 def _tables(table: Table) -> Iterator[RenderableType]:
-    for start in range(0, len(table.heads), _COLUMNS_AT_A_TIME):
-        part = slice(start, start + _COLUMNS_AT_A_TIME)
-        shown = _empty(table.title, "method\nmodel", table.heads[part])
+    step = _NARROW if table.narrow else _COLUMNS_AT_A_TIME
+    for start in range(0, len(table.heads), step):
+        part = slice(start, start + step)
+        shown = _empty(table.title, "\n".join(table.first), table.heads[part])
         for line, ends in table.ends():
             label = Text(safe(line.label)).append(f"\n{safe(line.model)}", "dim")
             shown.add_row(label, *map(_cell, line.cells[part]), end_section=ends)
@@ -71,5 +73,5 @@ def _cell(cell: Cell | None) -> RenderableType:
     if cell is None or cell.value is None:
         return Text(NOTHING)
     text = Text(cell.text, "bold" if cell.best else "")
-    text.append(" =" if cell.tied else "")
+    text.append(" *" if cell.best else " =" if cell.tied else "")  # a pipe carries no bold
     return text.append("\n" + cell.interval.replace(", ", NOTHING), "dim")

@@ -148,6 +148,12 @@ def build_generator(
         raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
 
 
+def accepts(spec: str, setting: str) -> bool:
+    """Say whether a method, by name or as `path/to/file.py:Class`, takes this setting."""
+    accepted = _accepted(resolve("generators", spec))
+    return accepted is None or setting in accepted
+
+
 def has_mini(spec: str) -> bool:
     """Say whether a method that is built in has the embedded model: it lists "mini" among its `models`."""
     return spec in GENERATORS and MINI in getattr(resolve("generators", spec), "models", ())
@@ -182,7 +188,9 @@ def _run(
 
 
 def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
-    for first in range(0, len(tasks), size):
+    """Yield the first task alone, so that progress and the time left show at once, then batches of `size`."""
+    yield from [tasks[:1]] * bool(tasks)
+    for first in range(1, len(tasks), size):
         yield tasks[first : first + size]
 
 

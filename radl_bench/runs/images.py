@@ -62,6 +62,21 @@ class Picture:
             self.problem = f"the file {self.path.name} cannot be read ({why})"
 
 
+def stretched(image: Image, side: int) -> Image:
+    """Return the image stretched to a square of `side` pixels; itself for a side of 0, or where it is one already."""
+    from PIL.Image import Resampling
+
+    return image if not side or image.size == (side, side) else image.resize((side, side), Resampling.BICUBIC)
+
+
+def swapped(image: Image) -> Image:
+    """Return the image with red and blue in each other's place."""
+    from PIL import Image as pil
+
+    red, green, blue = image.split()
+    return pil.merge("RGB", (blue, green, red))
+
+
 def crop_square(image: Image, box: Sequence[float]) -> Image:
     """Return the box of the image, stretched to a square so that an encoder's centre crop loses nothing of it."""
     from PIL.Image import Resampling

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from radl_bench.runs.scale import MINI, scale_of_manifest
 from radl_bench.runs.store import RunFolder
 from radl_bench.runs.writer import ImageRow
 from radl_bench.types import MINI_SIDE, Benchmark
+
+_UNGUIDED = re.compile(r"\bNo guidance for (\d+) of \d+ instances\b")
 
 
 def notes_of(path: Path, benchmark: Benchmark, rows: Iterable[ImageRow] | None = None) -> list[str]:
@@ -29,6 +32,17 @@ def notes_of(path: Path, benchmark: Benchmark, rows: Iterable[ImageRow] | None =
     made = [row for row in (run.rows() if rows is None else rows) if row["status"] == "ok"]
     sizes = {f"{row['sample_id']}_{row['k']}": size for row in made if (size := _size(row))}
     return [*_remarks(made), *notes_of_sizes(sizes, _as_expected(run, benchmark))]
+
+
+def unguided_of(rows: Iterable[ImageRow], benchmark: Benchmark) -> dict[str, int] | None:
+    """Return how many instances of a run's images got no guidance, `n` of `of`; None where no image's row tells of any.
+
+    Methods write it as the sentence "No guidance for 2 of 6 instances" into the note of an image.
+    """
+    levels = {sample.id: sample.level for sample in benchmark.samples}
+    made = [row for row in rows if row["status"] == "ok" and row["sample_id"] in levels]
+    told = [int(n) for row in made for n in _UNGUIDED.findall(row.get("note") or "")]
+    return {"n": sum(told), "of": sum(levels[row["sample_id"]] for row in made)} if told else None
 
 
 def sizes_of(run: RunFolder, benchmark: Benchmark, rows: Iterable[ImageRow]) -> str:

@@ -94,7 +94,7 @@ class RunFolder:
             (path / folder).mkdir(parents=True, exist_ok=True)
         with locked(path / ".lock"):
             if (path / "manifest.json").exists():
-                manifest = _widen(cls.open(path).manifest, manifest)
+                manifest = widen(cls.open(path).manifest, manifest)
             if manifest["benchmark"]["n_samples"] * manifest["benchmark"]["images_per_sample"] > MOST_FLAT:
                 manifest["images"] = NESTED
             _write_json(path / "manifest.json", manifest)
@@ -245,7 +245,7 @@ def _describe(benchmark: Benchmark, images_per_sample: int, source: str | None) 
     }
 
 
-def _widen(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+def widen(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """Return the manifest of a run that is found again, asking for all that both manifests ask for."""
     old, new = found["benchmark"], wanted["benchmark"]
     larger = max(old, new, key=lambda recorded: recorded["n_samples"])

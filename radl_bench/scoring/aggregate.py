@@ -51,7 +51,7 @@ def pools_of(
     chosen: Sequence[tuple[Chosen, Protocol]], context: Context, options: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Pool]:
     """Return the pools of the metrics that are no means of rows, by name; `options` given by hand, by metric."""
-    made = {one.name: one.pool(context, options.get(one.name, {})) for one, _ in chosen}
+    made = {one.name: one.pool(replace(context, protocol=rules), options.get(one.name, {})) for one, rules in chosen}
     return {name: pool for name, pool in made.items() if pool is not None}
 
 
@@ -61,9 +61,14 @@ def gather(
     means: Mapping[str, MeanPool],
     pools: Mapping[str, Pool],
 ) -> list[Row]:
-    """Add an image to the scores of these metrics, each under its own rules, and return its rows."""
+    """Add an image to the scores of these metrics, each under its own rules, and return its rows.
+
+    An image that cannot be judged has none under a protocol that leaves it out.
+    """
     out: list[Row] = []
     for one, rules in members:
+        if view.problem is not None and rules.missing == "left out":
+            continue
         if one.name in pools:
             with one.asking(f"on image {view.sample.id}_{view.k}"):
                 pools[one.name].add(view)

@@ -20,6 +20,7 @@ class Conditions:
         protocol: the rules with the metric's thresholds.
         detector, segmenter, encoder, features: signatures of the judges, "none" without one.
         phrase: how the encoder reads a phrase, see `judges.templates`.
+        colors: name of the table of colours (`judges.color.table_name`); the common one when empty.
         sizes: sizes of the images where they are not as expected, see `runs.notes.sizes_of`.
         own: the metric's own thresholds.
         more: parts of the kinds of measurement, by key; a score that names such a key in its settings has that part.
@@ -37,6 +38,7 @@ class Conditions:
     features: str = "none"
     phrase: str = "plain"
     sizes: str = ""
+    colors: str = ""
     own: Mapping[str, float] = field(default_factory=dict)
     more: Mapping[str, str] = field(default_factory=dict)
     pool: Mapping[str, str] = field(default_factory=dict)
@@ -67,11 +69,16 @@ def short(value: float) -> str:
     return f"{value:g}".removeprefix("0") or "0"
 
 
+def seen(c: Conditions, bgr: bool) -> str:
+    """How images are shown, where that is not as they are: channels swapped, stretched to a square."""
+    return ":bgr" * bgr + (f":{c.protocol.squash}" if c.protocol.squash else "")
+
+
 def color(c: Conditions) -> str:
     """Which table of colours, and the least share of a mask in the right one."""
-    from radl_bench.judges.color import color_table
+    from radl_bench.judges.color import table_name
 
-    return f"color:{color_table()[0]}@{short(c.protocol.coverage)}"
+    return f"color:{c.colors or table_name()}@{short(c.protocol.coverage)}"
 
 
 def mask(c: Conditions) -> str:
@@ -80,14 +87,14 @@ def mask(c: Conditions) -> str:
 
 
 SHARED: dict[str, Callable[[Conditions], str]] = {
-    "det": lambda c: f"det:{c.detector}",
+    "det": lambda c: f"det:{c.detector}{seen(c, c.protocol.detector_bgr)}",
     "score": lambda c: f"score:{short(c.protocol.score)}",
     "nms": lambda c: f"nms:{short(c.protocol.nms)}",
     "iou": lambda c: f"iou:{short(c.protocol.iou)}",
     "match": lambda c: "match:one-to-one" if c.protocol.one_to_one else "match:best",
     "color": color,
     "mask": mask,
-    "enc": lambda c: f"enc:{c.encoder}:{'bgr' if c.protocol.clip_bgr else 'rgb'}",
+    "enc": lambda c: f"enc:{c.encoder}{'' if c.protocol.clip_bgr else ':rgb'}{seen(c, c.protocol.clip_bgr)}",
     "features": lambda c: f"features:{c.features}",
 }
 """Settings that several metrics name; one that a single metric has is a function in that metric's file."""

@@ -25,7 +25,6 @@ from radl_bench.scoring.evidence_parquet import take_over
 from radl_bench.scoring.evidence_table import EvidenceTable
 from radl_bench.scoring.metrics import View
 from radl_bench.scoring.protocol import Protocol
-from radl_bench.types import COLORS
 
 _FIELDS = frozenset(f.name for f in fields(View))
 
@@ -151,7 +150,8 @@ def _view(picture: Picture, seen: Seen) -> View:
         return View(picture.sample, picture.k, picture.problem)
     known: dict[str, Any] = {name: value for name, value in seen.items() if name in _FIELDS}
     more = {name: value for name, value in seen.items() if name not in _FIELDS}
-    known.setdefault("shares", np.zeros((len(picture.sample.instances), len(COLORS))))
+    sample = picture.sample
+    known.setdefault("shares", np.zeros((len(sample.instances), len(sample.color_names))))
     return View(picture.sample, picture.k, **known, more=more)
 
 

@@ -2,8 +2,9 @@
 
 `strict` is this suite's default. `mig_bench_v1` keeps the matching rules of the public COCO-MIG scorer (every
 instance takes its best detection, the mask is prompted by the layout's box, a wrong colour zeroes the IoU, CLIP sees
-BGR and doubled articles) so that numbers can be compared with the literature; both read the same detections. All its
-oddities are in docs/protocols.md.
+BGR and doubled articles) so that numbers can be compared with the literature; both read the same detections.
+`consistcompose_v1` keeps those of the COCO-Position scorer that ConsistCompose published. All oddities are in
+docs/protocols.md.
 """
 
 from __future__ import annotations
@@ -31,6 +32,14 @@ class Protocol:
         color_gates_iou: an instance of the wrong colour adds 0 to mIoU.
         clip_bgr: CLIP sees red and blue swapped.
         articles: "repaired" or "doubled", how an encoder that uses templates reads a phrase (`judges.templates`).
+        detector_bgr: the detector sees red and blue swapped.
+        squash: side of the square that detector and encoder see every image stretched to, in pixels; 0 for its own
+            size.
+        crop: "box" or "det", what is cut out for Local CLIP: the layout's box, or the matched detection, and nothing
+            where an instance has none.
+        ap: "coco", or "nearest": one prediction an instance, its match with the score of the strongest detection of
+            its category, and all categories taken for one.
+        missing: "counted", an image that is missing or failed counts as `ScoreSpec.missing` says; or "left out".
         iou: least IoU of a right position; coverage: least share of the mask in the right colour; score: least score
         of a
             detection (AP takes all down to 0.05); nms: IoU above which the weaker of two boxes of a category is
@@ -48,6 +57,11 @@ class Protocol:
     color_gates_iou: bool
     clip_bgr: bool = False
     articles: str = "repaired"
+    detector_bgr: bool = False
+    squash: int = 0
+    crop: str = "box"
+    ap: str = "coco"
+    missing: str = "counted"
     iou: float = 0.5
     coverage: float = 0.2
     score: float = 0.25
@@ -62,6 +76,18 @@ PROTOCOLS = {
     "strict": Protocol("strict", one_to_one=True, mask_prompt="det", color_gates_iou=False),
     "mig_bench_v1": Protocol(
         "mig_bench_v1", one_to_one=False, mask_prompt="box", color_gates_iou=True, clip_bgr=True, articles="doubled"
+    ),
+    "consistcompose_v1": Protocol(
+        "consistcompose_v1",
+        one_to_one=False,
+        mask_prompt="box",
+        color_gates_iou=True,
+        articles="doubled",
+        detector_bgr=True,
+        squash=512,
+        crop="det",
+        ap="nearest",
+        missing="left out",
     ),
 }
 
@@ -82,6 +108,12 @@ def resolve_protocol(name: str, **thresholds: float | None) -> Protocol:
         if not 0.0 <= value <= 1.0:
             raise UsageError(f"The threshold '{key}' must be a fraction from 0 to 1, not {value:g}.")
     return replace(PROTOCOLS[name], **given)  # type: ignore[arg-type]
+
+
+def note_of_missing(rules: Protocol, number: int) -> list[str]:
+    """Say how many images no score speaks of, under a protocol that leaves out what is missing; [] for none."""
+    said = f"{number} images are missing or failed; {rules.name} leaves them out of every score."
+    return [said] if number and rules.missing == "left out" else []
 
 
 class Boxes(NamedTuple):

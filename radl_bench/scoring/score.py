@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.errors import RadlBenchError, UsageError
+from radl_bench.judges.color import table_name
 from radl_bench.judges.contracts import NONE, Judge, Remarking, declared
 from radl_bench.judges.kinds import Kind
 from radl_bench.judges.kinds.cosines import look_of
 from radl_bench.progress import stage
 from radl_bench.runs.images import Picture
-from radl_bench.runs.notes import notes_of, sizes_of
+from radl_bench.runs.notes import notes_of, sizes_of, unguided_of
 from radl_bench.runs.plan import RunImages
 from radl_bench.runs.scale import measured_scale, scale_of_manifest
 from radl_bench.scoring.aggregate import Entry, MeanPool, facts_of, gather, kept_of, pools_of, scores_of
@@ -28,7 +29,7 @@ from radl_bench.scoring.conditions import Conditions
 from radl_bench.scoring.evidence import Evidence, kinds_of
 from radl_bench.scoring.judging import Judges, judge, make_judges
 from radl_bench.scoring.metrics import Context, Metric, Pool
-from radl_bench.scoring.protocol import THRESHOLDS, Protocol, resolve_protocol
+from radl_bench.scoring.protocol import THRESHOLDS, Protocol, note_of_missing, resolve_protocol
 from radl_bench.scoring.score_files import ScoreWriter, scores_key, scoring_into
 from radl_bench.scoring.seen_files import SeenFiles
 from radl_bench.scoring.text_notes import notes_of_encoder
@@ -203,9 +204,11 @@ class _Scoring:
         said = _notes_of_judges(others, self.pictures)
         if "encoder" in asked:
             said += notes_of_encoder(parties.get("encoder"), self.pictures, self.images.run.evidence_dir)
+        said += note_of_missing(self.groups[0][0], len(self.problems))
         return {
             "images": {"n": len(self.pictures), "n_missing": len(self.problems)},
             "notes": [*notes_of(self.images.run.path, benchmark, self.images.rows.values()), *said],
+            "unguided": unguided_of(self.images.rows.values(), benchmark),
             "table": asdict(benchmark.table) if benchmark.table else None,
             "facts": facts_of(self.chosen),
         }
@@ -226,6 +229,8 @@ def _refuse_unused(parameters: Mapping[str, Mapping[str, str]], metrics: Set[str
 
 def _needs(metrics: Sequence[Metric], rules: Protocol) -> frozenset[str]:
     needs = frozenset().union(*(m.requires for m in metrics))
+    if rules.crop == "det" and "cosines" in needs:
+        needs |= {"detections"}
     return needs | {"coverage"} if rules.color_gates_iou and "detections" in needs else needs
 
 
@@ -252,6 +257,7 @@ def _conditions(
         features=_signature(parties.get("features")),
         phrase=look_of(encoder is not None and declared(encoder).ensembles, rules).phrase,
         sizes=sizes_of(images.run, images.benchmark, images.rows.values()),
+        colors=table_name(images.benchmark.colors),
         more={kind.key: kind.setting(judge) for kind, judge in asked if judge is not None},
     )
 

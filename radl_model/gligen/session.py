@@ -53,7 +53,9 @@ class GligenSession(Session):
     def notes(self) -> list[str]:
         left_out = (count - len(kept) for count, kept in zip(self.counts, self.kept, strict=True))
         return [
-            f"{left} of {count} instances were left out: GLIGEN keeps the {count - left} largest boxes." if left else ""
+            f"No guidance for {left} of {count} instances: GLIGEN keeps the {count - left} largest boxes."
+            if left
+            else ""
             for left, count in zip(left_out, self.counts, strict=True)
         ]
 

@@ -21,6 +21,7 @@ class LayoutDiffusionConfig:
         slots: rows of a layout, padding included. It is part of the model: group norms run over the slots.
         classes: rows of the class table, the image's own class 0 and the padding class included.
         padding: the class of an empty slot.
+        names: the class names, of which the first has number 1; none stands for COCO's and COCO-Stuff's own numbers.
         learned_variance: whether six channels come out (noise and variance) or three.
     """
 
@@ -38,6 +39,7 @@ class LayoutDiffusionConfig:
     classes: int = 185
     padding: int = 184
     learned_variance: bool = True
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.image_size % 2 ** (len(self.multipliers) - 1):
@@ -46,6 +48,11 @@ class LayoutDiffusionConfig:
         odd = sorted(w for w in widths if w % 32)
         if odd:
             raise UsageError(f"Every width has to be a multiple of 32, for the group norms; {odd[0]} is not.")
+        if self.names and (len(self.names), self.padding) != (self.classes - 2, self.classes - 1):
+            raise UsageError(
+                f"A LayoutDiffusion config with {len(self.names)} names has two classes more, the last of them for "
+                f"padding; this one has {self.classes} classes and padding {self.padding}."
+            )
 
     @property
     def most_instances(self) -> int:

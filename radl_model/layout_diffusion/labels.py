@@ -36,31 +36,38 @@ class Encoded(NamedTuple):
 
     Attributes:
         classes: int64 [L]; boxes: float32 [L, 4]. Slot 0 is the whole image, empty slots are padding.
-        unknown: names that the model has no class for; cut: how many instances found no slot.
+        unknown: names that the model has no class for; cut: how many instances found no slot, of how many `asked`.
     """
 
     classes: Tensor
     boxes: Tensor
     unknown: tuple[str, ...] = ()
     cut: int = 0
+    asked: int = 0
 
     @property
     def note(self) -> str:
         """A sentence for the image's row, "" when the model sees the whole layout."""
         parts = [f"no class for {', '.join(repr(n) for n in self.unknown)}"] if self.unknown else []
         parts += [f"{self.cut} smaller instances beyond the slots"] if self.cut else []
-        return f"Left out of the layout: {'; '.join(parts)}." if parts else ""
+        left_out = len(self.unknown) + self.cut
+        return f"No guidance for {left_out} of {self.asked} instances: {'; '.join(parts)}." if parts else ""
 
 
-def class_of(name: str) -> int | None:
-    """Return the id of a class name, its article stripped; None for a name that is not known."""
+def class_of(name: str, names: Sequence[str] = ()) -> int | None:
+    """Return the number of a class name, its article stripped; None for a name that is not known.
+
+    Args:
+        names: see `LayoutDiffusionConfig.names`.
+    """
     plain = _LEADING.sub("", name.strip()).lower()
-    return CLASSES.get(SYNONYMS.get(plain, plain))
+    known = {own: number for number, own in enumerate(names, start=1)} or CLASSES
+    return known.get(SYNONYMS.get(plain, plain))
 
 
 def encode(names: Sequence[str], boxes: Sequence[Box], config: LayoutDiffusionConfig) -> Encoded:
     """Return the layout of these class names and xyxy boxes (fractions); too many keep the largest boxes."""
-    ids = [class_of(name) for name in names]
+    ids = [class_of(name, config.names) for name in names]
     known = [n for n, i in enumerate(ids) if i is not None]
     largest = sorted(known, key=lambda n: _area(boxes[n]), reverse=True)[: config.most_instances]
     kept = sorted(largest)
@@ -70,7 +77,7 @@ def encode(names: Sequence[str], boxes: Sequence[Box], config: LayoutDiffusionCo
     for slot, n in enumerate(kept, start=1):
         classes[slot], places[slot] = ids[n] or 0, torch.tensor(boxes[n])
     unknown = tuple(name for name, i in zip(names, ids, strict=True) if i is None)
-    return Encoded(classes, places, unknown, len(known) - len(kept))
+    return Encoded(classes, places, unknown, len(known) - len(kept), len(names))
 
 
 def empty(config: LayoutDiffusionConfig) -> Encoded:

@@ -6,9 +6,10 @@ A batch is a function of its step (`make_batch(step)`), so a resumed training se
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,82 +18,16 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from radl_model.errors import UsageError, did_you_mean
+from radl_model.errors import UsageError
 from radl_model.files import replacing
-from radl_model.train.muon import Muon
+from radl_model.train.draws import Draws, Part
+from radl_model.train.optimizer import LoopConfig, build_optimizer, lr_factor
 from radl_model.train.precision import faster_precision
+from radl_model.train.signals import stop_asked
 
 Batch = Any
 LossFn = Callable[[Any, Batch, torch.Generator], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """Hyper-parameters of a run.
-
-    Attributes:
-        steps: optimiser steps in all; raise it to go on from a finished checkpoint.
-        batch_size: samples a step.
-        lr: learning rate after a linear warm-up over `warmup` steps; constant from there on, as in the paper.
-        decay: steps at the end over which it falls linearly to 2 %; 0, the default, is none. The recipes of the mini
-            models state theirs.
-        ema: decay of the weight average; 0 keeps none.
-        precision: "bf16" (autocast), "no", or "auto": whichever of both is faster here (`precision.py`).
-        optimizer: "adamw" or "muon" (`muon.py`), whose matrices learn with `matrix_lr`.
-        checkpoint_every: seconds between checkpoints.
-        sample_every: steps between sample sheets.
-        faster: multiples of the learning rate, for parameters whose name ends so.
-    """
-
-    steps: int
-    batch_size: int
-    lr: float
-    warmup: int = 200
-    decay: int = 0
-    weight_decay: float = 0.01
-    beta2: float = 0.99
-    clip: float = 1.0
-    ema: float = 0.999
-    precision: str = "auto"
-    optimizer: str = "adamw"
-    matrix_lr: float = 6e-3
-    seed: int = 0
-    checkpoint_every: float = 180.0
-    sample_every: int = 1000
-    log_every: int = 50
-    faster: Mapping[str, float] = field(default_factory=dict)
-
-
-def lr_factor(step: int, config: LoopConfig) -> float:
-    """Warm-up, then constant, then a linear decay where the config has one; in (0, 1]."""
-    up = min(1.0, (step + 1) / max(config.warmup, 1))
-    down = min(1.0, (config.steps - step) / config.decay) if config.decay else 1.0
-    return up * max(down, 0.02)
-
-
-def build_optimizer(named: Iterable[tuple[str, nn.Parameter]], config: LoopConfig) -> torch.optim.Optimizer:
-    """Return the optimiser that the configuration names; each group's `lr` is the peak of its learning rate.
-
-    Raises:
-        UsageError: there is none of this name, or `faster` is given for Muon, whose groups are its own.
-    """
-    if config.optimizer not in ("adamw", "muon"):
-        raise UsageError(did_you_mean(config.optimizer, ("adamw", "muon"), "optimizer"))
-    if config.optimizer == "muon":
-        if config.faster:
-            raise UsageError("'faster' goes with the optimizer adamw; muon has 'matrix_lr'.")
-        return Muon(named, config.lr, config.matrix_lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay)
-    groups = _groups(named, config)
-    return torch.optim.AdamW(groups, config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay)
-
-
-def _groups(named: Iterable[tuple[str, nn.Parameter]], config: LoopConfig) -> list[dict[str, Any]]:
-    """Parameters by the multiple of the learning rate they take, see `LoopConfig.faster`."""
-    groups: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in named:
-        times = next((times for end, times in config.faster.items() if name.endswith(end)), 1.0)
-        groups.setdefault(times, []).append(parameter)
-    return [{"params": members, "lr": config.lr * times} for times, members in groups.items()]
+PartLossFn = Callable[[Any, Batch, Draws], torch.Tensor]
 
 
 class Loop:
@@ -102,14 +37,20 @@ class Loop:
         module: what is trained; parameters without `requires_grad` stay out of optimiser and checkpoint.
         make_batch: step -> batch.
         loss_fn: (module, batch, rng) -> scalar loss; `rng` is seeded by the step.
-        on_sample: called with (module holding the EMA weights, step) for sample sheets and figures.
+        on_sample: called with (module holding the EMA weights, step) for sample sheets and figures; by the first
+            process alone.
+
+    Raises:
+        UsageError: several processes or turns, for a stage whose batches cannot be cut (`SplitLoop` is for those).
     """
+
+    splits = False
 
     def __init__(
         self,
         module: nn.Module,
-        make_batch: Callable[[int], Batch],
-        loss_fn: LossFn,
+        make_batch: Callable[..., Batch],
+        loss_fn: LossFn | PartLossFn,
         config: LoopConfig,
         out: Path,
         on_sample: Callable[[nn.Module, int], dict[str, float] | None] | None = None,
@@ -118,13 +59,16 @@ class Loop:
         self.make_batch, self.loss_fn = make_batch, loss_fn
         out.mkdir(parents=True, exist_ok=True)
         precision = faster_precision() if config.precision == "auto" else config.precision
-        print(f"precision: {precision}", flush=True)
         self.accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
+        self.parts = self._parts()
+        self._say(f"precision: {precision}")
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.names = [n for n, p in module.named_parameters() if p.requires_grad]
         optimizer = build_optimizer(zip(self.names, self.parameters, strict=True), config)
         self.peaks = [group["lr"] for group in optimizer.param_groups]
-        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
+        # Not wrapped for several processes: the gradients of an adapter are small, and are averaged in `_train_step`.
+        self.module = self.accelerator.prepare_model(module, evaluation_mode=True)
+        self.optimizer = self.accelerator.prepare(optimizer)
         # The average warms up as (1 + n) / (10 + n), so that it is of use after the first minutes.
         self.ema = EMAModel(self.parameters, decay=config.ema) if config.ema else None
         self.step, self.seconds, self.cpu, self._average = 0, 0.0, 0.0, 0.0
@@ -132,6 +76,25 @@ class Loop:
     @property
     def checkpoint(self) -> Path:
         return self.out / "checkpoint.pt"
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.accelerator.is_main_process
+
+    def _parts(self) -> list[Part]:
+        """The parts of a step that this process takes, in turn."""
+        processes, turns = self.accelerator.num_processes, self.config.accumulate
+        if not self.splits and processes * turns > 1:
+            raise UsageError("This stage trains in one process and without `accumulate`; its batches cannot be cut.")
+        if self.config.batch_size % (processes * turns):
+            raise UsageError(
+                f"batch_size {self.config.batch_size} cannot be shared by {processes} processes in {turns} turns each; "
+                f"take a multiple of {processes * turns}."
+            )
+        size = self.config.batch_size // (processes * turns)
+        begin = self.accelerator.process_index * turns
+        return [Part(i * size, (i + 1) * size, self.config.batch_size) for i in range(begin, begin + turns)]
 
     def resume(self) -> bool:
         """Load the checkpoint if there is one; returns whether there was."""
@@ -151,6 +114,8 @@ class Loop:
 
     def save(self) -> None:
         """Write the checkpoint, the old one staying until the new is whole."""
+        if not self.first:
+            return
         state = {
             "parameters": {n: p.detach() for n, p in zip(self.names, self.parameters, strict=True)},
             "optimizer": self.optimizer.state_dict(),
@@ -164,28 +129,50 @@ class Loop:
         with replacing(self.checkpoint) as part:
             torch.save(state, part)
 
+    def _say(self, line: str) -> None:
+        if self.first:
+            print(line, flush=True)
+
     def _log(self, row: dict[str, float]) -> None:
         line = json.dumps({"step": self.step, "seconds": round(self.seconds, 1), "cpu": round(self.cpu, 1), **row})
-        with (self.out / "log.jsonl").open("a") as file:
-            file.write(line + "\n")
-        print(line, flush=True)
+        if self.first:
+            with (self.out / "log.jsonl").open("a") as file:
+                file.write(line + "\n")
+        self._say(line)
+
+    def _loss(self, part: Part) -> torch.Tensor:
+        """The loss of one part; a loop that does not split has one part, the whole step."""
+        rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        return self.loss_fn(self.module, self.make_batch(self.step), rng)  # type: ignore[arg-type]
 
     def _train_step(self) -> float:
-        rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * lr_factor(self.step, self.config)
-        loss = self.loss_fn(self.module, self.make_batch(self.step), rng)
-        self.accelerator.backward(loss)
+        total = torch.zeros((), device=self.accelerator.device)
+        for part in self.parts:
+            loss = self._loss(part) / len(self.parts)
+            self.accelerator.backward(loss)
+            total += loss.detach()
+        if self.accelerator.num_processes > 1:
+            self._average_gradients()
+            total = self.accelerator.reduce(total, "mean")
         self.accelerator.clip_grad_norm_(self.parameters, self.config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.ema:
             self.ema.step(self.parameters)
-        return float(loss.detach())
+        return float(total)
+
+    def _average_gradients(self) -> None:
+        """Mean over the processes; a parameter that one of them did not reach counts as zero there."""
+        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
+        flat = self.accelerator.reduce(torch.cat([g.flatten() for g in grads]), "mean")
+        for parameter, part in zip(self.parameters, flat.split([g.numel() for g in grads]), strict=True):
+            parameter.grad = part.view_as(parameter).clone()
 
     def sample(self) -> None:
         """Run `on_sample` with the averaged weights and log what it measures."""
-        if self.on_sample is None:
+        if self.on_sample is None or not self.first:
             return
         with self.averaged():
             measured = self.on_sample(self.accelerator.unwrap_model(self.module), self.step)
@@ -196,30 +183,69 @@ class Loop:
         """Context in which the module holds the EMA weights."""
         return _Averaged(self)
 
-    def run(self, minutes: float | None = None) -> None:
-        """Train up to `config.steps`, or until `minutes` of this call are over; always leaves a checkpoint."""
+    def run(self, minutes: float | None = None) -> bool:
+        """Train up to `config.steps`, until `minutes` of this call are over or a signal asks to stop.
+
+        SIGTERM and SIGUSR1 (a cluster that takes the machine back) end the loop after the step. There is always a
+        checkpoint afterwards.
+
+        Returns:
+            whether the training is finished.
+        """
         begin = last = saved = time.monotonic()
         used = time.process_time()
-        while self.step < self.config.steps:
-            loss = self._train_step()
-            if not loss == loss:
-                raise FloatingPointError(f"The loss is not a number at step {self.step}; lower the learning rate.")
-            self.step += 1
-            self._average = loss if self.step == 1 else 0.98 * self._average + 0.02 * loss
-            now = time.monotonic()
-            self.seconds, last = self.seconds + now - last, now
-            self.cpu, used = self.cpu + time.process_time() - used, time.process_time()
-            if self.step % self.config.log_every == 0:
-                self._log({"loss": round(self._average, 5)})
-            if now - saved > self.config.checkpoint_every:
-                self.save()
-                saved = now
-            if self.step % self.config.sample_every == 0:
-                self.sample()
-            if minutes is not None and now - begin > minutes * 60:
-                break
+        with stop_asked() as asked:
+            while self.step < self.config.steps:
+                loss = self._train_step()
+                if not math.isfinite(loss):
+                    raise FloatingPointError(f"The loss is not a number at step {self.step}; lower the learning rate.")
+                self.step += 1
+                self._average = loss if self.step == 1 else 0.98 * self._average + 0.02 * loss
+                now = time.monotonic()
+                self.seconds, last = self.seconds + now - last, now
+                self.cpu, used = self.cpu + time.process_time() - used, time.process_time()
+                if self.step % self.config.log_every == 0:
+                    self._log({"loss": round(self._average, 5), **self._pace(begin)})
+                if now - saved > self.config.checkpoint_every:
+                    self.save()
+                    saved = now
+                if self.step % self.config.sample_every == 0:
+                    self.sample()
+                if self._ends(asked() or (minutes is not None and now - begin > minutes * 60)):
+                    break
         self.save()
         self.sample()
+        self.accelerator.wait_for_everyone()
+        return self.step >= self.config.steps
+
+    def _pace(self, begin: float) -> dict[str, float]:
+        """More of a log row."""
+        return {}
+
+    def _ends(self, wanted: bool) -> bool:
+        """Whether any process wants to stop: all stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return wanted
+        return bool(self.accelerator.reduce(torch.tensor(float(wanted), device=self.accelerator.device), "sum") > 0)
+
+
+class SplitLoop(Loop):
+    """A loop whose step can be shared by processes and taken in turns.
+
+    `make_batch(step, part)` makes the samples of a part, and the loss takes `Draws` of the part, so that cutting a step
+    changes its result by rounding alone.
+    """
+
+    splits = True
+
+    def _loss(self, part: Part) -> torch.Tensor:
+        rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        return self.loss_fn(self.module, self.make_batch(self.step, part), Draws(rng, part))  # type: ignore[arg-type]
+
+    def _pace(self, begin: float) -> dict[str, float]:
+        each = self.seconds / max(self.step, 1)
+        rate = self.config.batch_size / each if each else 0.0
+        return {"images_per_second": round(rate, 2), "eta": round((self.config.steps - self.step) * each)}
 
 
 class _Averaged:

@@ -11,10 +11,12 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_text_encoder, tiny_unet, wake
 
 from radl_bench.errors import BadInput, MissingWeights, UsageError
-from radl_bench.mini.train.adapter import AdapterBatch, TextBank, adapter_loss, target_of
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.adapters import load_adapter, save_adapter
 from radl_model.layers.config import FusionConfig
+from radl_model.train.adapter_loss import adapter_loss, target_of
+from radl_model.train.batch import AdapterBatch, TextBank
+from radl_model.train.draws import Draws, Part
 
 CONFIG = FusionConfig(position_hidden=16, mask_mode="area", active_fraction=0.4)
 
@@ -148,8 +150,8 @@ def scheduler(kind="v_prediction"):
 
 def loss_of(training, seed=0, kind="v_prediction", **extra):
     unet, adapter, texts = training
-    rng = torch.Generator().manual_seed(seed)
-    return adapter_loss(unet, adapter, batch_of(), scheduler(kind), rng, texts=texts, **extra)
+    draws = Draws(torch.Generator().manual_seed(seed), Part.whole(2))
+    return adapter_loss(unet, adapter, batch_of(), scheduler(kind), draws, texts=texts, **extra)
 
 
 def test_the_loss_depends_on_batch_and_rng_alone(training):

@@ -12,7 +12,7 @@ from tiny import tiny_parts, tiny_pipeline
 from radl_bench.errors import MissingData, UsageError
 from radl_bench.generators.radl import RadlGenerator
 from radl_bench.mini.train import adapter_stage, cache, stages
-from radl_bench.mini.train.cli import CONFIGS, load_config
+from radl_bench.mini.train.config import CONFIGS, load_config
 from radl_bench.types import Instance, Sample
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.adapters import load_adapter, save_adapter

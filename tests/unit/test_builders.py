@@ -13,12 +13,14 @@ import pytest
 from coco_folder import annotations, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from radl_bench.benchmarks.builders import Options, build, write_full
 from radl_bench.benchmarks.builders.coco import read_images
 from radl_bench.benchmarks.builders.coco_position import kept_things
 from radl_bench.benchmarks.importers import samples_bytes
 from radl_bench.benchmarks.loading import load_benchmark
+from radl_bench.cli import build_app
 from radl_bench.errors import BadInput, MissingData, RadlBenchError
 from radl_bench.types import COLORS
 
@@ -128,6 +130,34 @@ def test_some_image_of_coco_mig_had_more_than_six(coco):
     sizes = [sum(_fits(b) and n != "person" and not c for n, b, c in i["things"]) for i in _plain(coco).values()]
     assert counts["with 6 fitting objects or more"] == sum(size >= 6 for size in sizes)
     assert max(sizes) > 6
+
+
+@pytest.mark.parametrize("name", ["coco-position", "coco-mig"])
+def test_crowd_regions_are_told_when_a_benchmark_is_built_and_stand_in_its_manifest(coco, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("RADL_BENCH_HOME", str(tmp_path / "home"))
+    done = CliRunner().invoke(build_app(), ["data", "build", name, "--coco", str(coco), "--count", "1"])
+    assert done.exit_code == 0, done.output
+    crowds = {key: sum(crowd for *_, crowd in image["things"]) for key, image in _plain(coco).items()}
+    words = "with a crowd region" if name == "coco-position" else "crowd regions, left out of their images"
+    captions = json.loads((coco / "annotations" / "captions_val2014.json").read_text())
+    told = {a["image_id"] for a in captions["annotations"]}
+    number = sum(n > 0 for key, n in crowds.items() if key in told) if name == "coco-position" else sum(crowds.values())
+    assert f"{number:>8,} {words}\n" in done.output
+    (manifest,) = (tmp_path / "home").rglob("manifest.json")
+    content = json.loads(manifest.read_text())
+    assert content["counts"][words] == number > 0
+    what = "image" if name == "coco-position" else "region"
+    assert content["rules"]["crowd_regions"] == f"the {what} is left out"
+
+
+@pytest.mark.parametrize("value", ["0", None, 2, [1], 0.0])
+def test_a_crowd_flag_that_is_not_0_or_1_is_refused(coco, value):
+    file = coco / "annotations" / "instances_val2014.json"
+    content = json.loads(file.read_text())
+    content["annotations"][3]["iscrowd"] = value
+    file.write_text(json.dumps(content))
+    with pytest.raises(BadInput, match=r"'iscrowd' of the entry with id .* should be 0 or 1"):
+        build("coco-mig", Options(coco, count=1))
 
 
 @needs_tiny

@@ -59,7 +59,6 @@ def test_the_command_writes_a_benchmark_that_loads_and_a_manifest_with_every_sum
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["coco-posit", "--coco", "x"], "Did you mean 'coco-position'"),
         (["coco-mig"], "--coco DIR, or --download"),
         (["coco-mig", "--coco", "x", "--download"], "--coco DIR, or --download"),
         (["coco-mig", "--download", "--split", "val2017"], "val2014 alone"),
@@ -69,6 +68,12 @@ def test_calls_that_cannot_be_meant_are_sentences(arguments, words):
     with pytest.raises(UsageError) as caught:
         CliRunner().invoke(build_app(), ["data", "build", *arguments], catch_exceptions=False)
     assert words in str(caught.value)
+
+
+def test_an_unknown_name_gets_the_nearest():
+    wrong = CliRunner().invoke(build_app(), ["data", "build", "coco-posit", "--coco", "x"])
+    assert wrong.exit_code == 2
+    assert "Did you mean 'coco-position'" in wrong.output
 
 
 def test_offline_a_build_names_all_it_would_download(tmp_path, monkeypatch):

@@ -5,8 +5,9 @@ import torch
 from torch.nn.functional import mse_loss
 
 from radl_bench.mini.layouts import LayoutSampler
-from radl_bench.mini.train.emphasis import CHUNK, thing_weights, weighted_error
+from radl_bench.mini.train.emphasis import CHUNK, thing_weights
 from radl_bench.types import Instance, Sample
+from radl_model.train.adapter_loss import weighted_error
 
 
 def sample_of(*boxes):

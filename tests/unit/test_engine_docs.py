@@ -52,7 +52,7 @@ def test_the_method_guides_what_it_finds_and_notes_the_rest(method, base):
     images = generator.generate([FOUND, LOST], [1, 2])
     assert np.abs(pixels(images)[0] - plain[0]).max() > 3
     assert np.array_equal(pixels(images)[1], plain[1])
-    assert [image.info.get("note") for image in images] == [None, "1 instances got no guidance."]
+    assert [image.info.get("note") for image in images] == [None, "No guidance for 1 of 1 instances."]
     assert generator.params["strength"] == 3.0
     empty = [Sample("c", FOUND.prompt, ())]
     assert np.array_equal(pixels(generator.generate(empty, [1])), plain[:1])

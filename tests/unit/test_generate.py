@@ -88,8 +88,8 @@ def test_a_batch_is_never_larger_than_the_method_or_the_user_wants(benchmark, ou
     wide, narrow = Method(), Method()
     generate_run(benchmark, wide, out=out, batch_size=100)
     generate_run(benchmark, narrow, out=tmp_path / "other", batch_size=2)
-    assert [len(call) for call in wide.calls] == [4, 4, 1]
-    assert [len(call) for call in narrow.calls] == [2, 2, 2, 2, 1]
+    assert [len(call) for call in wide.calls] == [1, 4, 4]  # the first alone, so that progress shows at once
+    assert [len(call) for call in narrow.calls] == [1, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("error", [ValueError("cannot draw\nthis"), BadInput("cannot draw this")])
@@ -114,11 +114,11 @@ def test_missing_weights_end_the_run(benchmark, out):
 
 
 def test_ctrl_c_keeps_what_is_made_and_says_how_to_go_on(benchmark, out):
-    with pytest.raises(Interrupted, match=r"6 of 9 images are in .*\. Run the same command again"):
+    with pytest.raises(Interrupted, match=r"7 of 9 images are in .*\. Run the same command again"):
         generate_run(benchmark, Method("tiny-005", KeyboardInterrupt()), out=out, batch_size=2)
     (run,) = out.glob("*/*/*")
     assert RunFolder.open(run).manifest["status"] == "interrupted"
-    assert generate_run(benchmark, Method(), out=out).resumed == 6
+    assert generate_run(benchmark, Method(), out=out).resumed == 7
 
 
 @pytest.mark.parametrize(
@@ -226,14 +226,15 @@ def test_the_rendered_row_is_drawn_and_refuses_other_models(benchmark, out):
         build_generator("sprites", settings={"size": "big"})
 
 
-def test_piped_progress_is_a_line_now_and_then():
+def test_piped_progress_is_a_line_at_the_first_image_and_now_and_then():
     now, text = [0.0], io.StringIO()
     bar = PlainStage("generate", 800, resumed=388, stream=text, clock=lambda: now[0])
-    for seconds, failed in ((29, 0), (31, 2), (40, 1), (62, 0)):
+    for seconds, failed in ((1, 0), (31, 2), (40, 1), (62, 0)):
         now[0] = seconds
         bar.advance(31, failed=failed)
     bar.close()
     assert text.getvalue().splitlines() == [
+        "generate: 419/800 images, 388 resumed, 31 images/s, ETA 0:12",
         "generate: 450/800 images, 388 resumed, 2 failed, 2 images/s, ETA 2:55",
         "generate: 512/800 images, 388 resumed, 3 failed, 2 images/s, ETA 2:24",
         "generate: 512/800 images, 388 resumed, 3 failed, 2 images/s, ETA 2:24",

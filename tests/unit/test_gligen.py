@@ -302,7 +302,7 @@ def images(pipe, adapter, layout):
     return Engine(pipe).generate([layout], [1], Settings(steps=2, guidance_scale=4.0), adapter)
 
 
-@pytest.mark.parametrize(("count", "note"), [(30, ""), (31, "1 of 31 instances were left out")])
+@pytest.mark.parametrize(("count", "note"), [(30, ""), (31, "No guidance for 1 of 31 instances")])
 def test_thirty_fit_and_of_more_the_largest_are_kept_and_it_is_recorded(count, note):
     pipe = tiny_pipeline()
     adapter = awake(pipe.unet, GligenConfig(active_fraction=1.0))

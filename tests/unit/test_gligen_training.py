@@ -10,14 +10,16 @@ from torch import nn
 
 from radl_bench.errors import BadInput, UsageError
 from radl_bench.mini.train import adapter_stage, cache, stages
-from radl_bench.mini.train.adapter import AdapterBatch, TextBank, adapter_loss
-from radl_bench.mini.train.cli import CONFIGS, load_config
-from radl_bench.mini.train.ways import Gligen, way_named, way_of
+from radl_bench.mini.train.config import CONFIGS, load_config
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.adapters import save_adapter
 from radl_model.gligen.adapter import GligenAdapter
 from radl_model.gligen.config import GligenConfig
 from radl_model.gligen.public import load_gligen
+from radl_model.train.adapter_loss import adapter_loss
+from radl_model.train.batch import AdapterBatch, TextBank
+from radl_model.train.draws import Draws, Part
+from radl_model.train.ways import Gligen, way_named, way_of
 
 
 def batch_of(seed=0):
@@ -40,8 +42,8 @@ def loss_of(unet, adapter, seed=0, **options):
     from diffusers import DDPMScheduler
 
     scheduler = DDPMScheduler(beta_schedule="scaled_linear", prediction_type="v_prediction")
-    rng = torch.Generator().manual_seed(seed)
-    return adapter_loss(unet, adapter, batch_of(), scheduler, rng, texts=TextBank(tiny_text_encoder()), **options)
+    draws = Draws(torch.Generator().manual_seed(seed), Part.whole(2))
+    return adapter_loss(unet, adapter, batch_of(), scheduler, draws, texts=TextBank(tiny_text_encoder()), **options)
 
 
 @pytest.fixture
@@ -100,9 +102,9 @@ def test_one_in_ten_images_sees_empty_slots(fresh):
     _, adapter = fresh
     seen = []
     adapter.position_net.register_forward_hook(lambda _m, args, _o: seen.append(args[2].any(1)))
-    rng, texts = torch.Generator().manual_seed(0), TextBank(tiny_text_encoder())
+    draws, texts = Draws(torch.Generator().manual_seed(0), Part.whole(2)), TextBank(tiny_text_encoder())
     for _ in range(150):
-        Gligen.predict(lambda **_: (torch.zeros(1),), adapter, batch_of(), texts, rng)
+        Gligen.predict(lambda **_: (torch.zeros(1),), adapter, batch_of(), texts, draws)
     assert 0.85 < torch.cat(seen).float().mean() < 0.95
 
 

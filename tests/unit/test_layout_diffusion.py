@@ -205,7 +205,10 @@ def test_labels():
 def test_what_the_model_does_not_see_is_said():
     big, small = (0.0, 0.0, 0.9, 0.9), (0.1, 0.1, 0.2, 0.2)
     layout = encode(["dog"] * 9 + ["unicorn"], [big] * 4 + [small] + [big] * 5, COCO_256)
-    assert layout.note == "Left out of the layout: no class for 'unicorn'; 1 smaller instances beyond the slots."
+    assert (
+        layout.note
+        == "No guidance for 2 of 10 instances: no class for 'unicorn'; 1 smaller instances beyond the slots."
+    )
     assert layout.boxes[1:9].tolist() == [pytest.approx(big)] * 8
     assert layout.classes.tolist() == [0, *[18] * 8, 184]
     assert empty(COCO_256).note == ""
@@ -268,4 +271,4 @@ def test_the_method_makes_images_that_depend_on_their_seed_alone(network, tmp_pa
     assert one.size == (64, 64)
     assert method.generate(samples[:1], [1])[0].tobytes() == one.tobytes()
     assert "note" not in one.info
-    assert other.info["note"] == "Left out of the layout: no class for 'unicorn'."
+    assert other.info["note"] == "No guidance for 1 of 1 instances: no class for 'unicorn'."

@@ -1,4 +1,4 @@
-"""The script that measures the cost of the layers, at a small size."""
+"""The script that measures what a run with each method costs, on a few steps."""
 
 from __future__ import annotations
 
@@ -6,18 +6,33 @@ import runpy
 import sys
 from pathlib import Path
 
+from radl_bench.registry import GENERATORS
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "speed" / "overhead.py"
 
 
-def test_the_table_has_every_bar(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--size", "tiny", "--precision", "fp32", "--repeats", "1"])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
-    lines = capsys.readouterr().out.splitlines()
-    rows = {line.split("|")[2].strip(): line.split("|") for line in lines if line.startswith("| fp32")}
-    assert {"plain", "inactive", "active", "plain, 4 images", "active, 4 layouts, first of a run"} <= set(rows)
-    assert all(float(rows[name][3]) > 0 for name in ("plain", "inactive", "active"))
-    assert rows["active"][5].strip() == "<= 1.15"
-    gligen = {"GLIGEN", "GLIGEN, layers off", "GLIGEN, diffusers' layers"}
-    assert gligen <= set(rows)
-    assert all(float(rows[name][3]) > 0 for name in gligen)
-    assert rows["GLIGEN"][5].strip().startswith("<= ")
+def rows_of(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| fp32")]
+
+
+def test_a_row_a_method_with_its_bound(monkeypatch, capsys):
+    words = [
+        "--methods",
+        "gligen",
+        "multidiffusion",
+        "layout-guidance",
+        "--steps",
+        "2",
+        "--repeats",
+        "1",
+        "--batch",
+        "2",
+    ]
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *words])
+    names = runpy.run_path(str(SCRIPT), run_name="__main__")
+    rows = rows_of(capsys.readouterr().out)
+    assert [row[1] for row in rows] == ["gligen", "multidiffusion", "layout-guidance"]
+    assert rows[1][2] == "5 rows an image"
+    assert all(float(cell) > 0 for row in rows for cell in row[3:6])
+    # Every method has a row but the plain run and the rendered scenes.
+    assert set(names["METHODS"]) == set(GENERATORS) - {"stable-diffusion", "sprites"}

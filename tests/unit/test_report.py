@@ -16,7 +16,9 @@ from report_runs import METHODS, make_run
 from typer.testing import CliRunner
 
 from radl_bench.errors import BadInput, MissingData, UsageError
+from radl_bench.mini.wrong import KINDS
 from radl_bench.report import build_report, report_runs, show
+from radl_bench.report.scored_run import WAYS_TO_BE_WRONG
 from radl_bench.report.ties import column_groups
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +145,48 @@ def test_mini_numbers_are_labelled_and_others_are_not(tmp_path, monkeypatch):
     assert {r["scale"] for r in _records(runs) if r["model"] == "sd14"} == {"paper"}
 
 
+@pytest.fixture
+def floors(three, tmp_path) -> list[Path]:
+    """A run of each kind of wrong scenes, which score 10 and less, beside the three."""
+    about = {kind: {"reference": "floor", "params": {"size": 128, "wrong": kind}} for kind in KINDS}
+    return [make_run(tmp_path, "sprites", 0.1, hash=f"{kind:0<8}", about=about[kind]) for kind in KINDS]
+
+
+def test_every_kind_of_wrong_scenes_is_a_row_of_its_own_in_every_table_and_takes_no_part(three, floors):
+    (alone,), (section,) = build_report(three).sections, build_report([*floors, *three]).sections
+    wanted = [f"floor: wrong {kind} (rendered)" for kind in sorted(WAYS_TO_BE_WRONG)]
+    for table in section.tables:
+        assert [line.label for line in table.lines if line.reference] == ["real (rendered)", *wanted]
+        assert all(cell.group is None for line in table.lines if line.reference for cell in line.cells if cell)
+        assert [line.label for line, last in table.ends() if last] == [wanted[-1]]
+    marks = [[(c.group, c.best) for r, _, c in s.cells if not r.reference] for s in (alone, section)]
+    assert marks[0] == marks[1]
+
+
+def test_the_ways_to_be_wrong_are_those_that_sprites_draws():
+    assert set(WAYS_TO_BE_WRONG) == set(KINDS)
+
+
+@pytest.mark.parametrize("format", ["markdown", "json"])
+def test_floor_and_ceiling_are_said_beside_the_tables_and_those_that_lack_are_named(three, floors, tmp_path, format):
+    color = next(run for run in floors if "color" in run.name)
+    runs = ([three[-1]], [color, *three], [*floors, *three])
+    nothing, one, every = (report_runs(chosen, format, tmp_path / "out") for chosen in runs)
+    floor = "floor (--method sprites --set wrong={}class, place, lookalike)."
+    assert f"ceiling (--method sprites) and {floor.format('color, ')}" in nothing
+    assert "lie: right (the ceiling), wrong color (a floor). Not shown" in one
+    assert floor.format("") in one
+    assert "wrong class (a floor), wrong color (a floor), wrong lookalike (a floor), wrong place (a floor)." in every
+    assert "Not shown" not in every
+
+
+def test_a_world_whose_truth_cannot_be_drawn_has_no_such_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dino = {"judges": {"detector": "grounding-dino"}, "signature": "det:grounding-dino|seed:hashed"}
+    (section,) = build_report([make_run(tmp_path, "radl", 0.6, model="sd14", **dino)]).sections
+    assert not any("ceiling" in note for note in section.notes)
+
+
 def test_one_level_gives_two_tables_that_name_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tables = build_report([make_run(tmp_path, "radl", 0.7, levels=(6,), filter={"level": 6})]).sections[0].tables
@@ -234,6 +278,9 @@ def test_the_command_takes_every_run_or_those_given(three, tmp_path):
     assert "RaDL" in whole.output
     assert whole.output.endswith("Report: reports/report.md\n")
     part = CliRunner().invoke(app, [str(three[0]), "--format", "csv", "--out", str(tmp_path)])
+    assert part.stdout == f"Report: {tmp_path / 'report.csv'}\n"
+    call = [str(three[0]), "--format", "csv", "--out", str(tmp_path), "--stdout"]
+    part = CliRunner().invoke(app, call)
     assert part.stdout == (tmp_path / "report.csv").read_text("utf-8")
     assert "radl," not in part.stdout
     with pytest.raises(MissingData, match="There is no run under"):

@@ -141,7 +141,7 @@ def test_the_mini_base_declares_its_world_and_another_base_is_of_the_papers(tmp_
 
 
 def test_a_method_gets_the_mini_model_only_if_it_has_one(monkeypatch, tmp_path) -> None:
-    assert {name for name in GENERATORS if has_mini(name)} == set(GENERATORS) - {"layout-diffusion"}
+    assert {name for name in GENERATORS if has_mini(name)} == set(GENERATORS)
     (tmp_path / "large.py").write_text("class Large:\n    models = ('sd14',)\nclass Small:\n    models = ('mini',)\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(GENERATORS, "large", "large:Large")

@@ -85,7 +85,7 @@ def test_learning_rate_is_constant_after_warm_up_unless_a_decay_is_stated():
 
 
 def test_every_shipped_recipe_states_its_decay():
-    from radl_bench.mini.train.cli import CONFIGS, load_config
+    from radl_bench.mini.train.config import CONFIGS, load_config
 
     recipes = {file.name: load_config(file) for file in CONFIGS.glob("*.toml")}
     stated = {name: "decay" in recipe["loop"] for name, recipe in recipes.items() if "loop" in recipe}

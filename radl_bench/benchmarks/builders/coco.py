@@ -14,7 +14,7 @@ from radl_bench.errors import BadInput, MissingData
 from radl_bench.types import Box
 from radl_model.boxes import four_numbers
 
-_NOT_KEPT = ("segmentation", "license", "flickr_url", "coco_url", "date_captured")
+_NOT_KEPT = ("segmentation", "flickr_url", "coco_url", "date_captured")
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,13 @@ class Thing:
 
 @dataclass(frozen=True)
 class CocoImage:
-    """One image of COCO; `things` and `captions` in the order of their ids."""
+    """One image of COCO; `things` and `captions` in the order of their ids, `license` as the file states it ("")."""
 
     id: int
     file_name: str
     things: tuple[Thing, ...]
     captions: tuple[str, ...] = ()
+    license: str = ""
 
 
 def annotation_file(coco: Path, kind: str, split: str) -> Path:
@@ -70,12 +71,14 @@ def read_images(instances: Path, captions: Path | None = None) -> dict[int, Coco
     }
     things = _things(content, names, instances)
     texts = _captions(captions) if captions else {}
+    licenses = _licenses(content)
     return {
         image["id"]: CocoImage(
             image["id"],
             _get(image, "file_name", str, instances),
             tuple(thing for _, thing in sorted(things.get(image["id"], []), key=lambda pair: pair[0])),
             tuple(text for _, text in sorted(texts.get(image["id"], []))),
+            licenses.get(image.get("license"), ""),
         )
         for image in _rows(content, "images", instances)
     }
@@ -129,8 +132,25 @@ def _things(content: Mapping[str, Any], names: Mapping[int, str], file: Path) ->
             )
         box = _fractions(row, sizes[image], file)
         if box is not None:
-            found[image].append((row["id"], Thing(names[category], box, bool(row.get("iscrowd", 0)))))
+            found[image].append((row["id"], Thing(names[category], box, _crowd(row, file))))
     return found
+
+
+def _licenses(content: Mapping[str, Any]) -> dict[object, str]:
+    """Name and address of each licence that the file lists, by its id; files without a list state none."""
+    rows = content.get("licenses")
+    return {
+        row.get("id"): " ".join(str(row[key]) for key in ("name", "url") if row.get(key))
+        for row in (rows if isinstance(rows, list) else ())
+        if isinstance(row, dict) and isinstance(row.get("id"), int)
+    }
+
+
+def _crowd(row: Mapping[str, Any], file: Path) -> bool:
+    value = row.get("iscrowd", 0)
+    if type(value) not in (int, bool) or value not in (0, 1):
+        raise BadInput(f"{file}: 'iscrowd' of the entry with id {row['id']} should be 0 or 1, not {value!r:.60}.")
+    return bool(value)
 
 
 def _size(row: Mapping[str, Any], file: Path) -> tuple[int, int]:

@@ -83,7 +83,8 @@ def kept_things(image: CocoImage) -> list[Thing]:
 def _counts(images: dict[int, CocoImage], things: dict[int, list[Thing]]) -> dict[str, int]:
     levels = Counter(len(kept) for kept in things.values())
     by_level = {f"with {level} fitting objects{' or more' * (level == 6)}": levels[level] for level in range(7)}
-    return {"images": len(images)} | by_level
+    crowds = sum(thing.crowd for image in images.values() for thing in image.things)
+    return {"images": len(images)} | by_level | {"crowd regions, left out of their images": crowds}
 
 
 def _sample(key: int, things: list[Thing], seed: int) -> Sample:

@@ -9,6 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from radl_bench.benchmarks.samples import parse_samples
+from radl_bench.benchmarks.strata import terciles
+from radl_bench.benchmarks.toml import promises_of
 from radl_bench.errors import BadInput
 from radl_bench.files import replace_file
 from radl_bench.types import Sample
@@ -20,7 +22,9 @@ def sample_row(sample: Sample) -> dict[str, object]:
         "id": sample.id,
         "prompt": sample.prompt,
         "instances": [
-            {"phrase": i.phrase, "category": i.category, "color": i.color, "box": list(i.box)} for i in sample.instances
+            {"phrase": i.phrase, "category": i.category, "color": i.color, "box": list(i.box)}
+            | ({"attributes": list(i.attributes)} if i.attributes else {})
+            for i in sample.instances
         ],
         "relations": [[r.subject, r.predicate, r.object] for r in sample.relations],
         "verbs": sample.verbs,
@@ -38,16 +42,20 @@ def benchmark_toml(
     metrics: Mapping[str, Mapping[str, object]],
     samples: bytes,
     levels: Mapping[int, int] | None = None,
+    strata: Mapping[str, list[float]] | None = None,
 ) -> str:
     """Return the text of `benchmark.toml` for these fields, metric tables, the bytes of `samples.jsonl` and the levels.
 
-    `levels` maps a number of instances to the number of samples that have it; the loader holds the file to it.
+    `levels` maps a number of instances to the number of samples that have it, and `strata` are `strata.terciles`; the
+    loader holds the file to both.
     """
     import tomli_w
 
     table = {**fields, "samples_sha256": sha256(samples).hexdigest()}
     if levels:
         table["levels"] = {str(level): count for level, count in sorted(levels.items())}
+    if strata:
+        table["strata"] = dict(strata)
     return tomli_w.dumps({**table, "metrics": metrics})
 
 
@@ -64,8 +72,9 @@ def write_benchmark(
     except UnicodeEncodeError as error:
         raise BadInput("A prompt or phrase holds half a surrogate pair, which is not text.") from error
     # What cannot be loaded must not be written.
-    parse_samples(data, str(folder / "samples.jsonl"), free_phrases=fields.get("phrases") == "free")
+    promises = promises_of(fields)
+    parse_samples(data, str(folder / "samples.jsonl"), **promises)
     folder.mkdir(parents=True, exist_ok=True)
-    toml = benchmark_toml(fields, metrics, data, Counter(sample.level for sample in samples))
+    toml = benchmark_toml(fields, metrics, data, Counter(sample.level for sample in samples), terciles(samples))
     for name, content in (("samples.jsonl", data), ("benchmark.toml", toml.encode())):
         replace_file(folder / name, content)

@@ -1,6 +1,7 @@
 """Reader of COCO-MIG annotation files (`mig_bench_anno.yaml` of the MIGC project and re-sampled files like it).
 
-The file maps a prompt to its phrases and their boxes, plus the index of the entry under the name `coco_id`:
+A re-sampled file in JSON is read as `importers.resampled` says. The YAML maps a prompt to its phrases and their boxes,
+plus the index of the entry under the name `coco_id`:
 
     a photo of a red car and a blue dog:
       a blue dog:
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.benchmarks.importers import write_benchmark
-from radl_bench.benchmarks.importers.public_files import leave_out, load_yaml, quoted, read_box
+from radl_bench.benchmarks.importers.public_files import leave_out, load_yaml, quoted, read_box, read_index
+from radl_bench.benchmarks.importers.resampled import Label, is_resampled, read_resampled
 from radl_bench.errors import BadInput
 from radl_bench.files import file_sha256
 from radl_bench.parsing import shown
@@ -50,18 +52,21 @@ def import_coco_mig(
     """Keep a COCO-MIG annotation file as the benchmark `coco-mig-public` in the user's data folder.
 
     Args:
-        file: the annotation file.
+        file: the annotation file, YAML or JSON.
         home: the data folder, `data_home()` when not given.
         skipped: takes the problems of prompts, which are then left out; None to import none where there is a problem.
 
     Returns:
-        The benchmark's folder and its samples, ordered by `coco_id`; instances keep the order of the file.
+        The benchmark's folder and its samples, ordered by index; instances keep the order of the file.
 
     Raises:
         MissingData: there is no such file.
         BadInput: the file is not a COCO-MIG annotation file; the message names the line, or every prompt at fault.
     """
-    samples = tuple(read_annotations(file, skipped))
+    if is_resampled(file):
+        samples = tuple(read_resampled(file, colored_label, skipped)[0])
+    else:
+        samples = tuple(read_annotations(file, skipped))
     fields = FIELDS | {"description": f"Imported from {file.name} (sha256 {file_sha256(file)})"}
     folder = (home or data_home()) / "benchmarks" / "coco_mig_public"
     write_benchmark(folder, samples, fields, METRICS)
@@ -99,7 +104,7 @@ def _read_entry(prompt: Any, entry: Any, file: Path) -> tuple[int, Sample]:
     where = f"{file}, prompt {quoted(prompt)}"
     if not isinstance(prompt, str) or not prompt.strip() or not isinstance(entry, dict):
         raise BadInput(f"{where}: an entry should be a prompt with a table of phrases.")
-    index = _index(entry.get("coco_id"))
+    index = read_index(entry.get("coco_id"))
     if index is None:
         raise BadInput(
             f"{where}: 'coco_id' should be the index of the entry, a whole number of at most nine digits, not "
@@ -112,19 +117,19 @@ def _read_entry(prompt: Any, entry: Any, file: Path) -> tuple[int, Sample]:
     return index, Sample(f"public-{index:06d}", prompt, instances)
 
 
-def _index(value: Any) -> int | None:
-    if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdigit() and len(value) <= 9 else None
-    return value if type(value) is int and 0 <= value < 10**9 else None
+def colored_label(label: str) -> Label | None:
+    """Return class and colour of "a COLOUR CLASS"; None for another text."""
+    words = label.split()
+    return (" ".join(words[2:]), words[1]) if len(words) > 2 and words[1] in COLORS else None
 
 
 def _read_phrase(phrase: Any, boxes: Any, where: str) -> Iterator[Instance]:
-    words = phrase.split() if isinstance(phrase, str) else []
-    if len(words) < 3 or words[1] not in COLORS:
+    named = colored_label(phrase) if isinstance(phrase, str) else None
+    if named is None:
         raise BadInput(
             f"{where}: the phrase {quoted(phrase)} should read 'a COLOUR CLASS', with one of {', '.join(COLORS)}."
         )
     if not isinstance(boxes, list):
         raise BadInput(f"{where}: the phrase {quoted(phrase)} should have a list of boxes.")
     for box in boxes:
-        yield Instance(phrase, " ".join(words[2:]), words[1], read_box(box, phrase, where))
+        yield Instance(phrase, *named, read_box(box, phrase, where))

@@ -63,6 +63,13 @@ def read_box(box: object, phrase: str, where: str) -> Box:
     return found
 
 
+def read_index(value: object) -> int | None:
+    """Return a whole number of at most nine digits, also one written as text; None for anything else."""
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdigit() and len(value) <= 9 else None
+    return value if type(value) is int and 0 <= value < 10**9 else None
+
+
 def leave_out(problems: list[str], skipped: list[str] | None, left: int) -> None:
     """Raise `BadInput` with all problems, or move them to `skipped` where that is a list and something is left."""
     if not problems:

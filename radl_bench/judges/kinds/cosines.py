@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -11,12 +11,8 @@ from radl_bench.judges.checks import asking, check_same_space, check_vectors
 from radl_bench.judges.contracts import Encoder, Role
 from radl_bench.judges.kinds import Desk, Kind, Seen, Store, batches, box_key
 from radl_bench.judges.templates import Look, sentences
-from radl_bench.runs.images import FULL, Picture, crop_square
-from radl_bench.scoring.protocol import Protocol
-from radl_bench.types import Sample
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from radl_bench.runs.images import FULL, Picture, crop_square, stretched, swapped
+from radl_bench.scoring.protocol import Match, Protocol
 
 ENCODER = Role("encoder", "encoders", ("encode_images", "encode_texts"), default="mini", early=True)
 
@@ -25,7 +21,7 @@ Question = tuple[Picture, str, "tuple[float, ...] | None"]
 
 
 class Cosines(Kind[Encoder]):
-    """Fields `clip` and `local_clip`."""
+    """Fields `clip` and `local_clip`, which is NaN for an instance that has nothing to be cut out."""
 
     key, role = "cosines", ENCODER
     store = Store("cosines", ("image", "text", "box"), {"cosine": "number"})
@@ -33,7 +29,7 @@ class Cosines(Kind[Encoder]):
     def measure(self, pictures: Sequence[Picture], seen: Sequence[Seen], desk: Desk[Encoder]) -> None:
         """See `Kind.measure`; images and crops in batches, every text once."""
         look = look_of(desk.facts.ensembles, desk.rules)
-        asked = [(p, text, box) for p in pictures for text, box in _texts(p.sample)]
+        asked = [q for p, known in zip(pictures, seen, strict=True) for q in _questions(p, known, desk.rules) if q]
         todo = [q for q in asked if _key(q, look) not in desk.table and q[0].load() is not None]
         for batch in batches(todo, desk.batch_size):
             for question, cosine in zip(batch, _cosines(batch, look, desk), strict=True):
@@ -42,19 +38,21 @@ class Cosines(Kind[Encoder]):
     def read(self, picture: Picture, seen: Seen, desk: Desk[Encoder]) -> Seen:
         """See `Kind.read`."""
         look = look_of(desk.facts.ensembles, desk.rules)
-        whole, *local = (float(desk.table[_key((picture, *t), look)][0]) for t in _texts(picture.sample))  # type: ignore[arg-type]
+        asked = _questions(picture, seen, desk.rules)
+        whole, *local = (float(desk.table[_key(q, look)][0]) if q else float("nan") for q in asked)  # type: ignore[arg-type]
         return {"clip": whole, "local_clip": tuple(local)}
 
 
 def _cosines(batch: Sequence[Question], look: Look, desk: Desk[Encoder]) -> np.ndarray:
     judge = desk.asked
-    crops = [crop_square(image, box or FULL) for p, _, box in batch if (image := p.load()) is not None]
-    shown = [_swapped(crop) for crop in crops] if look.bgr else crops
+    images = [(image, box) for p, _, box in batch if (image := p.load()) is not None]
+    crops = [crop_square(stretched(image, look.side), box or FULL) for image, box in images]
+    shown = [swapped(crop) for crop in crops] if look.bgr else crops
     with asking(judge):
-        images = check_vectors(judge, judge.encode_images(shown), len(batch), unit=True)
+        seen = check_vectors(judge, judge.encode_images(shown), len(batch), unit=True)
         texts = _encoded([(text, look.phrase if box else "plain") for _, text, box in batch], desk)
-    check_same_space(judge, images, texts)
-    return np.asarray((images * texts).sum(axis=1))
+    check_same_space(judge, seen, texts)
+    return np.asarray((seen * texts).sum(axis=1))
 
 
 def _encoded(texts: Sequence[tuple[str, str]], desk: Desk[Encoder]) -> np.ndarray:
@@ -71,24 +69,22 @@ def _encoded(texts: Sequence[tuple[str, str]], desk: Desk[Encoder]) -> np.ndarra
 def look_of(ensembles: bool, rules: Protocol) -> Look:
     """Return how an encoder sees under a protocol; one without `ensembles` reads a phrase as it stands."""
     how = "articles" if rules.articles == "repaired" else rules.articles
-    return Look(rules.clip_bgr, how if ensembles else "plain")
+    return Look(rules.clip_bgr, how if ensembles else "plain", rules.squash)
 
 
-def _texts(sample: Sample) -> Iterator[tuple[str, tuple[float, ...] | None]]:
-    yield sample.prompt, None
-    for instance in sample.instances:
-        yield instance.phrase, instance.box
+def _questions(picture: Picture, seen: Seen, rules: Protocol) -> list[Question | None]:
+    """Return what is asked: the prompt, then each instance's phrase, None where its crop would be of nothing."""
+    instances = picture.sample.instances
+    boxes: list[tuple[float, ...] | None] = [instance.box for instance in instances]
+    if rules.crop == "det":
+        boxes = [match.box for match in cast("tuple[Match, ...]", seen["matches"])]
+    local = [(picture, i.phrase, box) if box else None for i, box in zip(instances, boxes, strict=True)]
+    return [(picture, picture.sample.prompt, None), *local]
 
 
 def _key(question: Question, look: Look) -> tuple[str, str, str]:
     picture, text, box = question
     return picture.sha256, look.key(text, box is not None), box_key(box or FULL)
-
-
-def _swapped(image: Image) -> Image:
-    from PIL import Image as pil
-
-    return pil.fromarray(np.ascontiguousarray(np.asarray(image)[..., ::-1]))
 
 
 COSINES = Cosines()

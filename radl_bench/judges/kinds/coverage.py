@@ -12,12 +12,13 @@ from radl_bench.judges.contracts import Role, Segmenter
 from radl_bench.judges.kinds import Desk, Kind, Seen, Store, box_key
 from radl_bench.runs.images import Picture
 from radl_bench.scoring.protocol import Match
-from radl_bench.types import COLORS
+from radl_bench.types import Sample
 
 SEGMENTER = Role("segmenter", "segmenters", ("masks",), default="grabcut", beside="detector", early=True, files=True)
 
 COLOR_SHARES = Store("coverage", ("image", "box"), {"coverage": "doubles"})
-"""Masks do not depend on who prompted them, so coverage is filed by the box alone."""
+"""Masks do not depend on who prompted them, so coverage is filed by the box, and by the colours where they are not the
+seven alone."""
 
 
 class Coverage(Kind[Segmenter]):
@@ -33,7 +34,10 @@ class Coverage(Kind[Segmenter]):
     def read(self, picture: Picture, seen: Seen, desk: Desk[Segmenter]) -> Seen:
         """See `Kind.read`."""
         prompts = _prompts(picture, seen, desk)
-        shares = [np.zeros(len(COLORS)) if box is None else shares_of(picture, box, desk) for box in prompts]
+        shares = [
+            np.zeros(len(picture.sample.color_names)) if box is None else shares_of(picture, box, desk)
+            for box in prompts
+        ]
         return {"shares": np.stack(shares)} if shares else {}
 
 
@@ -48,7 +52,8 @@ def measure_boxes(picture: Picture, boxes: Iterable[Sequence[float]], desk: Desk
     """Segment these boxes, where not known yet, and measure the share of each mask in each colour."""
     from radl_bench.judges.color import coverage
 
-    todo = {box_key(b): tuple(b) for b in boxes if (image_key(picture, desk), box_key(b)) not in desk.table}
+    keys = {color_key(b, picture.sample): tuple(b) for b in boxes}
+    todo = {key: box for key, box in keys.items() if (image_key(picture, desk), key) not in desk.table}
     image = picture.load() if todo else None
     if image is None:
         return
@@ -57,9 +62,16 @@ def measure_boxes(picture: Picture, boxes: Iterable[Sequence[float]], desk: Desk
     masks: Callable[..., np.ndarray] = desk.asked.masks
     with asking(desk.asked):
         made = masks(rgb, np.array(list(todo.values()), float), **extras)
-        shares = coverage(rgb, check_masks(desk.asked, made, (len(todo), *rgb.shape[:2])))
+        shares = coverage(rgb, check_masks(desk.asked, made, (len(todo), *rgb.shape[:2])), picture.sample.colors)
     for key, share in zip(todo, shares, strict=True):
         desk.table.add((image_key(picture, desk), key), (share,))
+
+
+def color_key(box: Sequence[float], sample: Sample) -> str:
+    """Return what the shares of a box are filed under; other tables of colours have other shares."""
+    from radl_bench.judges.color import table_name
+
+    return box_key(box) + (f"@{table_name(sample.colors)}" if sample.colors else "")
 
 
 def image_key(picture: Picture, desk: Desk[Segmenter]) -> str:
@@ -68,8 +80,8 @@ def image_key(picture: Picture, desk: Desk[Segmenter]) -> str:
 
 
 def shares_of(picture: Picture, box: Sequence[float], desk: Desk[Segmenter]) -> np.ndarray:
-    """Return float64 [7]: the share of the mask of a measured box in each of `types.COLORS`."""
-    return np.asarray(desk.table[image_key(picture, desk), box_key(box)][0], float)
+    """Return float64 [7 or more]: the share of the mask of a measured box in each of `Sample.color_names`."""
+    return np.asarray(desk.table[image_key(picture, desk), color_key(box, picture.sample)][0], float)
 
 
 COVERAGE = Coverage()

@@ -10,11 +10,13 @@ import numpy as np
 from radl_bench.judges.checks import asking, check_detections
 from radl_bench.judges.contracts import Detector, Role
 from radl_bench.judges.kinds import Desk, Kind, Seen, Store, batches
-from radl_bench.runs.images import Picture
-from radl_bench.scoring.protocol import FLOOR, Boxes, match_instances, suppress
+from radl_bench.runs.images import Picture, stretched, swapped
+from radl_bench.scoring.protocol import FLOOR, Boxes, Protocol, match_instances, suppress
 from radl_bench.types import Detection, Sample
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from radl_bench.judges.checks import Found
 
 DETECTOR = Role("detector", "detectors", ("detect",), default="mini", early=True, files=True)
@@ -48,8 +50,14 @@ def _ask(batch: Sequence[Picture], queries: Sequence[Sequence[str]], desk: Desk[
     known = {"samples": [p.sample for p in batch], "pictures": batch}
     extras = {name: value for name, value in known.items() if name in desk.facts.takes}
     detect: _Ask = desk.asked.detect
+    shown = [_shown(image, desk.rules) for p in batch if (image := p.load()) is not None]
     with asking(desk.asked):
-        return check_detections(desk.asked, detect([p.load() for p in batch], queries, **extras), queries)
+        return check_detections(desk.asked, detect(shown, queries, **extras), queries)
+
+
+def _shown(image: Image, rules: Protocol) -> Image:
+    seen = stretched(image, rules.squash)
+    return swapped(seen) if rules.detector_bgr else seen
 
 
 def _kept(found: Sequence[Found], category: str) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +72,9 @@ def _boxes(picture: Picture, category: str, desk: Desk[Detector]) -> Boxes:
 
 def _key(picture: Picture, category: str, desk: Desk[Detector]) -> tuple[str, str, str]:
     # equal bytes may belong to two images (both black): a judge that reads the sample must not mix them up
-    return picture.sha256, f"{picture.sample.id}:{picture.k}" if desk.facts.needs_sample else "", category
+    rules = desk.rules
+    marks = (f"{rules.squash}|" if rules.squash else "") + ("bgr|" if rules.detector_bgr else "")
+    return marks + picture.sha256, f"{picture.sample.id}:{picture.k}" if desk.facts.needs_sample else "", category
 
 
 def _categories(sample: Sample) -> list[str]:

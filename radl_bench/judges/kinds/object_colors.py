@@ -12,7 +12,6 @@ from radl_bench.judges.kinds import Desk, Kind, Seen
 from radl_bench.judges.kinds.coverage import COLOR_SHARES, SEGMENTER, measure_boxes, shares_of
 from radl_bench.runs.images import Picture
 from radl_bench.scoring.protocol import Boxes
-from radl_bench.types import COLORS
 
 
 class ObjectColors(Kind[Segmenter]):
@@ -30,7 +29,8 @@ class ObjectColors(Kind[Segmenter]):
         """See `Kind.read`."""
         found = _strongest(picture, seen, desk).items()
         shares = {c: [shares_of(picture, box, desk) for box in boxes] for c, boxes in found}
-        return {"object_shares": {c: np.array(rows, float).reshape(-1, len(COLORS)) for c, rows in shares.items()}}
+        width = len(picture.sample.color_names)
+        return {"object_shares": {c: np.array(rows, float).reshape(-1, width) for c, rows in shares.items()}}
 
 
 def _strongest(picture: Picture, seen: Seen, desk: Desk[Segmenter]) -> dict[str, list[tuple[float, ...]]]:

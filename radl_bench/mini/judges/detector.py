@@ -55,10 +55,12 @@ class MiniDetector(MiniJudge["nn.Module"]):
 
     title = "mini detector"
     companions: ClassVar = {"segmenter": "mini"}
+    thresholds: ClassVar[dict[str, float]] = {"score": 0.21}
+    """The lowest at which things of a wrong class pass in less than 3 % (`radl_bench.mini.train.floor`)."""
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
         super().__init__(weights)
-        self.signature = f"mini-fcos@{self.sha8}+nms.65+blank"
+        self.signature = f"mini-fcos@{self.sha8}+contest+nms.65+blank"
 
     def _build(self) -> nn.Module:
         """The config holds `categories`, in the order of the labels, and `network`, the arguments of the builder."""

@@ -130,6 +130,28 @@ class Head(FCOSHead):
             return super().compute_loss(targets, head_outputs, anchors, matched_idxs)
 
 
+class Contested(FCOS):
+    """FCOS whose classes contest each location.
+
+    FCOS scores every class by itself, and of two that look alike it reports both. Here a class that is weaker than
+    another one at the same location loses what it lacks.
+    """
+
+    def postprocess_detections(
+        self, head_outputs: dict[str, list[Tensor]], anchors: list[list[Tensor]], image_shapes: list[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        """See `FCOS.postprocess_detections`."""
+        contested = {**head_outputs, "cls_logits": [contest(logits) for logits in head_outputs["cls_logits"]]}
+        return super().postprocess_detections(contested, anchors, image_shapes)
+
+
+def contest(logits: Tensor) -> Tensor:
+    """Logits [..., classes] of probabilities p -> those of p^2 / max p: p times its ratio to the strongest one's."""
+    log_p = nn.functional.logsigmoid(logits)
+    log_q = 2 * log_p - log_p.amax(dim=-1, keepdim=True)
+    return log_q - torch.log(-torch.expm1(log_q))
+
+
 def build(num_classes: int, head_convs: int = 1, radius: float = 3.5, **backbone: Unpack[BackboneSettings]) -> FCOS:
     """Return the untrained detector for images of 128x128 (FCOS: Tian et al., arXiv 2006.09214).
 
@@ -143,7 +165,7 @@ def build(num_classes: int, head_convs: int = 1, radius: float = 3.5, **backbone
         backbone: arguments of `Backbone`.
     """
     body = Backbone(**backbone)
-    return FCOS(
+    return Contested(
         body,
         num_classes,
         min_size=SIZE,

@@ -8,35 +8,22 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
-from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image, ImageDraw
-from torch import nn
 
 from radl_bench.mini.layouts import LayoutSampler
-from radl_bench.mini.train.adapter import AdapterBatch, TextBank, adapter_loss
 from radl_bench.mini.train.cache import LatentPool
 from radl_bench.mini.train.emphasis import thing_weights
 from radl_bench.mini.train.text import token_ids
 from radl_bench.types import Sample
 from radl_model.checkpoints.adapters import save_adapter
 from radl_model.pipelines.pipeline import RaDLPipeline
+from radl_model.train.adapted import AdaptedUNet
+from radl_model.train.adapter_loss import adapter_loss
+from radl_model.train.batch import AdapterBatch, TextBank
+from radl_model.train.draws import Draws, Part
 from radl_model.train.precision import autocast
 
 MAX_INSTANCES = 6
-
-
-class AdaptedUNet(nn.Module):
-    """The frozen UNet with the adapter attached; only the adapter's parameters ask for gradients.
-
-    On a CPU the base attends with its scores written out: in bfloat16 the fused kernel's backward pass is dearer.
-    """
-
-    def __init__(self, unet: Any, adapter: Any) -> None:
-        super().__init__()
-        self.unet, self.adapter = unet.requires_grad_(False), adapter
-        if not torch.cuda.is_available():
-            unet.set_attn_processor(AttnProcessor())
-        adapter.attach(unet)
 
 
 class AdapterTraining:
@@ -102,9 +89,10 @@ class AdapterTraining:
 
     def loss(self, module: AdaptedUNet, batch: AdapterBatch, rng: torch.Generator) -> torch.Tensor:
         """See `adapter_loss`; autocast is set here because the UNet is not called through `module.forward`."""
+        draws = Draws(rng, Part.whole(len(batch.latents)))
         with autocast():
             return adapter_loss(
-                module.unet, module.adapter, batch, self.scheduler, rng, texts=self.texts, **self.options
+                module.unet, module.adapter, batch, self.scheduler, draws, texts=self.texts, **self.options
             )
 
 

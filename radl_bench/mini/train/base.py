@@ -19,9 +19,10 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from radl_bench.mini.atlas import CATEGORIES
 from radl_bench.mini.train.autoencoder import LATENT_CHANNELS
 from radl_bench.mini.train.cache import LatentPool
-from radl_bench.mini.train.emphasis import thing_weights, weighted_error
+from radl_bench.mini.train.emphasis import thing_weights
 from radl_bench.mini.train.text import build_text_encoder, build_tokenizer, token_ids
 from radl_bench.types import COLORS
+from radl_model.train.adapter_loss import weighted_error
 from radl_model.train.precision import autocast
 
 SHEET_PROMPTS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -80,8 +81,13 @@ def write_shards(
     whole: float = 0.0,
     pixels: int = SIZE,
     encoder_folder: Path | None = None,
+    minutes: float | None = None,
 ) -> None:
-    """Write the shards that are missing, one process a worker; the arguments are those of `write_shard`."""
+    """Write the shards that are missing, one process a worker; the arguments are those of `write_shard`.
+
+    No further shard is begun once `minutes` are over; the next call goes on.
+    """
+    begin = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     work = partial(
         write_shard,
@@ -95,8 +101,11 @@ def write_shards(
         encoder_folder=encoder_folder,
     )
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for index, _ in enumerate(pool.map(work, range(shards))):
-            print(f"shard {index + 1} of {shards}", flush=True)
+        for start in range(0, shards, workers):
+            for index, _ in enumerate(pool.map(work, range(start, min(start + workers, shards))), start):
+                print(f"shard {index + 1} of {shards}", flush=True)
+            if minutes is not None and time.monotonic() - begin >= 60 * minutes:
+                return
 
 
 class LatentPool:

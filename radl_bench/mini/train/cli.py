@@ -1,15 +1,17 @@
-"""`radl-train STAGE`: run one training stage of the mini model from its TOML file."""
+"""`radl-train STAGE`: run one training stage of the mini model from its TOML file, or all of a plan."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from radl_bench.errors import MissingData, RadlBenchError, UsageError, did_you_mean
+from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
+from radl_bench.mini.train.all_stages import Stage, run_all
+from radl_bench.mini.train.config import CONFIGS, load_config
 
 STAGES = {
     "autoencoder": "radl_bench.mini.train.stages:autoencoder",
@@ -21,50 +23,43 @@ STAGES = {
     "recipe": "radl_bench.mini.train.recipe:train",
     "encoder": "radl_bench.mini.train.encoder:train",
     "classifier": "radl_bench.mini.train.classifier:train",
+    "layouts": "radl_model.train.program:train",
     "detector": "radl_bench.mini.train.detector:train",
     "clip": "radl_bench.mini.train.clip:train",
+    "layout-diffusion": "radl_bench.mini.train.layout_diffusion:train",
 }
-CONFIGS = Path(__file__).parent / "configs"
 
 
-def load_config(path: Path) -> dict[str, Any]:
-    """Read a TOML file; with `extends = "other.toml"`, its values replace those of that neighbour, table by table.
-
-    Raises:
-        MissingData: no such file; UsageError: it is no valid TOML.
-    """
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
-    if not path.exists():
-        raise MissingData(f"No training config at {path}. The shipped ones are in {CONFIGS}.")
-    try:
-        own = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.") from None
-    other = own.pop("extends", None)
-    return own if other is None else _merged(load_config(path.parent / other), own)
-
-
-def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Values of `new` over those of `old`, tables merged."""
-    both = {k: _merged(old[k], v) for k, v in new.items() if isinstance(v, dict) and isinstance(old.get(k), dict)}
-    return {**old, **new, **both}
+def stage_of(name: str) -> Stage:
+    """Return the function of a stage. Raises `UsageError` for a name that is none."""
+    if name not in STAGES:
+        raise UsageError(did_you_mean(name, ("all", *STAGES), "stage"))
+    module, function = STAGES[name].split(":")
+    made: Stage = getattr(importlib.import_module(module), function)
+    return made
 
 
 def train(
-    stage: Annotated[str, typer.Argument(help=f"One of: {', '.join(STAGES)}.")],
-    out: Annotated[Path, typer.Option(help="Folder of checkpoint, log, sample sheets and weights.")],
-    config: Annotated[Path | None, typer.Option(help="TOML file; default: the shipped one of the stage.")] = None,
+    stage: Annotated[str, typer.Argument(help=f"'all', or one of: {', '.join(STAGES)}.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of checkpoint, log, sample sheets and weights; not with 'all'.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file, or with 'all' a folder with all.toml in it; default: the shipped one."),
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this long; the next call continues.")] = None,
 ) -> None:
-    """Train one stage; an existing checkpoint in OUT is resumed."""
-    if stage not in STAGES:
-        raise UsageError(did_you_mean(stage, STAGES, "stage"))
-    module, function = STAGES[stage].split(":")
-    settings = load_config(config or CONFIGS / f"{stage}.toml")
-    getattr(importlib.import_module(module), function)(settings, out, minutes)
+    """Train one stage, or 'all' of a plan in order; an existing checkpoint is resumed."""
+    if stage == "all":
+        if out is not None:
+            raise UsageError("'all' takes no --out: all.toml names the folder of each stage.")
+        run_all(config or CONFIGS, minutes, stage_of)
+        return
+    function = stage_of(stage)
+    if out is None:
+        raise UsageError(f"Say where the training of '{stage}' lies: --out FOLDER.")
+    function(load_config(config or CONFIGS / f"{stage}.toml"), out, minutes)
 
 
 def main() -> None:

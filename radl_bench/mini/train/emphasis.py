@@ -27,9 +27,3 @@ def thing_weights(samples: Sequence[Sample], side: int, things: float) -> Tensor
         union = build_masks(boxes, owner, len(part), (side, side), (side, side), "area").union
         weights[start : start + CHUNK] += (things * union).view(-1, 1, side, side).half()
     return weights
-
-
-def weighted_error(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Mean squared error under `weights` [B, 1, h, w], divided by their mean, so that losses stay comparable."""
-    squares = (predicted.float() - target.float()).square()
-    return (squares * weights).mean() / weights.mean()

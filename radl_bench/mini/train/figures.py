@@ -21,7 +21,7 @@ from radl_bench.mini.judges.detector import WEIGHTS, MiniDetector
 from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.scenes import SIZE, render
 from radl_bench.mini.train.augment import augment
-from radl_bench.scoring.protocol import PROTOCOLS, Boxes, match_instances
+from radl_bench.scoring.protocol import Boxes, match_instances, resolve_protocol
 from radl_bench.types import Detection, Sample
 
 SEED = 960_000
@@ -69,8 +69,8 @@ def average_precision(found: Sequence[Scene], seen: Sequence[Sequence[Detection]
 
 
 def recall(found: Sequence[Scene], seen: Sequence[Sequence[Detection]]) -> dict[str, float]:
-    """Return the share of instances found at score .25 and IoU .5, one to one, in per cent by level."""
-    rule, hits = PROTOCOLS["strict"], dict[int, list[bool]]()
+    """Return the share of instances found at the least score and IoU .5, one to one, in per cent by level."""
+    rule, hits = resolve_protocol("strict", **MiniDetector.thresholds), dict[int, list[bool]]()
     for (sample, _), boxes in zip(found, seen, strict=True):
         good = [d for d in boxes if d.score >= rule.score]
         by_class = {

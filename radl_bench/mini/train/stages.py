@@ -47,11 +47,11 @@ def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> N
 
 
 def cache(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
-    """Encode scenes once; leaves `latents-NNN.safetensors` and `.jsonl`. Not bounded by `minutes`: it resumes."""
+    """Encode scenes once; leaves `latents-NNN.safetensors` and `.jsonl`. A shard that is begun is finished."""
     from radl_bench.mini.train.cache import write_shards
 
     folders = {key: Path(value) for key, value in settings.items() if key.endswith("_folder")}
-    write_shards(out, **{**settings, **folders, "vae_folder": trained(settings["vae_folder"], *VAE)})
+    write_shards(out, **{**settings, **folders, "vae_folder": trained(settings["vae_folder"], *VAE)}, minutes=minutes)
 
 
 def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
@@ -88,8 +88,8 @@ def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
 
     from radl_bench.mini.train import adapter_stage as stage
     from radl_bench.mini.train.cache import LatentPool
-    from radl_bench.mini.train.ways import way_named
     from radl_model.checkpoints.adapters import load_folder
+    from radl_model.train.ways import way_named
 
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig(**settings["loop"])

@@ -16,7 +16,7 @@ import numpy as np
 
 from radl_bench.scoring.intervals import Interval
 from radl_bench.scoring.metrics.spec import ScoreSpec
-from radl_bench.scoring.protocol import Boxes, Match, Protocol
+from radl_bench.scoring.protocol import PROTOCOLS, Boxes, Match, Protocol
 from radl_bench.types import Benchmark, Sample
 
 WHOLE_IMAGE = -1
@@ -40,10 +40,12 @@ class View:
         problem: why the image cannot be judged, or None; then everything below is empty.
         found: detections by category down to score 0.05, after suppression.
         matches: one an instance.
-        shares: float [N, 7], colour shares of each instance's mask in the order of `types.COLORS`; 0 without a mask.
-        object_shares: by category of the sample's coloured things, float [n, 7]: colour shares of the n strongest
-            detections, best first, with n the number of instances of the category.
-        clip: cosine of image and prompt; local_clip: of each instance's crop and phrase; NaN without an encoder.
+        shares: float [N, 7 or more], colour shares of each instance's mask in the order of `Sample.color_names`; 0
+            without a mask.
+        object_shares: by category of the sample's coloured things, float [n, 7 or more]: colour shares of the n
+            strongest detections, best first, with n the number of instances of the category.
+        clip: cosine of image and prompt; local_clip: of each instance's crop and phrase; NaN without an
+            encoder, and for an instance whose detection would be cut out and that has none.
         features: float32 [D] of the feature judge, or None without one.
         more: what kinds of measurement that are not built in saw, by the names they give it.
     """
@@ -69,11 +71,13 @@ class Context:
         benchmark: the benchmark, cut down as the run was.
         parameters: the metric's own thresholds and options: the benchmark's, with those of the call over them.
         features: the feature judge, or None.
+        protocol: the rules, with the metric's thresholds.
     """
 
     benchmark: Benchmark
     parameters: Mapping[str, float | str] = field(default_factory=dict)
     features: Any | None = None
+    protocol: Protocol = PROTOCOLS["strict"]
 
 
 class Estimate(NamedTuple):

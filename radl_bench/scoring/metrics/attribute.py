@@ -7,6 +7,8 @@ et al. 2023), so that a method without layouts is measured alike. A detection ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from radl_bench.scoring.conditions import Conditions
@@ -14,7 +16,7 @@ from radl_bench.scoring.metrics import Metric, Row, View
 from radl_bench.scoring.metrics.clauses import asks, lost
 from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import Protocol
-from radl_bench.types import COLORS, Instance
+from radl_bench.types import Instance
 
 SCORE = "drawbench_attribute"
 
@@ -26,11 +28,12 @@ def rows(view: View, protocol: Protocol) -> list[Row]:
     if view.problem is not None:
         return lost(view, SCORE, colored)
     out: list[Row] = []
+    names = view.sample.color_names
     for category in dict.fromkeys(instances[n].category for n in colored):
         index = [n for n in colored if instances[n].category == category]
-        shares = view.object_shares.get(category, np.zeros((0, len(COLORS))))
-        got = _assign([COLORS.index(instances[n].color or "") for n in index], shares, protocol.coverage)
-        out += [_row(n, instances[n], shares, got.get(row), protocol) for row, n in enumerate(index)]
+        shares = view.object_shares.get(category, np.zeros((0, len(names))))
+        got = _assign([names.index(instances[n].color or "") for n in index], shares, protocol.coverage)
+        out += [_row(n, instances[n], shares, got.get(row), protocol, names) for row, n in enumerate(index)]
     return sorted(out)
 
 
@@ -43,15 +46,17 @@ def _assign(colors: list[int], shares: np.ndarray, least: float) -> dict[int, in
     return {int(r): int(c) for r, c in zip(*linear_sum_assignment(gain, maximize=True), strict=True)}
 
 
-def _row(n: int, instance: Instance, shares: np.ndarray, got: int | None, protocol: Protocol) -> Row:
+def _row(
+    n: int, instance: Instance, shares: np.ndarray, got: int | None, protocol: Protocol, names: Sequence[str]
+) -> Row:
     if got is None:
         why = f"no {instance.category} detected" if len(shares) == 0 else f"too few of {instance.category} detected"
         return Row(n, SCORE, 0.0, f"expected {instance.phrase}, {why}")
     share, color = shares[got], instance.color or ""
-    part, best = share[COLORS.index(color)], int(share.argmax())
+    part, best = share[names.index(color)], int(share.argmax())
     if part >= protocol.coverage:
         return Row(n, SCORE, 100.0, f"{instance.phrase}: {part:.0%} {color}")
-    instead = f", but {share[best]:.0%} {COLORS[best]}" if share[best] >= protocol.coverage else ""
+    instead = f", but {share[best]:.0%} {names[best]}" if share[best] >= protocol.coverage else ""
     text = f"expected {instance.phrase}, found a {instance.category} of which {part:.0%} is {color}{instead}"
     return Row(n, SCORE, 0.0, text)
 

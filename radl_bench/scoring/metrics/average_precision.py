@@ -4,6 +4,8 @@ The numbers are COCOeval's (all scores down to 0.05, at most 100 detections a cl
 recalls), which tests hold against pycocotools and torchmetrics. Equal scores stand in the order of the images, which is
 that of their ids whatever order they come in. Only categories of an image's own layout are asked for in it. A layout
 has no crowd regions: where COCOeval lets a detection inside of one go, it counts as wrong here.
+
+Under `consistcompose_v1` the detections are others (`_nearest`), and the curve is drawn in the same way.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ from radl_bench.scoring.metrics import Estimate, Metric, View
 from radl_bench.scoring.metrics.ap_parts import ApParts, ap_intervals, ap_values, image_order
 from radl_bench.scoring.metrics.matching import right_bits
 from radl_bench.scoring.metrics.spec import ScoreSpec
-from radl_bench.scoring.protocol import FLOOR
+from radl_bench.scoring.protocol import FLOOR, PROTOCOLS, Boxes, Protocol
 
 _MOST = 100
+_ANY = "thing"  # the one category of a protocol that knows no other
 
 
 class _Category:
@@ -39,7 +42,8 @@ class PrecisionPool:
     settings: Mapping[str, str] = MappingProxyType({})
     form = "boxes"
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Protocol = PROTOCOLS["strict"]) -> None:
+        self._rules = rules
         self._samples: dict[str, int] = {}
         self._levels = array("l")
         self._images: list[tuple[str, int]] = []
@@ -53,11 +57,12 @@ class PrecisionPool:
             self._samples[sample.id] = len(self._samples)
             self._levels.append(sample.level)
         self._asked[sample.level, view.problem is not None] += sample.level
-        number, image, wanted = self._samples[sample.id], len(self._images), _by_category(view)
+        number, image = self._samples[sample.id], len(self._images)
+        wanted, boxes_of = _nearest(view) if self._rules.ap == "nearest" else (_by_category(view), view.found)
         self._images.append((sample.id, view.k))
         for category, boxes in wanted.items():
             self._category(category).wanted.extend([number] * len(boxes))
-        for category, found in view.found.items() if view.problem is None else ():
+        for category, found in boxes_of.items() if view.problem is None else ():
             order = np.argsort(-found.scores, kind="mergesort")[:_MOST]
             table = self._category(category)
             table.score.extend(found.scores[order].tolist())
@@ -109,9 +114,24 @@ def _by_category(view: View) -> dict[str, list[tuple[float, ...]]]:
     return wanted
 
 
-def floor(_: Conditions) -> str:
-    """The least score of a detection that is kept at all: AP takes them all."""
-    return f"score:{short(FLOOR)}"
+def _nearest(view: View) -> tuple[dict[str, list[tuple[float, ...]]], dict[str, Boxes]]:
+    """Return the layout's boxes and one prediction for each that has a match, all as things of one class.
+
+    The prediction is the match, which lies nearest, and its score that of the strongest detection of its category.
+    """
+    instances = view.sample.instances
+    found = [
+        (match.box, float(view.found[instance.category].scores.max()))
+        for instance, match in zip(instances, view.matches, strict=False)  # a missing image has no matches
+        if match.box is not None
+    ]
+    boxes = Boxes(np.array([box for box, _ in found], float).reshape(-1, 4), np.array([score for _, score in found]))
+    return {_ANY: [instance.box for instance in instances]}, {_ANY: boxes}
+
+
+def floor(c: Conditions) -> str:
+    """The least score of a detection that is taken: AP takes all that are kept, but for one prediction an instance."""
+    return f"score:{short(c.protocol.score if c.protocol.ap == 'nearest' else FLOOR)}"
 
 
 def queries(_: Conditions) -> str:
@@ -119,8 +139,13 @@ def queries(_: Conditions) -> str:
     return "queries:layout"
 
 
+def predictions(c: Conditions) -> str:
+    """Which detections are taken, where it is not all of them."""
+    return "ap:nearest-any-class" if c.protocol.ap == "nearest" else ""
+
+
 def _score(name: str, heading: str, place: int) -> ScoreSpec:
-    settings = ("det", floor, "nms", queries)
+    settings = ("det", floor, "nms", queries, predictions)
     return ScoreSpec(name, heading, "precision", "instance", missing=0.0, place=place, settings=settings)
 
 
@@ -128,6 +153,6 @@ METRIC = Metric(
     name="average_precision",
     scores=(_score("ap", "AP", 30), _score("ap50", "AP50", 31), _score("ap75", "AP75", 32)),
     requires=frozenset({"detections"}),
-    pool=lambda _: PrecisionPool(),
+    pool=lambda context: PrecisionPool(context.protocol),
     thresholds=("nms",),
 )

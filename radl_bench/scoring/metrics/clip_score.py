@@ -2,15 +2,19 @@
 
 An encoder that was made for it reads a phrase through the 80 templates of ImageNet (`judges.templates`), and the cosine
 is then the mean over them; the protocol says how articles and colour channels are shown. The crop is the layout's box,
-stretched to a square. Cosines are neither clamped nor rescaled (the 24.66 style of the tables).
+or the matched detection where the protocol says so, and then an instance without one is left out; it is stretched to a
+square. Cosines are neither clamped nor rescaled (the 24.66 style of the tables).
 """
 
 from __future__ import annotations
+
+import math
 
 from radl_bench.scoring.conditions import Conditions
 from radl_bench.scoring.metrics import WHOLE_IMAGE, Metric, Row, View
 from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.protocol import Protocol
+from radl_bench.types import Instance
 
 
 def rows(view: View, protocol: Protocol) -> list[Row]:
@@ -24,13 +28,19 @@ def rows(view: View, protocol: Protocol) -> list[Row]:
     crops = zip(instances, view.local_clip, strict=True)
     return [
         whole,
-        *(Row(n, "local_clip", 100.0 * c, f"cosine {c:.3f} with '{i.phrase}'") for n, (i, c) in enumerate(crops)),
+        *(Row(n, "local_clip", 100.0 * c, _local(i, c)) for n, (i, c) in enumerate(crops)),
     ]
 
 
-def crop(_: Conditions) -> str:
+def _local(instance: Instance, cosine: float) -> str:
+    if math.isnan(cosine):
+        return f"no {instance.category} was found to be cut out for '{instance.phrase}'"
+    return f"cosine {cosine:.3f} with '{instance.phrase}'"
+
+
+def crop(c: Conditions) -> str:
     """What is cut out for a phrase."""
-    return "crop:box-square"
+    return f"crop:{c.protocol.crop}-square"
 
 
 def phrase(c: Conditions) -> str:

@@ -22,7 +22,7 @@ def rows(view: View, protocol: Protocol) -> list[Row]:
     out = []
     for n, (instance, match, share) in enumerate(zip(view.sample.instances, view.matches, view.shares, strict=True)):
         gated = protocol.color_gates_iou and match.iou >= protocol.iou
-        wrong = color_failure(instance, share, protocol) if gated else None
+        wrong = color_failure(instance, share, protocol, view.sample.color_names) if gated else None
         text = wrong or (f"IoU {match.iou:.2f}" if match.box else f"no {instance.category} for {instance.phrase}")
         out.append(Row(n, "miou", 0.0 if wrong else 100.0 * match.iou, text))
     return out

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from radl_bench.scoring.metrics import WHOLE_IMAGE, Metric, Row, View
@@ -22,9 +24,10 @@ def rows(view: View, protocol: Protocol) -> list[Row]:
         lost = [Row(n, "success_inst", NAN, f"no image: {view.problem}") for n in number]
         return [*lost, Row(WHOLE_IMAGE, "success_img", NAN, f"no image: {view.problem}")]
     out = []
+    names = view.sample.color_names
     for n, (instance, match, share) in enumerate(zip(view.sample.instances, view.matches, view.shares, strict=True)):
-        failure = position_failure(instance, match, protocol) or color_failure(instance, share, protocol)
-        text = failure or f"{instance.phrase} found with IoU {match.iou:.2f}{_share_text(instance, share)}"
+        failure = position_failure(instance, match, protocol) or color_failure(instance, share, protocol, names)
+        text = failure or f"{instance.phrase} found with IoU {match.iou:.2f}{_share_text(instance, share, names)}"
         out.append(Row(n, "success_inst", 0.0 if failure else 100.0, text))
     good = sum(row.value == 100.0 for row in out)
     value = 100.0 if good == len(out) else 0.0
@@ -42,18 +45,23 @@ def position_failure(instance: Instance, match: Match, protocol: Protocol) -> st
     return f"{text}, which another instance has" if match.best_iou >= protocol.iou else text
 
 
-def color_failure(instance: Instance, share: np.ndarray, protocol: Protocol) -> str | None:
-    """Return why the instance has not its colour, or None; a free colour never fails."""
-    if instance.color is None or share[COLORS.index(instance.color)] >= protocol.coverage:
+def color_failure(
+    instance: Instance, share: np.ndarray, protocol: Protocol, names: Sequence[str] = COLORS
+) -> str | None:
+    """Return why the instance has not its colour, or None; a free colour never fails.
+
+    `names` are the colours of `share`, see `Sample.color_names`.
+    """
+    if instance.color is None or share[names.index(instance.color)] >= protocol.coverage:
         return None
-    found = share[COLORS.index(instance.color)]
+    found = share[names.index(instance.color)]
     best = int(share.argmax())
-    instead = f", but {share[best]:.0%} {COLORS[best]}" if share[best] >= protocol.coverage else ""
+    instead = f", but {share[best]:.0%} {names[best]}" if share[best] >= protocol.coverage else ""
     return f"expected {instance.phrase}, found a {instance.category} of which {found:.0%} is {instance.color}{instead}"
 
 
-def _share_text(instance: Instance, share: np.ndarray) -> str:
-    return "" if instance.color is None else f", {share[COLORS.index(instance.color)]:.0%} {instance.color}"
+def _share_text(instance: Instance, share: np.ndarray, names: Sequence[str]) -> str:
+    return "" if instance.color is None else f", {share[names.index(instance.color)]:.0%} {instance.color}"
 
 
 def _rate(name: str, heading: str, unit: Unit, place: int) -> ScoreSpec:

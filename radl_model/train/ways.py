@@ -9,15 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from radl_bench.errors import UsageError, did_you_mean
-from radl_bench.mini.train.adapter_batch import AdapterBatch, TextBank
 from radl_model.adapters.adapter import FusionAdapter
+from radl_model.errors import UsageError, did_you_mean
 from radl_model.gligen.adapter import GligenAdapter
 from radl_model.gligen.config import GligenConfig
 from radl_model.gligen.layers import attention_arguments
 from radl_model.layers.config import FusionConfig
 from radl_model.layers.context import LayoutContext, build_context
 from radl_model.layers.inhibition import Inhibition
+from radl_model.train.batch import AdapterBatch, TextBank
+from radl_model.train.draws import Draws
 
 Call = Callable[..., tuple[Tensor]]
 """The UNet on the noisy latents of a batch; takes further arguments of the UNet."""
@@ -35,7 +36,7 @@ class Way(Protocol):
 
     @staticmethod
     def predict(
-        call: Call, adapter: Any, batch: AdapterBatch, texts: TextBank, rng: torch.Generator
+        call: Call, adapter: Any, batch: AdapterBatch, texts: TextBank, draws: Draws
     ) -> tuple[Tensor, Tensor | float]:
         """Return the UNet's prediction with the adapter on, and a term of the loss beside its error.
 
@@ -59,7 +60,7 @@ class Fusion:
         adapter: FusionAdapter,
         batch: AdapterBatch,
         texts: TextBank,
-        rng: torch.Generator,
+        draws: Draws,
         phrase_dropout: float = 0.0,
         shuffle_slots: bool = True,
         inhibition: float = 0.0,
@@ -71,7 +72,7 @@ class Fusion:
             shuffle_slots: give the instances random slots of the phase gate, so that none is tied to an order.
             inhibition: weight of MIGC's inhibition term (`inhibition.py`); 0 leaves it out, MIGC has 0.1.
         """
-        context = _context(adapter, batch, rng, texts, phrase_dropout, shuffle_slots)
+        context = _context(adapter, batch, draws, texts, phrase_dropout, shuffle_slots)
         watch = None
         if inhibition and context is not None:
             watch = Inhibition(context)
@@ -99,7 +100,7 @@ class Gligen:
         adapter: GligenAdapter,
         batch: AdapterBatch,
         texts: TextBank,
-        rng: torch.Generator,
+        draws: Draws,
         phrase_dropout: float = 0.0,
         null_share: float = 0.1,
     ) -> tuple[Tensor, Tensor | float]:
@@ -110,8 +111,8 @@ class Gligen:
             null_share: share of the images with empty slots alone, which is what the unconditional rows see in
                 sampling. The published training empties a tenth of its batches.
         """
-        valid = _kept(batch.valid.bool(), phrase_dropout, rng)
-        valid = valid & (torch.rand(len(valid), 1, generator=rng) >= null_share).to(valid.device)
+        valid = _kept(batch.valid.bool(), phrase_dropout, draws)
+        valid = valid & (draws.rand(1) >= null_share).to(valid.device)
         spare = adapter.settings.slots - valid.shape[1]
         if spare < 0:
             raise UsageError(f"A training batch holds {valid.shape[1]} instances an image; slots must be as many.")
@@ -137,24 +138,24 @@ def way_of(adapter: nn.Module) -> type[Way]:
     return next(way for way in WAYS.values() if isinstance(adapter, way.kind))
 
 
-def _kept(valid: Tensor, dropout: float, rng: torch.Generator) -> Tensor:
+def _kept(valid: Tensor, dropout: float, draws: Draws) -> Tensor:
     if not dropout:
         return valid
-    return valid & (torch.rand(valid.shape, generator=rng) >= dropout).to(valid.device)
+    return valid & (draws.rand(*valid.shape[1:]) >= dropout).to(valid.device)
 
 
 def _context(
     adapter: FusionAdapter,
     batch: AdapterBatch,
-    rng: torch.Generator,
+    draws: Draws,
     texts: TextBank,
     phrase_dropout: float,
     shuffle_slots: bool,
 ) -> LayoutContext | None:
-    config, valid = adapter.fusion_config, _kept(batch.valid.bool(), phrase_dropout, rng)
+    config, valid = adapter.fusion_config, _kept(batch.valid.bool(), phrase_dropout, draws)
     order = None
     if shuffle_slots:
-        order = torch.rand(len(valid), config.permuted_slots, generator=rng).argsort(1).to(valid.device)
+        order = draws.rand(config.permuted_slots).argsort(1).to(valid.device)
     if config.verb_texts != "joined" or config.relation_scope != "union":
         raise UsageError(
             "A training batch holds one relation text an image, about all its instances; set others later."

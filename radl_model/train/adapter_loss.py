@@ -5,14 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from radl_bench.mini.train.adapter_batch import AdapterBatch, TextBank
-from radl_bench.mini.train.emphasis import weighted_error
-from radl_bench.mini.train.ways import way_of
-
-__all__ = ["AdapterBatch", "TextBank", "adapter_loss", "target_of"]
+from radl_model.train.batch import AdapterBatch, TextBank
+from radl_model.train.draws import Draws
+from radl_model.train.ways import way_of
 
 
 def adapter_loss(
@@ -20,7 +17,7 @@ def adapter_loss(
     adapter: nn.Module,
     batch: AdapterBatch,
     scheduler: Any,
-    rng: torch.Generator,
+    draws: Draws,
     *,
     texts: TextBank,
     first_timestep: int = 0,
@@ -31,19 +28,19 @@ def adapter_loss(
     Args:
         unet: frozen, with the adapter attached (`adapter.attach(unet)`).
         scheduler: gives noise and target; `prediction_type` epsilon or v_prediction.
-        rng: CPU generator; the loss is a function of it and of the batch.
+        draws: noise, timesteps and what the way drops; the loss is a function of it and of the batch.
         texts: encoder of prompts, phrases and verbs.
         first_timestep: timesteps are drawn from [first_timestep, T). Sampling uses the layers in the first, noisiest
             steps only, so half of T trains just what is used.
         options: of the way this kind of adapter is trained, see `ways.py`.
     """
     device = batch.latents.device
-    noise = torch.randn(batch.latents.shape, generator=rng).to(device)
+    noise = draws.randn(*batch.latents.shape[1:]).to(device)
     total = scheduler.config.num_train_timesteps
-    timesteps = torch.randint(first_timestep, total, (len(noise),), generator=rng).to(device)
+    timesteps = draws.randint(first_timestep, total).to(device)
     noisy = scheduler.add_noise(batch.latents, noise, timesteps)
     call = partial(unet, noisy, timesteps, texts.once(batch.prompt_ids), return_dict=False)
-    predicted, more = way_of(adapter).predict(call, adapter, batch, texts, rng, **options)
+    predicted, more = way_of(adapter).predict(call, adapter, batch, texts, draws, **options)
     return weighted_error(predicted, target_of(scheduler, batch.latents, noise, timesteps), batch.weights) + more
 
 
@@ -52,3 +49,9 @@ def target_of(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor)
     if scheduler.config.prediction_type == "v_prediction":
         return scheduler.get_velocity(latents, noise, timesteps)
     return noise
+
+
+def weighted_error(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Mean squared error under `weights` [B, 1, h, w], divided by their mean, so that losses stay comparable."""
+    squares = (predicted.float() - target.float()).square()
+    return (squares * weights).mean() / weights.mean()

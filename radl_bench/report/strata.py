@@ -1,0 +1,258 @@
+"""Tables by stratum: every score of a group over the samples of a level, a tercile of size or overlap, or over the
+instances of a class or colour, with interval and ties as for the whole. Read from rows and parts; nothing is judged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from radl_bench.benchmarks.strata import FACTS, MEANINGS, NAMES, tercile_of
+from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
+from radl_bench.report.collect import Group
+from radl_bench.report.layouts import AVERAGE, in_order
+from radl_bench.report.paired import box_parts, difference_of
+from radl_bench.report.scored_run import ScoredRun
+from radl_bench.report.tables import Cell, Line, Section, Table
+from radl_bench.runs.scale import LABELS
+from radl_bench.scoring.intervals import Interval, scaled
+from radl_bench.scoring.kinds import INTERVALS
+from radl_bench.scoring.metrics.ap_parts import NAMES as NAMES_OF_AP
+from radl_bench.scoring.metrics.ap_parts import ap_intervals, ap_values
+from radl_bench.scoring.metrics.spec import ScoreSpec
+from radl_bench.scoring.permutation import mean_test, tie_groups
+from radl_bench.scoring.statistics import SampleSums, sample_sums
+from radl_bench.types import COLORS, Benchmark
+
+BY = ("level", "size", "overlap", "class", "color")
+OF_INSTANCES = ("class", "color")
+"""What parts the instances and not the samples: only scores that count instances have such tables."""
+
+_ANY_COLOR = "any"
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """A part of a benchmark: its samples, and of these the instances by number, None for all and the whole image."""
+
+    name: str
+    samples: frozenset[str]
+    instances: frozenset[tuple[str, int]] | None = None
+
+
+def check_by(by: Sequence[str]) -> None:
+    """Raise `UsageError` for a word that is none of `BY`."""
+    for word in by:
+        if word not in BY:
+            raise UsageError(did_you_mean(word, BY, "stratum"))
+
+
+def strata_of(benchmark: Benchmark, by: str) -> list[Stratum]:
+    """Return the strata of a benchmark, none of them empty, in order; classes by falling number of instances."""
+    if by in OF_INSTANCES:
+        return _of_instances(benchmark, by)
+    names = NAMES.get(by, ())
+    found: dict[int, set[str]] = {}
+    for sample in benchmark.samples:
+        fact = tercile_of(FACTS[by](sample), benchmark.strata[by]) if by in FACTS else sample.level
+        found.setdefault(fact, set()).add(sample.id)
+    return [Stratum(names[n] if names else f"L{n}", frozenset(found[n])) for n in sorted(found)]
+
+
+def _of_instances(benchmark: Benchmark, by: str) -> list[Stratum]:
+    found: dict[str, set[tuple[str, int]]] = {}
+    for sample in benchmark.samples:
+        for n, instance in enumerate(sample.instances):
+            name = instance.category if by == "class" else instance.color or _ANY_COLOR
+            found.setdefault(name, set()).add((sample.id, n))
+    colors = (*COLORS, _ANY_COLOR)
+    order = sorted(found, key=lambda name: (-len(found[name]), name) if by == "class" else (colors.index(name), name))
+    return [Stratum(name, frozenset(s for s, _ in found[name]), frozenset(found[name])) for name in order]
+
+
+def with_strata(section: Section, group: Group, by: Sequence[str]) -> Section:
+    """Return a section with the tables of these strata at its end, and a note that says what each means."""
+    for word in dict.fromkeys(by):
+        try:
+            benchmark = max((run.plan.benchmark for run in group.runs), key=lambda b: len(b.samples))
+        except RadlBenchError as error:
+            section = replace(section, notes=(*section.notes, f"No tables by {word}: {error}"))
+            continue
+        made = _Tables(section, group, benchmark, word)
+        tables = tuple(made.tables())
+        section = replace(
+            section,
+            tables=(*section.tables, *tables),
+            notes=(*section.notes, *made.notes(bool(tables))),
+            more=(*section.more, *made.cells),
+        )
+    return section
+
+
+class _Tables:
+    """The tables of one kind of strata, and the cells in them."""
+
+    def __init__(self, section: Section, group: Group, benchmark: Benchmark, by: str) -> None:
+        self.group, self.benchmark, self.by = group, benchmark, by
+        places = {run.path: n for n, run in enumerate(group.runs)}
+        self.whole = {(places[run.path], cell.metric): cell for run, _, cell in section.cells if cell.level is None}
+        self.layout, self.labels = section.layout, group.labels()
+        self.strata = strata_of(benchmark, by)
+        self.cells: list[tuple[ScoredRun, str, Cell]] = []
+
+    def tables(self) -> Iterator[Table]:
+        """Yield a table for each score that can be broken down so."""
+        for spec in in_order(self.group.specs.values()):
+            shown = self.by == "level" and self.layout.by_level and spec.name in self.layout.columns
+            if shown or (self.by in OF_INSTANCES and spec.unit != "instance"):
+                continue
+            columns = [self._column(spec, stratum) for stratum in self.strata]
+            if any(columns):
+                whole = {n: cell for (n, metric), cell in self.whole.items() if metric == spec.name}
+                mark = LABELS[self.group.scale]
+                title = f"{spec.column} by {self.by}" + (f" ({mark})" if mark else "")
+                yield (self._classes if self.by == "class" else self._methods)(title, [*columns, whole])
+
+    def notes(self, any_table: bool) -> list[str]:
+        """Say what the strata are."""
+        if not any_table:
+            return [f"No score can be broken down by {self.by}: the rows of these scores are not there."]
+        return [*self._meaning(), *self._bare()]
+
+    def _bare(self) -> list[str]:
+        """Say why some numbers have no interval."""
+        reasons = dict.fromkeys(cell.note for _, _, cell in self.cells if cell.note)
+        return [f"By {self.by}, where a number has no interval: {' '.join(filter(None, reasons))}"] if reasons else []
+
+    def _meaning(self) -> list[str]:
+        if self.by not in FACTS:
+            return []
+        low, high = self.benchmark.strata[self.by]
+        counts = Counter({s.name: len(s.samples) for s in self.strata})
+        first, second, third = NAMES[self.by]
+        parts = (f"{first} up to {low:g}", f"{second} up to {high:g}", f"{third} above")
+        sizes = ", ".join(f"{text} (n {counts[name]})" for text, name in zip(parts, NAMES[self.by], strict=True))
+        return [f"By {self.by}, {MEANINGS[self.by]}; terciles of the whole benchmark, n samples here: {sizes}."]
+
+    def _column(self, spec: ScoreSpec, stratum: Stratum) -> dict[int, Cell]:
+        """Return the cells of a score in a stratum by number of the run; none where nothing is known."""
+        runs = self.group.runs
+        found = {n: of for n, run in enumerate(runs) if (of := _measured(run, spec, stratum)) is not None}
+        groups = _ties(runs, spec, stratum, found)
+        alone = list(groups.values()).count(1) == 1
+        cells = {}
+        for n, of in found.items():
+            signature = str(runs[n].cells[spec.name, None].get("signature", ""))
+            group = groups.get(n)
+            cells[n] = of.cell(spec, f"{self.by}={stratum.name}", signature, group, group == 1 and alone)
+            self.cells.append((runs[n], self.labels[n], cells[n]))
+        return cells
+
+    def _methods(self, title: str, columns: Sequence[dict[int, Cell]]) -> Table:
+        lines = tuple(
+            Line(label, run.model, tuple(column.get(n) for column in columns), run.reference)
+            for n, (run, label) in enumerate(zip(self.group.runs, self.labels, strict=True))
+        )
+        return Table(title, (*(stratum.name for stratum in self.strata), AVERAGE), lines, narrow=True)
+
+    def _classes(self, title: str, columns: Sequence[dict[int, Cell]]) -> Table:
+        """Lay classes out as lines, since there are many."""
+        numbers = [str(len(stratum.instances or ())) for stratum in self.strata]
+        names = [*(stratum.name for stratum in self.strata), AVERAGE]
+        sizes = [*numbers, str(sum(map(int, numbers)))]
+        lines = tuple(
+            Line(name, size, tuple(column.get(n) for n in range(len(self.labels))))
+            for name, size, column in zip(names, sizes, columns, strict=True)
+        )
+        return Table(title, tuple(self.labels), lines, first=("class", "instances"), narrow=True)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    value: float
+    interval: Interval
+    n: int
+    missing: int
+    sums: SampleSums | None = None
+    """What ties are tested with; None for AP."""
+
+    def cell(self, spec: ScoreSpec, stratum: str, signature: str, group: int | None, best: bool) -> Cell:
+        ends = (self.interval.low, self.interval.high)
+        low, high = (None if math.isnan(end) else end for end in ends)
+        changed = {"n": str(self.n), "ci": self.interval.how}
+        pairs = (part.partition(":") for part in signature.split("|"))
+        parts = [f"{key}:{changed[key]}" if key in changed else f"{key}{colon}{rest}" for key, colon, rest in pairs]
+        value = None if math.isnan(self.value) else self.value
+        text = "|".join([parts[0], f"stratum:{stratum}", *parts[1:]])
+        note = self.interval.note
+        return Cell(spec, None, value, low, high, self.n, self.missing, text, group, best, note, stratum)
+
+
+def _measured(run: ScoredRun, spec: ScoreSpec, stratum: Stratum) -> _Measured | None:
+    """Return a score over a stratum; None where the run keeps nothing to tell it from."""
+    if (spec.name, None) not in run.cells:
+        return None
+    if run.kept(spec.name) is not None:
+        return _ap(run, spec.name, stratum) if spec.name in NAMES_OF_AP and stratum.instances is None else None
+    rows = run.rows
+    if rows is None:
+        return None
+    rows = rows[(rows["metric"] == spec.name) & rows["sample_id"].isin(stratum.samples)]
+    if stratum.instances is not None:
+        pairs = zip(rows["sample_id"], rows["instance"], strict=True)
+        rows = rows[[pair in stratum.instances for pair in pairs]]
+    if not len(rows):
+        return None
+    values = rows["value"].astype(float)
+    sums = sample_sums(rows["sample_id"], values, spec.missing)
+    return _Measured(sums.value, INTERVALS[spec.kind](sums), len(rows), int(values.isna().sum()), sums)
+
+
+def _ap(run: ScoredRun, name: str, stratum: Stratum) -> _Measured | None:
+    kept = run.kept(name)
+    if kept is None or str(kept.get("form")) != "boxes":
+        return None
+    parts = box_parts(run, kept, None, stratum.samples)
+    if not parts.samples:
+        return None
+    value = 100.0 * float(ap_values(parts)[NAMES_OF_AP.index(name)])
+    interval = scaled(ap_intervals(parts)[name], 100.0)
+    return _Measured(value, interval, len(parts.wanted), _gone(run, stratum))
+
+
+def _gone(run: ScoredRun, stratum: Stratum) -> int:
+    """Return the boxes of a stratum that no image was there for, from the rows of another score of instances."""
+    specs = (s for s in run.specs.values() if s.unit == "instance" and s.missing is not None and not run.kept(s.name))
+    spec = next(specs, None)
+    if spec is None or run.rows is None:
+        return 0
+    rows = run.rows[(run.rows["metric"] == spec.name) & run.rows["sample_id"].isin(stratum.samples)]
+    return int(rows["value"].isna().sum())
+
+
+def _ties(runs: Sequence[ScoredRun], spec: ScoreSpec, stratum: Stratum, found: dict[int, _Measured]) -> dict[int, int]:
+    """Return the tie group of each contestant, as `ties.column_groups` does for the whole."""
+    contest = {n: of for n, of in found.items() if not runs[n].reference and not math.isnan(of.value)}
+    if len(contest) < 2:
+        return {}
+    sums = {n: of.sums for n, of in contest.items() if of.sums is not None}
+    shared = sorted(frozenset.intersection(*(frozenset(s.ids) for s in sums.values()))) if sums else []
+    if sums and not shared:
+        return {}
+    taken = {n: s.take(shared) for n, s in sums.items()}
+    known: list[bool] = []
+    values = {str(n): taken[n].value if taken else of.value for n, of in contest.items()}
+
+    def p_of(best: str, rival: str) -> float:
+        a, b = int(best), int(rival)
+        if taken:
+            test = mean_test(taken[a], taken[b])
+        else:
+            test, _ = difference_of(runs[a], runs[b], spec.name, None, stratum.samples)
+        known.append(not math.isnan(test.p))
+        return test.p if spec.sign * test.value > 0 else math.nan
+
+    groups = tie_groups(values, p_of, higher_is_better=not spec.lower_is_better)
+    return {int(name): group for name, group in groups.items()} if any(known) else {}

@@ -1,0 +1,174 @@
+"""Training an adapter (RaDL, MIGC, GLIGEN) on a frozen base of Stable Diffusion v1's shape, from a set of layouts.
+
+    accelerate launch -m radl_model.train radl-sd14.toml --out OUT
+
+on one process or several; every part of the configuration is checked before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import nn
+
+from radl_model.checkpoints.adapters import load_folder, save_adapter
+from radl_model.checkpoints.places import resolve_base
+from radl_model.errors import UsageError, did_you_mean
+from radl_model.files import replace_file
+from radl_model.pipelines.bases import load_pipeline
+from radl_model.train.adapted import AdaptedUNet
+from radl_model.train.adapter_loss import adapter_loss
+from radl_model.train.batch import AdapterBatch
+from radl_model.train.draws import Draws
+from radl_model.train.layouts import LayoutBatches, Rules
+from radl_model.train.loop import SplitLoop
+from radl_model.train.optimizer import LoopConfig
+from radl_model.train.precision import autocast
+from radl_model.train.ways import WAYS, way_named
+
+SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a training is made of: the keys of its TOML file.
+
+    Attributes:
+        base: "sd14", a folder or a safetensors file; its weights stay as they are.
+        data: folder of the training set.
+        loop: see `LoopConfig`. Defaults are the paper's: AdamW, linear warm-up, then constant.
+        method: kind of adapter, "fusion" (RaDL and MIGC) or "gligen"; `settings` is the table of that name.
+        loss: `first_timestep`, and the options of the way (`ways.py`): `phrase_dropout`, `inhibition`, ...
+        rules: table `samples`, see `layouts.Rules`.
+        init_from: folder of an adapter to go on from.
+    """
+
+    base: str
+    data: Path
+    loop: LoopConfig
+    method: str = "fusion"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    loss: Mapping[str, Any] = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
+    init_from: Path | None = None
+    init_seed: int = 0
+    data_seed: int = 0
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Program:
+        """Read the table of a TOML file.
+
+        Raises:
+            UsageError: a key is unknown, missing or of the wrong kind.
+        """
+        method = str(table.get("method", "fusion"))
+        way_named(method)
+        known = {"base", "data", "loop", "method", "loss", "samples", "init_from", "init_seed", "data_seed", *WAYS}
+        for key in table:
+            if key not in known:
+                raise UsageError(did_you_mean(key, known, "key of a training config"))
+        for key in ("base", "data", "loop"):
+            if key not in table:
+                raise UsageError(f"A training config needs '{key}'.")
+        return cls(
+            base=str(table["base"]),
+            data=Path(table["data"]),
+            loop=_read(LoopConfig, table["loop"], "loop"),
+            method=method,
+            settings=dict(table.get(method, {})),
+            loss=dict(table.get("loss", {})),
+            rules=_read(Rules, table.get("samples", {}), "samples"),
+            init_from=Path(table["init_from"]) if "init_from" in table else None,
+            init_seed=int(table.get("init_seed", 0)),
+            data_seed=int(table.get("data_seed", 0)),
+        )
+
+
+def _read(kind: Any, table: Mapping[str, Any], name: str) -> Any:
+    known = [entry.name for entry in dataclasses.fields(kind)]
+    for key in table:
+        if key not in known:
+            raise UsageError(did_you_mean(key, known, f"key of [{name}]"))
+    try:
+        return kind(**table)
+    except TypeError as error:
+        raise UsageError(f"[{name}] of the training config is not complete: {error}.") from None
+
+
+class Training:
+    """A program made ready: base, adapter, data and loop.
+
+    Args:
+        out: folder of checkpoint, log, settings and of the adapter.
+
+    Raises:
+        MissingWeights, MissingData: base or data are not there.
+        UsageError: the base has another shape, or `out` holds a training with other settings.
+    """
+
+    def __init__(self, program: Program, out: Path) -> None:
+        self.program, self.out = program, out
+        torch.manual_seed(program.init_seed)
+        base = resolve_base(program.base)
+        pipe = load_pipeline(StableDiffusionPipeline.from_pretrained, StableDiffusionPipeline.from_single_file, base)
+        way = way_named(program.method)
+        adapter = way.make(pipe.unet, program.settings)
+        if program.init_from is not None:
+            adapter.load_state_dict(load_folder(program.init_from, type(adapter)).state_dict())
+        self.scheduler = pipe.scheduler
+        self.module = AdaptedUNet(pipe.unet, adapter)
+        self.batches = LayoutBatches(program.data, pipe, program.rules, program.loop.batch_size, program.data_seed)
+        self.loop = SplitLoop(self.module, self.batches.make_batch, self._loss, program.loop, out, self._export)
+        self._same_settings()
+        device = self.loop.accelerator.device
+        pipe.vae.to(device)
+        pipe.text_encoder.to(device)
+        self.loop.resume()
+
+    def _loss(self, module: AdaptedUNet, batch: AdapterBatch, draws: Draws) -> torch.Tensor:
+        with autocast() if self.loop.accelerator.mixed_precision == "bf16" else self.loop.accelerator.autocast():
+            return adapter_loss(
+                module.unet,
+                module.adapter,
+                batch,
+                self.scheduler,
+                draws,
+                texts=self.batches.texts,
+                **self.program.loss,
+            )
+
+    def _export(self, module: nn.Module, step: int) -> None:
+        save_adapter(self.module.adapter, self.out / "adapter")
+
+    def _same_settings(self) -> None:
+        """Refuse to go on with settings that make another training; how long it is may change."""
+        free = {"steps", "checkpoint_every", "sample_every", "log_every", "accumulate", "precision", "decay"}
+        content = dataclasses.asdict(self.program)
+        content["loop"] = {key: value for key, value in content["loop"].items() if key not in free}
+        now = json.loads(json.dumps(content, default=str))
+        file = self.out / SETTINGS
+        if file.is_file():
+            old = json.loads(file.read_text())
+            differ = sorted(key for key in now if old.get(key) != now[key])
+            if differ:
+                raise UsageError(
+                    f"{self.out} holds a training with other settings ({', '.join(differ)}). Use another --out."
+                )
+        elif self.loop.first:
+            replace_file(file, json.dumps(now, indent=2).encode())
+
+    def run(self, minutes: float | None = None) -> bool:
+        """Train; returns whether all steps are done. The averaged adapter lies in `out/adapter` afterwards."""
+        return self.loop.run(minutes)
+
+
+def train(settings: Mapping[str, Any], out: Path, minutes: float | None) -> None:
+    """Train by a configuration as read from TOML: what `radl-train layouts` does."""
+    Training(Program.from_dict(settings), out).run(minutes)

@@ -1,0 +1,211 @@
+"""Training an adapter on a frozen base from a set of layouts: the crop, the order, parts of a step, cut and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from radl_bench.runs.writer import Shard
+from radl_bench.training_set.build import Source, build_layouts
+from radl_bench.training_set.rows import Rules
+from radl_model.errors import BadInput, UsageError
+from radl_model.train.draws import Draws, Part
+from radl_model.train.layouts import centre_crop
+from radl_model.train.program import Program, Training
+from tests.tiny import tiny_pipeline
+from tests.tiny_grounding import SHARED
+
+FUSION = {"context": "channel_tokens", "enhancement": "grid", "relation": True, "slots": 12, "active_fraction": 0.8}
+
+
+def test_boxes_move_with_the_crop_and_what_is_cut_away_is_left_out() -> None:
+    pixels = np.zeros((40, 80, 3), np.uint8)
+    pixels[10:30, 30:50] = (200, 0, 0)  # rows 10..30, columns 30..50 of 80: the middle square begins at column 20
+    boxes = [(30 / 80, 0.25, 50 / 80, 0.75), (0.0, 0.0, 0.24, 1.0), (0.2, 0.0, 0.5, 1.0)]
+    crop = centre_crop(Image.fromarray(pixels), boxes, 40)
+    assert crop.pixels.shape == (3, 40, 40)
+    assert crop.kept == [0, 2]
+    assert crop.boxes[0] == pytest.approx((0.25, 0.25, 0.75, 0.75))
+    assert crop.boxes[1] == pytest.approx((0.0, 0.0, 0.5, 1.0))
+    red = crop.pixels[0] > 0
+    assert red[10:30, 10:30].all()
+    assert int(red.sum()) == 400
+
+
+def test_draws_of_parts_are_those_of_the_whole() -> None:
+    def drawn(part: Part) -> list[torch.Tensor]:
+        draws = Draws(torch.Generator().manual_seed(3), part)
+        return [draws.randn(2, 3), draws.rand(5), draws.randint(4, 90)]
+
+    whole, parts = drawn(Part.whole(6)), [drawn(Part(0, 4, 6)), drawn(Part(4, 6, 6))]
+    for index, values in enumerate(whole):
+        assert torch.equal(values, torch.cat([part[index] for part in parts]))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny base of v1's shape in `base/` and forty drawn photographs of COCO's shape in `set/`."""
+    folder = tmp_path_factory.mktemp("training")
+    tiny_pipeline().save_pretrained(folder / "base")
+    (folder / "coco" / "toy").mkdir(parents=True)
+    images, boxes, texts = [], [], []
+    for i in range(40):
+        rng = np.random.default_rng(i)
+        pixels = rng.integers(0, 60, (128, 160, 3), dtype=np.uint8)
+        x, y = int(rng.integers(16, 80)), int(rng.integers(0, 60))
+        pixels[y : y + 60, x : x + 60, i % 3] = 250
+        Image.fromarray(pixels).save(folder / "coco" / "toy" / f"{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png", "width": 160, "height": 128})
+        boxes.append({"id": i, "image_id": i, "category_id": 1 + i % 3, "bbox": [x, y, 60, 60]})
+        texts.append({"id": i, "image_id": i, "caption": f"a {('red car', 'green dog', 'blue cat')[i % 3]} on grass"})
+    names = [{"id": 1, "name": "car"}, {"id": 2, "name": "dog"}, {"id": 3, "name": "cat"}]
+    content = {"images": images, "annotations": boxes, "categories": names}
+    (folder / "coco" / "instances_toy.json").write_text(json.dumps(content))
+    (folder / "coco" / "captions_toy.json").write_text(json.dumps({"annotations": texts}))
+    list(build_layouts(Source(folder / "coco", "toy"), folder / "set", Shard(), size=16))
+    return folder
+
+
+def config(place: Path, steps: int = 6, **loop: object) -> dict[str, object]:
+    settings = {"steps": steps, "batch_size": 4, "lr": 1e-3, "warmup": 2, "precision": "no", "log_every": 1}
+    return {
+        "base": str(place / "base"),
+        "data": str(place / "set"),
+        "fusion": FUSION,
+        "loss": {"phrase_dropout": 0.2},
+        "samples": {"side": 128},
+        "loop": {**settings, **loop},
+    }
+
+
+def trained(place: Path, out: Path, **changes: object) -> dict[str, torch.Tensor]:
+    training = Training(Program.from_dict(config(place, **changes)), out)
+    assert training.run()
+    return parameters(out)
+
+
+def parameters(out: Path) -> dict[str, torch.Tensor]:
+    return torch.load(out / "checkpoint.pt", weights_only=True)["parameters"]
+
+
+def losses(out: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def uncut(place: Path) -> Path:
+    trained(place, place / "uncut")
+    return place / "uncut"
+
+
+def test_cut_and_resumed_it_ends_with_the_same_weights(place: Path, uncut: Path, tmp_path: Path) -> None:
+    program = Program.from_dict(config(place))
+    cut = Training(program, tmp_path)
+    while cut.loop.step < 3:
+        assert not cut.run(minutes=0)
+        cut = Training(program, tmp_path)
+    assert cut.run()
+    whole, again = parameters(uncut), parameters(tmp_path)
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_step_taken_in_turns_is_the_same_step(place: Path, uncut: Path, tmp_path: Path) -> None:
+    trained(place, tmp_path, accumulate=2)
+    assert losses(tmp_path) == pytest.approx(losses(uncut), rel=1e-4)
+    whole, turns = parameters(uncut), parameters(tmp_path)
+    assert max(float((whole[n] - turns[n]).abs().max()) for n in whole) < 2e-4
+
+
+def test_the_adapter_is_written_and_the_base_is_untouched(place: Path, uncut: Path) -> None:
+    from radl_model.pipelines.pipeline import RaDLPipeline
+
+    before = load_file(place / "base" / "unet" / "diffusion_pytorch_model.safetensors")
+    pipe = RaDLPipeline.from_pretrained(place / "base", adapter=uncut / "adapter")
+    assert all(torch.equal(value, before[name]) for name, value in pipe.unet.state_dict().items() if name in before)
+    assert pipe.adapter is not None
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(place: Path, uncut: Path, tmp_path: Path) -> None:
+    """Two processes over gloo, killed by SIGTERM's note or not, have the loss curve of one with the same batch."""
+    import tomli_w
+
+    (tmp_path / "config.toml").write_text(tomli_w.dumps(config(place)))
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    command = [*launch, "-m", "radl_model.train", str(tmp_path / "config.toml"), "--out", str(tmp_path / "two")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    stopped = subprocess.run([*command, "--minutes", "0"], env=environment, capture_output=True, text=True, timeout=280)
+    assert "Stopped at step 1" in stopped.stdout, stopped.stderr[-2000:]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert losses(tmp_path / "two") == pytest.approx(losses(uncut), rel=1e-4)
+    one, two = parameters(uncut), parameters(tmp_path / "two")
+    assert max(float((one[n] - two[n]).abs().max()) for n in one) < 2e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (SHARED / "coco_tiny").is_dir(), reason="COCO_Tiny is not at $RADL_BENCH_SHARED/data")
+def test_the_loss_falls_on_coco_tiny(tmp_path: Path, place: Path) -> None:
+    """Seeded: 200 steps of 4 on COCO_Tiny's photographs lower the loss of the last 50 under that of the first 50."""
+    source = Source(SHARED / "coco_tiny", "val2017", rules=Rules(captions="labels"))
+    list(build_layouts(source, tmp_path / "set", Shard(), size=40))
+    table = config(place, steps=200, warmup=10, log_every=50)
+    table["data"] = str(tmp_path / "set")
+    assert Training(Program.from_dict(table), tmp_path / "out").run()
+    curve = losses(tmp_path / "out")
+    assert curve[-1] < 0.99 * curve[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"bases": "x"}, "Did you mean 'base'"),
+        ({"loop": {"steps": 1, "batch_size": 4, "lr": 1, "lrr": 2}}, "Unknown key of \\[loop\\] 'lrr'"),
+        ({"loop": {"steps": 1}}, "not complete"),
+        ({"method": "fussion"}, "Did you mean 'fusion'"),
+    ],
+)
+def test_a_config_is_checked_before_anything_is_loaded(place: Path, change: dict, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Program.from_dict({**config(place), **change})
+
+
+def test_other_settings_do_not_go_on_in_the_same_folder(place: Path, uncut: Path) -> None:
+    with pytest.raises(UsageError, match="other settings \\(data_seed\\)"):
+        Training(Program.from_dict({**config(place), "data_seed": 5}), uncut)
+
+
+def test_a_batch_larger_than_the_set_is_refused(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="holds 40 images; a step takes 64"):
+        Training(Program.from_dict(config(place, batch_size=64)), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["radl-sd14", "migc-sd14", "gligen-sd14"])
+def test_the_shipped_configurations_are_read(name: str) -> None:
+    from radl_model.train import program
+    from radl_model.train.config import load_config
+    from radl_model.train.ways import way_named
+
+    made = Program.from_dict(load_config(Path(program.__file__).parent / "configs" / f"{name}.toml"))
+    assert (made.loop.batch_size, made.loop.decay, made.rules.side) == (320, 0, 512)
+    way_named(made.method).make(tiny_pipeline().unet, made.settings)
