@@ -15,7 +15,9 @@ MAIN = [sys.executable, "-c", "from radl_bench.cli import main; main()"]
 
 
 def _content(run: Path) -> tuple[dict[str, bytes], list[dict]]:
-    rows = [{k: v for k, v in row.items() if k not in ("at", "seconds")} for row in RunFolder.open(run).rows()]
+    rows = [
+        {k: v for k, v in row.items() if k not in ("at", "seconds", "mtime_ns")} for row in RunFolder.open(run).rows()
+    ]
     return {file.name: file.read_bytes() for file in (run / "images").iterdir()}, rows
 
 

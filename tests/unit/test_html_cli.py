@@ -29,7 +29,7 @@ def test_the_folder_is_named_and_lies_under_reports(run):
     home = run.parents[3]
     done = report(home, "--format", "html", "--pictures", "link")
     assert done.returncode == 0, done.stderr
-    assert "reports/html/index.html" in done.stderr
+    assert "reports/html/index.html" in done.stdout
     assert (home / "reports" / "html" / "gallery.html").is_file()
     assert list((home / "reports" / "html" / "figures").glob("*.svg"))
 

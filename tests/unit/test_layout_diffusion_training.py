@@ -107,7 +107,7 @@ def test_what_it_leaves_draws_and_a_stopped_training_goes_on(tmp_path, monkeypat
     assert generator.scale == "mini"
     things = (Instance("a red dog", "dog", "red", (0.1, 0.1, 0.6, 0.6)), Instance("wood", "wood", None, (0, 0, 1, 1)))
     (image,) = generator.generate([Sample("a", "a", things)], [1])
-    assert (image.size, image.info["note"]) == ((64, 64), "Left out of the layout: no class for 'wood'.")
+    assert (image.size, image.info["note"]) == ((64, 64), "No guidance for 1 of 2 instances: no class for 'wood'.")
 
 
 def test_the_shipped_weights_stay_small():

@@ -90,7 +90,7 @@ def test_the_report_shows_the_newest_or_all_or_those_of_a_judge(make, tmp_path) 
     assert sorted(len(section.runs) for section in sections) == [1, 2, 2]  # never two scorings of a run in one table
     with pytest.raises(MissingData, match="Not scored with mini"):
         build_report(runs, choice=Choice(judges=("mini",)))
-    call = ["report", *map(str, runs), "--format", "csv", "--out", str(tmp_path / "r.csv")]
+    call = ["report", *map(str, runs), "--format", "csv", "--stdout"]
     done = CliRunner().invoke(build_app(), [*call, "--scores", "all", "--judges", "blind"])
     assert done.exit_code == 0, done.output
     assert "det:blind" in done.output

@@ -78,7 +78,7 @@ def read_images(instances: Path, captions: Path | None = None) -> dict[int, Coco
             _get(image, "file_name", str, instances),
             tuple(thing for _, thing in sorted(things.get(image["id"], []), key=lambda pair: pair[0])),
             tuple(text for _, text in sorted(texts.get(image["id"], []))),
-            licenses.get(image.get("license"), ""),
+            _license(image.get("license"), licenses),
         )
         for image in _rows(content, "images", instances)
     }
@@ -136,11 +136,15 @@ def _things(content: Mapping[str, Any], names: Mapping[int, str], file: Path) ->
     return found
 
 
-def _licenses(content: Mapping[str, Any]) -> dict[object, str]:
+def _license(number: object, licenses: Mapping[int, str]) -> str:
+    return licenses.get(number, "") if isinstance(number, int) else ""
+
+
+def _licenses(content: Mapping[str, Any]) -> dict[int, str]:
     """Name and address of each licence that the file lists, by its id; files without a list state none."""
     rows = content.get("licenses")
     return {
-        row.get("id"): " ".join(str(row[key]) for key in ("name", "url") if row.get(key))
+        row["id"]: " ".join(str(row[key]) for key in ("name", "url") if row.get(key))
         for row in (rows if isinstance(rows, list) else ())
         if isinstance(row, dict) and isinstance(row.get("id"), int)
     }
