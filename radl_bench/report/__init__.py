@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ def build_report(runs: Sequence[Path], reported: bool = False, choice: Choice | 
         BadInput: a score file is broken.
     """
     from radl_bench.report.collect import collect, group_runs
+    from radl_bench.report.headline import headline
     from radl_bench.report.reported import reported_tables
     from radl_bench.report.tables import build_section
     from radl_bench.report.titles import titles
@@ -53,7 +54,8 @@ def build_report(runs: Sequence[Path], reported: bool = False, choice: Choice | 
         raise MissingData(" ".join(notes) or "There is no run to report. Run `radl-bench generate coco-mig` first.")
     groups = group_runs(scored)
     published = reported_tables({group.benchmark["name"] for group in groups}) if reported else ()
-    return Report(tuple(map(build_section, groups, titles(groups))), notes, published)
+    sections = map(build_section, groups, titles(groups))
+    return Report(tuple(replace(one, headline=headline(one)) for one in sections), notes, published)
 
 
 def report_runs(runs: Sequence[Path], format: str = "markdown", out: Path | None = None, reported: bool = False) -> str:

@@ -119,14 +119,27 @@ def queries(_: Conditions) -> str:
     return "queries:layout"
 
 
-def _score(name: str, heading: str, place: int) -> ScoreSpec:
+def _score(name: str, heading: str, place: int, at: str) -> ScoreSpec:
     settings = ("det", floor, "nms", queries)
-    return ScoreSpec(name, heading, "precision", "instance", missing=0.0, place=place, settings=settings)
+    return ScoreSpec(
+        name,
+        heading,
+        "precision",
+        "instance",
+        missing=0.0,
+        place=place,
+        settings=settings,
+        about=f"COCO average precision of the detections against the layout, {at}, per cent",
+    )
 
 
 METRIC = Metric(
     name="average_precision",
-    scores=(_score("ap", "AP", 30), _score("ap50", "AP50", 31), _score("ap75", "AP75", 32)),
+    scores=(
+        _score("ap", "AP", 30, "mean over IoU .50 to .95"),
+        _score("ap50", "AP50", 31, "right from IoU .50"),
+        _score("ap75", "AP75", 32, "right from IoU .75"),
+    ),
     requires=frozenset({"detections"}),
     pool=lambda _: PrecisionPool(),
     thresholds=("nms",),
