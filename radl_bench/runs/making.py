@@ -118,12 +118,17 @@ def make_batch(generator: Generator, batch: list[Task], repeated: Counter[str]) 
 def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:
     """Return one thing a task, or a sentence about what went wrong with the whole call."""
     try:
-        made = list(generator.generate([task.sample for task in batch], [task.seed for task in batch]))
+        made = generator.generate([task.sample for task in batch], [task.seed for task in batch])
+        if not isinstance(made, Iterable):
+            return f"the generator returned {type(made).__name__} instead of a list of images"
+        made = list(made)
     except RadlBenchError as error:
         if error.exit_code == 3:  # what is missing for one image is missing for all
             raise
         return describe_error(error)
-    except (Exception, SystemExit) as error:  # a script that was made for the command line may exit
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a script made for the command line may exit; GeneratorExit, CancelledError
         return describe_error(error)
     if len(made) != len(batch):
         return f"the generator returned {len(made)} images for {len(batch)} samples"

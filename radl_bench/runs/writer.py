@@ -165,8 +165,7 @@ class ShardWriter:
     def _save(self, row: MadeRow, content: bytes | None) -> None:
         assert content is not None  # its row says "ok"
         file = self._run / row["file"]
-        if self._nested:
-            file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)  # a sub-folder's first image, or a method that tidied up
         replace_file(file, content, self._tag, beside=self._run / "images" / file.name)
         stat = file.stat()
         row["bytes"], row["mtime_ns"] = stat.st_size, stat.st_mtime_ns

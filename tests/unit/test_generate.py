@@ -126,7 +126,7 @@ def test_ctrl_c_keeps_what_is_made_and_says_how_to_go_on(benchmark, out):
     [
         ([], "returned 0 images for 1 samples"),
         ([np.zeros((8, 8, 3), np.uint8)], "ndarray instead of a PIL image"),
-        (None, "TypeError"),
+        (None, "the generator returned NoneType instead of a list of images"),
     ],
 )
 def test_what_is_no_image_is_a_failed_row(benchmark, out, made, words):

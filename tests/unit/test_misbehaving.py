@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -80,6 +82,14 @@ def mute():
     raise Mute
 
 
+def give_up():
+    raise GeneratorExit
+
+
+def cancel():
+    raise asyncio.CancelledError
+
+
 @pytest.mark.parametrize(
     ("special", "words"),
     [
@@ -92,6 +102,8 @@ def mute():
         (leave, "SystemExit: 0"),
         (half_a_pair, r"ValueError: bad \ud800 text \x1b[2J"),
         (mute, "Mute: no message"),
+        (give_up, "GeneratorExit"),
+        (cancel, "CancelledError"),
     ],
 )
 def test_one_bad_image_is_a_failed_row_and_the_same_command_goes_on(benchmark, tmp_path, special, words):
@@ -264,3 +276,25 @@ def test_a_writer_takes_what_png_cannot_hold_out_of_the_image(tmp_path):
     writer.write_image("a", 0, 1, Image.open(io.BytesIO(stream.getvalue())), 0.0)
     writer.close()
     assert b"secret" not in (tmp_path / "images" / "a_0.png").read_bytes()
+
+
+@pytest.mark.parametrize("given", [None, 7])
+def test_what_is_no_list_of_images_is_named(benchmark, tmp_path, given):
+    method = Method()
+    method.generate = lambda samples, seeds: given
+    outcome = generate_run(benchmark, method, out=tmp_path)
+    words = f"the generator returned {type(given).__name__} instead of a list of images"
+    assert {row["error"] for row in RunFolder.open(outcome.run).rows()} == {words}
+
+
+def test_a_method_that_deletes_the_images_costs_those_it_deleted(benchmark, tmp_path):
+    def tidy():
+        for folder in tmp_path.rglob("images"):
+            shutil.rmtree(folder)
+        return noise(1)
+
+    outcome = generate_run(benchmark, Method(tidy), out=tmp_path)
+    assert (outcome.made, outcome.failed) == (9, 0)
+    again = generate_run(benchmark, Method(), out=tmp_path)
+    assert again.made > 0
+    assert len(list((again.run / "images").iterdir())) == 9
