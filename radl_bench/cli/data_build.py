@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,46 +13,38 @@ from radl_bench.errors import UsageError
 
 NEEDED = {"annotations": "coco-annotations", "images": "coco-val2014"}
 
-
-Coco = Annotated[Path | None, typer.Option(help="Folder with COCO's annotation files.")]
-Download = Annotated[bool, typer.Option("--download", help="Download the annotations (253 MB) where they are missing.")]
-Images = Annotated[
-    bool, typer.Option("--images", help="With --download: download the photographs behind FID too (6.6 GB).")
-]
-Offline = Annotated[bool, typer.Option("--offline", help="With --download: say what is missing instead.")]
-Split = Annotated[str, typer.Option(help="Split of COCO; the papers use val2014.")]
-Seed = Annotated[int | None, typer.Option(help="Base of all draws; the benchmark has its own.")]
-
 build = typer.Typer(help="Build a benchmark at full size, or a training set, from COCO.", no_args_is_help=True)
 build.command("layouts")(layouts)
 
 
-@build.command("coco-position")
-def coco_position(
-    coco: Coco = None,
-    download: Download = False,
-    images: Images = False,
-    offline: Offline = False,
-    split: Split = "val2014",
-    seed: Seed = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Layouts; default 800.")] = None,
-) -> None:
-    """Build COCO-Position at full size into the user's data folder, as the benchmark coco-position-full."""
-    _build("coco-position", _source(coco, download, images, offline, split), split, seed, count)
+def _command(name: str) -> Callable[..., None]:
+    """The command that builds a benchmark; both benchmarks take the same options."""
+
+    def command(
+        coco: Annotated[Path | None, typer.Option(help="Folder with COCO's annotation files.")] = None,
+        download: Annotated[
+            bool, typer.Option("--download", help="Download the annotations (253 MB) where they are missing.")
+        ] = False,
+        images: Annotated[
+            bool, typer.Option("--images", help="With --download: download the photographs behind FID too (6.6 GB).")
+        ] = False,
+        offline: Annotated[
+            bool, typer.Option("--offline", help="With --download: say what is missing instead.")
+        ] = False,
+        split: Annotated[str, typer.Option(help="Split of COCO; the papers use val2014.")] = "val2014",
+        seed: Annotated[int | None, typer.Option(help="Base of all draws; the benchmark has its own.")] = None,
+        count: Annotated[
+            int | None, typer.Option(min=1, help="Layouts (coco-mig: a level); default 800 and 160.")
+        ] = None,
+    ) -> None:
+        _build(name, _source(coco, download, images, offline, split), split, seed, count)
+
+    command.__doc__ = f"Build {name} at full size into the user's data folder, as the benchmark {name}-full."
+    return command
 
 
-@build.command("coco-mig")
-def coco_mig(
-    coco: Coco = None,
-    download: Download = False,
-    images: Images = False,
-    offline: Offline = False,
-    split: Split = "val2014",
-    seed: Seed = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Layouts a level; default 160.")] = None,
-) -> None:
-    """Build COCO-MIG at full size into the user's data folder, as the benchmark coco-mig-full."""
-    _build("coco-mig", _source(coco, download, images, offline, split), split, seed, count)
+for _name in ("coco-position", "coco-mig"):
+    build.command(_name)(_command(_name))
 
 
 def _source(coco: Path | None, download: bool, images: bool, offline: bool, split: str) -> Path:
