@@ -13,10 +13,10 @@ CAPTIONS = ("coco", "labels")
 
 
 def layouts(
-    coco: Annotated[Path, typer.Option(help="Folder of COCO: annotations/, and the photographs in <split>/.")],
+    coco: Annotated[Path, typer.Option(help="Folder of COCO: annotations/, and the photographs in SPLIT/.")],
     out: Annotated[Path, typer.Option(help="Folder of the training set.")],
     split: Annotated[str, typer.Option(help="Split of COCO.")] = "train2014",
-    images: Annotated[Path | None, typer.Option(help="Folder of the photographs, where it is another.")] = None,
+    photographs: Annotated[Path | None, typer.Option(help="Their folder, where it is another.")] = None,
     captions: Annotated[
         str, typer.Option(help="coco: the captions file; labels: captions made from the class names.")
     ] = "coco",
@@ -35,7 +35,7 @@ def layouts(
     if captions not in CAPTIONS:
         raise UsageError(f"--captions is {' or '.join(CAPTIONS)}, not {captions!r}.")
     rules = Rules(min_area, max_instances, captions, extractor)
-    for done, of in build_layouts(Source(coco.expanduser(), split, images, rules), out, Shard.parse(shard), size):
+    for done, of in build_layouts(Source(coco.expanduser(), split, photographs, rules), out, Shard.parse(shard), size):
         typer.echo(f"layouts: {done}/{of} shards", err=True)
     made = read_datasheet(out)
     if made is None:

@@ -29,18 +29,18 @@ class Source:
     Attributes:
         coco: folder of COCO: `instances_<split>.json` in it or in `annotations/`, captions beside it.
         split: train2014, train2017, val2017, ...
-        images: folder of the photographs; `coco/<split>` by default.
+        folder: of the photographs; `coco/<split>` by default.
         rules: see `Rules`.
     """
 
     coco: Path
     split: str = "train2014"
-    images: Path | None = None
+    folder: Path | None = None
     rules: Rules = field(default_factory=Rules)
 
     @property
     def photographs(self) -> Path:
-        return self.images or self.coco / self.split
+        return self.folder or self.coco / self.split
 
 
 def build_layouts(source: Source, out: Path, part: Shard, size: int = 2048) -> Iterator[tuple[int, int]]:
@@ -59,7 +59,7 @@ def build_layouts(source: Source, out: Path, part: Shard, size: int = 2048) -> I
     """
     images = _images(source)
     if not source.photographs.is_dir():
-        raise MissingData(f"There is no folder of photographs {source.photographs}. Name it with --images DIR.")
+        raise MissingData(f"There is no folder of photographs {source.photographs}. Name it with --photographs DIR.")
     out.mkdir(parents=True, exist_ok=True)
     _same_settings(out / SETTINGS, {**asdict(source.rules), "split": source.split, "size": size, "images": len(images)})
     starts = range(0, len(images), size)
@@ -118,7 +118,8 @@ def _datasheet(out: Path, source: Source, counts: Sequence[Path]) -> None:
         key: dict(sum((Counter(part[key]) for part in parts), Counter[str]()).most_common())
         for key in ("phrases", "left_out", "licenses")
     }
-    annotations = annotation_file(source.coco, "instances", source.split)
+    kinds = ("instances",) if source.rules.captions == "labels" else ("instances", "captions")
+    annotations = [annotation_file(source.coco, kind, source.split) for kind in kinds]
     sheet = {
         "schema_version": 1,
         "built_by": f"radl-bench {__version__}",
@@ -126,7 +127,7 @@ def _datasheet(out: Path, source: Source, counts: Sequence[Path]) -> None:
         "rules": asdict(source.rules),
         **sums,
         **merged,
-        "sources": {annotations.name: file_sha256(annotations)},
+        "sources": {file.name: file_sha256(file) for file in annotations},
         "shards": {f"layouts-{number:05d}.parquet": part["sha256"] for number, part in enumerate(parts)},
     }
     replace_file(out / DATASHEET, (json.dumps(sheet, indent=2, ensure_ascii=False) + "\n").encode())

@@ -66,7 +66,7 @@ def resolve_adapter(model: str | Path, name: str, adapter: str | Path | None = N
     where = " or ".join(str(p) for p in places)
     raise MissingWeights(
         f"No '{name}' adapter for the model '{model}' at {where}. Give its folder, or the file of a public checkpoint, "
-        "with --set adapter=PATH, or train one with `radl-train adapter`."
+        "with --set adapter=PATH, or train one (`radl-train`, docs/training.md)."
     )
 
 

@@ -1,11 +1,14 @@
-"""Reading the configuration of a training: TOML files that may extend each other."""
+"""Reading the configuration of a training: TOML files that may extend each other, and tables into dataclasses."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
-from radl_model.errors import MissingData, UsageError
+from radl_model.errors import MissingData, UsageError, did_you_mean
+
+Made = TypeVar("Made")
 
 
 def load_config(path: Path, shipped: Path | None = None) -> dict[str, Any]:
@@ -36,3 +39,25 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Values of `new` over those of `old`, tables merged."""
     both = {k: merged(old[k], v) for k, v in new.items() if isinstance(v, dict) and isinstance(old.get(k), dict)}
     return {**old, **new, **both}
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "text"}
+_AT_LEAST_ONE = ("steps", "batch_size", "accumulate", "side", "instances", "sample_every", "log_every")
+
+
+def read_table(kind: type[Made], table: Mapping[str, object], name: str) -> Made:
+    """Make a dataclass of the table `name`; raises `UsageError` for a key or a value that it cannot take."""
+    kinds = get_type_hints(kind)
+    for key, value in table.items():
+        if key not in kinds:
+            raise UsageError(did_you_mean(key, kinds, f"key of [{name}]"))
+        wanted = kinds[key]
+        taken = (int, float) if wanted is float else (wanted,)
+        if wanted in _KINDS and type(value) not in taken:
+            raise UsageError(f"'{key}' of [{name}] should be {_KINDS[wanted]}, not {value!r:.60}.")
+        if key in _AT_LEAST_ONE and isinstance(value, int) and value < 1:
+            raise UsageError(f"'{key}' of [{name}] should be at least 1, not {value}.")
+    try:
+        return kind(**table)
+    except TypeError as error:
+        raise UsageError(f"[{name}] of the training config is not complete: {error}.") from None

@@ -32,8 +32,7 @@ class LayoutRow:
         image: the file as it was found (JPEG, PNG, WebP); width, height: its pixels, upright.
         caption: global prompt.
         phrases, categories, boxes: of the instances, largest first; boxes xyxy as fractions of the image.
-        sources: where each phrase comes from: "caption" (its noun phrase), "class" (the class name), "located" (a noun
-            phrase of the caption that a detector placed).
+        sources: where each phrase comes from: "caption" (its noun phrase) or "class" (the class name).
         verbs: relation text of the caption, "" for none.
         license: of the image, as its source states it; "" for unknown.
         sha256: of `image`.

@@ -6,6 +6,8 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,8 +104,10 @@ class LayoutBatches:
         self._flat = lru_cache(maxsize=2)(self._visits)
         self._window = lru_cache(maxsize=4)(self._rows)
 
-    def __len__(self) -> int:
-        return len(self.order)
+    def fingerprint(self) -> str:
+        """Of the set: names, sizes and numbers of rows of its shards."""
+        parts = [(f.name, f.stat().st_size, rows) for f, rows in zip(self.files, self.order.sizes, strict=True)]
+        return sha256(repr(parts).encode()).hexdigest()[:16]
 
     def make_batch(self, step: int, part: Part) -> AdapterBatch:
         """Return the samples of a part of a step."""
@@ -134,11 +138,11 @@ class LayoutBatches:
 
     def _visits(self, epoch: int) -> np.ndarray:
         """Shard and row of every visit of an epoch, int32 [N, 2]."""
-        return np.array([(s, row) for s, rows in self.order.epoch(epoch) for row in rows], dtype=np.int32)
+        visits = [np.column_stack((np.full(len(rows), shard), rows)) for shard, rows in self.order.epoch(epoch)]
+        return np.concatenate(visits).astype(np.int32)
 
     def _rows(self, shard: int, first: int) -> list[LayoutRow]:
-        found = read_rows(self.files[shard], first)
-        return [row for _, row in zip(range(self.order.window), found, strict=False)]
+        return list(islice(read_rows(self.files[shard], first), self.order.window))
 
     def _ids(self, texts: list[str]) -> Tensor:
         return self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids

@@ -198,14 +198,14 @@ class Loop:
             while self.step < self.config.steps:
                 loss = self._train_step()
                 if not math.isfinite(loss):
-                    raise FloatingPointError(f"The loss is not a number at step {self.step}; lower the learning rate.")
+                    raise UsageError(f"The loss is not a number at step {self.step}. Lower the learning rate (`lr`).")
                 self.step += 1
                 self._average = loss if self.step == 1 else 0.98 * self._average + 0.02 * loss
                 now = time.monotonic()
                 self.seconds, last = self.seconds + now - last, now
                 self.cpu, used = self.cpu + time.process_time() - used, time.process_time()
                 if self.step % self.config.log_every == 0:
-                    self._log({"loss": round(self._average, 5), **self._pace(begin)})
+                    self._log({"loss": round(self._average, 5), **self._pace()})
                 if now - saved > self.config.checkpoint_every:
                     self.save()
                     saved = now
@@ -218,7 +218,7 @@ class Loop:
         self.accelerator.wait_for_everyone()
         return self.step >= self.config.steps
 
-    def _pace(self, begin: float) -> dict[str, float]:
+    def _pace(self) -> dict[str, float]:
         """More of a log row."""
         return {}
 
@@ -242,7 +242,7 @@ class SplitLoop(Loop):
         rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         return self.loss_fn(self.module, self.make_batch(self.step, part), Draws(rng, part))  # type: ignore[arg-type]
 
-    def _pace(self, begin: float) -> dict[str, float]:
+    def _pace(self) -> dict[str, float]:
         each = self.seconds / max(self.step, 1)
         rate = self.config.batch_size / each if each else 0.0
         return {"images_per_second": round(rate, 2), "eta": round((self.config.steps - self.step) * each)}

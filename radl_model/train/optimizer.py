@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from radl_model.errors import UsageError, did_you_mean
+from radl_model.train.config import read_table
 from radl_model.train.muon import Muon
 
 
@@ -50,6 +51,11 @@ class LoopConfig:
     sample_every: int = 1000
     log_every: int = 50
     faster: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, object]) -> LoopConfig:
+        """Read the table `[loop]` of a training config; raises `UsageError`."""
+        return read_table(cls, table, "loop")
 
 
 def lr_factor(step: int, config: LoopConfig) -> float:

@@ -26,12 +26,12 @@ from radl_model.pipelines.bases import load_pipeline
 from radl_model.train.adapted import AdaptedUNet
 from radl_model.train.adapter_loss import adapter_loss
 from radl_model.train.batch import AdapterBatch
+from radl_model.train.config import read_table
 from radl_model.train.draws import Draws
 from radl_model.train.layouts import LayoutBatches, Rules
 from radl_model.train.loop import SplitLoop
 from radl_model.train.optimizer import LoopConfig
-from radl_model.train.precision import autocast
-from radl_model.train.ways import WAYS, way_named
+from radl_model.train.ways import WAYS, check_options, way_named
 
 SETTINGS = "settings.json"
 
@@ -62,14 +62,14 @@ class Program:
     data_seed: int = 0
 
     @classmethod
-    def from_dict(cls, table: Mapping[str, Any]) -> Program:
+    def from_dict(cls, table: Mapping[str, object]) -> Program:
         """Read the table of a TOML file.
 
         Raises:
             UsageError: a key is unknown, missing or of the wrong kind.
         """
         method = str(table.get("method", "fusion"))
-        way_named(method)
+        check_options(way_named(method), _table(table, "loss"))
         known = {"base", "data", "loop", "method", "loss", "samples", "init_from", "init_seed", "data_seed", *WAYS}
         for key in table:
             if key not in known:
@@ -79,27 +79,30 @@ class Program:
                 raise UsageError(f"A training config needs '{key}'.")
         return cls(
             base=str(table["base"]),
-            data=Path(table["data"]),
-            loop=_read(LoopConfig, table["loop"], "loop"),
+            data=Path(str(table["data"])),
+            loop=LoopConfig.from_dict(_table(table, "loop")),
             method=method,
-            settings=dict(table.get(method, {})),
-            loss=dict(table.get("loss", {})),
-            rules=_read(Rules, table.get("samples", {}), "samples"),
-            init_from=Path(table["init_from"]) if "init_from" in table else None,
-            init_seed=int(table.get("init_seed", 0)),
-            data_seed=int(table.get("data_seed", 0)),
+            settings=_table(table, method),
+            loss=_table(table, "loss"),
+            rules=read_table(Rules, _table(table, "samples"), "samples"),
+            init_from=Path(str(table["init_from"])) if "init_from" in table else None,
+            init_seed=_whole(table, "init_seed"),
+            data_seed=_whole(table, "data_seed"),
         )
 
 
-def _read(kind: Any, table: Mapping[str, Any], name: str) -> Any:
-    known = [entry.name for entry in dataclasses.fields(kind)]
-    for key in table:
-        if key not in known:
-            raise UsageError(did_you_mean(key, known, f"key of [{name}]"))
-    try:
-        return kind(**table)
-    except TypeError as error:
-        raise UsageError(f"[{name}] of the training config is not complete: {error}.") from None
+def _table(table: Mapping[str, object], name: str) -> dict[str, Any]:
+    value = table.get(name, {})
+    if not isinstance(value, Mapping):
+        raise UsageError(f"'{name}' of the training config should be a table, [{name}], not {value!r:.60}.")
+    return dict(value)
+
+
+def _whole(table: Mapping[str, object], name: str) -> int:
+    value = table.get(name, 0)
+    if type(value) is not int:
+        raise UsageError(f"'{name}' of the training config should be a whole number, not {value!r:.60}.")
+    return value
 
 
 class Training:
@@ -133,7 +136,7 @@ class Training:
         self.loop.resume()
 
     def _loss(self, module: AdaptedUNet, batch: AdapterBatch, draws: Draws) -> torch.Tensor:
-        with autocast() if self.loop.accelerator.mixed_precision == "bf16" else self.loop.accelerator.autocast():
+        with self.loop.accelerator.autocast():
             return adapter_loss(
                 module.unet,
                 module.adapter,
@@ -152,6 +155,7 @@ class Training:
         free = {"steps", "checkpoint_every", "sample_every", "log_every", "accumulate", "precision", "decay"}
         content = dataclasses.asdict(self.program)
         content["loop"] = {key: value for key, value in content["loop"].items() if key not in free}
+        content["images of the training set"] = self.batches.fingerprint()
         now = json.loads(json.dumps(content, default=str))
         file = self.out / SETTINGS
         if file.is_file():
@@ -169,6 +173,6 @@ class Training:
         return self.loop.run(minutes)
 
 
-def train(settings: Mapping[str, Any], out: Path, minutes: float | None) -> None:
+def train(settings: Mapping[str, object], out: Path, minutes: float | None) -> None:
     """Train by a configuration as read from TOML: what `radl-train layouts` does."""
     Training(Program.from_dict(settings), out).run(minutes)

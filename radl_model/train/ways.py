@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -123,6 +124,9 @@ class Gligen:
         return call(cross_attention_kwargs=attention_arguments(grounding))[0], 0.0
 
 
+_GIVEN = 5
+"""Parameters of `Way.predict` that the loss gives; those after it are options."""
+
 WAYS: dict[str, type[Way]] = {"fusion": Fusion, "gligen": Gligen}
 
 
@@ -131,6 +135,14 @@ def way_named(name: str) -> type[Way]:
     if name not in WAYS:
         raise UsageError(did_you_mean(name, WAYS, "kind of adapter"))
     return WAYS[name]
+
+
+def check_options(way: type[Way], options: Iterable[str]) -> None:
+    """Refuse options of the loss that this way does not take; raises `UsageError`."""
+    taken = [*inspect.signature(way.predict).parameters][_GIVEN:]
+    for name in options:
+        if name not in (known := ("first_timestep", *taken)):
+            raise UsageError(did_you_mean(name, known, "option of [loss]"))
 
 
 def way_of(adapter: nn.Module) -> type[Way]:

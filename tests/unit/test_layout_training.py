@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from radl_bench.runs.writer import Shard
 from radl_bench.training_set.build import Source, build_layouts
 from radl_bench.training_set.rows import Rules
 from radl_model.errors import BadInput, UsageError
+from radl_model.train.batch import AdapterBatch
 from radl_model.train.draws import Draws, Part
 from radl_model.train.layouts import centre_crop
 from radl_model.train.program import Program, Training
@@ -137,7 +140,7 @@ def test_the_adapter_is_written_and_the_base_is_untouched(place: Path, uncut: Pa
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(place: Path, uncut: Path, tmp_path: Path) -> None:
-    """Two processes over gloo, killed by SIGTERM's note or not, have the loss curve of one with the same batch."""
+    """Two processes over gloo, stopped after a step and resumed, have the loss curve of one with the same batch."""
     import tomli_w
 
     (tmp_path / "config.toml").write_text(tomli_w.dumps(config(place)))
@@ -166,14 +169,17 @@ def test_two_processes_train_as_one(place: Path, uncut: Path, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "coco_tiny").is_dir(), reason="COCO_Tiny is not at $RADL_BENCH_SHARED/data")
 def test_the_loss_falls_on_coco_tiny(tmp_path: Path, place: Path) -> None:
-    """Seeded: 200 steps of 4 on COCO_Tiny's photographs lower the loss of the last 50 under that of the first 50."""
+    """Seeded: 200 steps of 4 on COCO_Tiny's photographs lower the running loss from 1.081 at step 50 to 1.018.
+
+    With a learning rate of 1e-9 it goes from 1.132 to 1.143, so the fall is learnt and not the order of the images.
+    """
     source = Source(SHARED / "coco_tiny", "val2017", rules=Rules(captions="labels"))
     list(build_layouts(source, tmp_path / "set", Shard(), size=40))
     table = config(place, steps=200, warmup=10, log_every=50)
     table["data"] = str(tmp_path / "set")
     assert Training(Program.from_dict(table), tmp_path / "out").run()
     curve = losses(tmp_path / "out")
-    assert curve[-1] < 0.99 * curve[0]
+    assert curve[-1] < 0.96 * curve[0]
 
 
 @pytest.mark.parametrize(
@@ -183,6 +189,12 @@ def test_the_loss_falls_on_coco_tiny(tmp_path: Path, place: Path) -> None:
         ({"loop": {"steps": 1, "batch_size": 4, "lr": 1, "lrr": 2}}, "Unknown key of \\[loop\\] 'lrr'"),
         ({"loop": {"steps": 1}}, "not complete"),
         ({"method": "fussion"}, "Did you mean 'fusion'"),
+        ({"loop": {"steps": 1, "batch_size": "4", "lr": 1e-3}}, "'batch_size' of \\[loop\\] should be a whole number"),
+        ({"loop": {"steps": 1, "batch_size": 0, "lr": 1e-3}}, "at least 1, not 0"),
+        ({"loss": {"null_share": 0.1}}, "Unknown option of \\[loss\\] 'null_share'"),  # GLIGEN's, not RaDL's
+        ({"samples": {"side": True}}, "'side' of \\[samples\\] should be a whole number"),
+        ({"init_seed": "one"}, "'init_seed' of the training config should be a whole number"),
+        ({"loss": 3}, "should be a table, \\[loss\\]"),
     ],
 )
 def test_a_config_is_checked_before_anything_is_loaded(place: Path, change: dict, words: str) -> None:
@@ -193,6 +205,42 @@ def test_a_config_is_checked_before_anything_is_loaded(place: Path, change: dict
 def test_other_settings_do_not_go_on_in_the_same_folder(place: Path, uncut: Path) -> None:
     with pytest.raises(UsageError, match="other settings \\(data_seed\\)"):
         Training(Program.from_dict({**config(place), "data_seed": 5}), uncut)
+
+
+def test_another_training_set_does_not_go_on_in_the_same_folder(place: Path, uncut: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "set", tmp_path / "set")
+    table = config(place)
+    table["data"] = str(tmp_path / "set")
+    shutil.copytree(uncut, tmp_path / "out")
+    text = (tmp_path / "out" / "settings.json").read_text().replace(str(place / "set"), str(tmp_path / "set"))
+    (tmp_path / "out" / "settings.json").write_text(text)
+    Training(Program.from_dict(table), tmp_path / "out")  # the same set in another place would do
+    next((tmp_path / "set").glob("layouts-*.parquet")).unlink()
+    with pytest.raises(UsageError, match="other settings \\(images of the training set\\)"):
+        Training(Program.from_dict(table), tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_ends_the_training_after_the_step_with_a_checkpoint(
+    place: Path, uncut: Path, tmp_path: Path, kind: signal.Signals
+) -> None:
+    training = Training(Program.from_dict(config(place)), tmp_path)
+    make = training.loop.make_batch
+
+    def signalled(step: int, part: Part) -> AdapterBatch:
+        if step == 2:
+            os.kill(os.getpid(), kind)
+        return make(step, part)
+
+    training.loop.make_batch = signalled
+    before = signal.getsignal(kind)
+    assert not training.run()
+    assert training.loop.step == 3
+    assert signal.getsignal(kind) is before
+    again = Training(Program.from_dict(config(place)), tmp_path)
+    assert again.run()
+    whole, parts = parameters(uncut), parameters(tmp_path)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 def test_a_batch_larger_than_the_set_is_refused(place: Path, tmp_path: Path) -> None:

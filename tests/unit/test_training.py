@@ -75,7 +75,7 @@ def test_the_log_has_a_row_a_step_and_the_loss_falls(tmp_path):
 def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
     loop = line_loop(tmp_path)
     loop.loss_fn = lambda module, x, rng: module(x).sum() * float("nan")
-    with pytest.raises(FloatingPointError, match="step 0"):
+    with pytest.raises(UsageError, match="step 0"):
         loop.run()
 
 

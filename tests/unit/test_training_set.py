@@ -150,6 +150,8 @@ def test_the_command_says_what_it_made_and_what_is_missing(tmp_path: Path) -> No
     assert done.returncode == 0
     assert "3 images with 3 instances of 7 read" in done.stdout
     assert Image.open(tmp_path / "set" / "sheet.png").width == 8 * 256
-    missing = subprocess.run([*command, *options, "--images", str(tmp_path / "no")], capture_output=True, text=True)
+    missing = subprocess.run(
+        [*command, *options, "--photographs", str(tmp_path / "no")], capture_output=True, text=True
+    )
     assert missing.returncode == 3
     assert "no folder of photographs" in missing.stderr

@@ -46,6 +46,10 @@ class Result:
     n: int
 
 
+RUN = {"steps": 10**6, "sample_every": 10**9, "checkpoint_every": 1e9}
+"""Of a loop that the budget ends, and nothing else."""
+
+
 def build_today(settings: dict[str, Any], config: LoopConfig) -> Built:
     """The stage "base": text tower and UNet from scratch, no alignment."""
     module, tokenizer = stage.build(settings["model"])
@@ -89,7 +93,7 @@ def run(variant: str, seed: int, settings: dict[str, Any], budget: float, judge:
     """One variant under one seed, trained and judged."""
     torch.manual_seed(seed)
     settings = {**settings, "data_seed": settings.get("data_seed", 60) + seed}
-    config = LoopConfig(**settings["loop"], seed=seed, steps=10**6, sample_every=10**9, checkpoint_every=1e9)
+    config = LoopConfig.from_dict({**settings["loop"], **RUN, "seed": seed})
     with TemporaryDirectory() as folder:
         built, loop = fit(lambda c: BUILDERS[settings["stage"]](settings, c), config, budget, Path(folder))
     module, tokenizer, _ = built

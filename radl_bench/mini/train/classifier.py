@@ -114,7 +114,7 @@ def load(folder: Path) -> ThingClassifier:
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train the classifier; leaves `classifier/`."""
     torch.manual_seed(settings.get("init_seed", 0))
-    config = LoopConfig(**settings["loop"])
+    config = LoopConfig.from_dict(settings["loop"])
     width, seed = settings["width"], settings["data_seed"]
     module = ThingClassifier(width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = partial(make_batch, batch_size=config.batch_size, seed=seed)

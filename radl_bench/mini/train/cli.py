@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+import radl_model
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
 from radl_bench.mini.train.all_stages import Stage, run_all
 from radl_bench.mini.train.config import CONFIGS, load_config
@@ -28,6 +29,9 @@ STAGES = {
     "clip": "radl_bench.mini.train.clip:train",
     "layout-diffusion": "radl_bench.mini.train.layout_diffusion:train",
 }
+
+DEFAULTS = {"layouts": Path(radl_model.__file__).parent / "train" / "configs" / "radl-sd14.toml"}
+"""Shipped configurations that have another name than their stage."""
 
 
 def stage_of(name: str) -> Stage:
@@ -59,7 +63,7 @@ def train(
     function = stage_of(stage)
     if out is None:
         raise UsageError(f"Say where the training of '{stage}' lies: --out FOLDER.")
-    function(load_config(config or CONFIGS / f"{stage}.toml"), out, minutes)
+    function(load_config(config or DEFAULTS.get(stage, CONFIGS / f"{stage}.toml")), out, minutes)
 
 
 def main() -> None:

@@ -208,7 +208,7 @@ def on_sample(
 def train(settings: Settings, out: Path, minutes: float | None) -> None:
     """Train the mini CLIP; leaves `weights/` for `radl_bench.mini.judges.clip`."""
     torch.manual_seed(settings.get("init_seed", 0))
-    loop_config = LoopConfig(**settings["loop"])
+    loop_config = LoopConfig.from_dict(settings["loop"])
     write_vocabulary(out / "weights" / "bpe.txt.gz")
     tokens = tokenizer(out / "weights" / "bpe.txt.gz", CONTEXT)
     text = {**settings["text"], "context_length": CONTEXT, "vocab_size": tokens.vocab_size}

@@ -182,7 +182,7 @@ def _normalise(images: Tensor) -> Tensor:
 def train(settings: Settings, out: Path, minutes: float | None) -> None:
     """Train the mini detector; leaves `weights/` for `radl_bench.mini.judges.detector`."""
     torch.manual_seed(settings.get("init_seed", 0))
-    config = LoopConfig(**settings["loop"])
+    config = LoopConfig.from_dict(settings["loop"])
     data: Scenes = settings.get("data", {})
     batch = partial(make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 7), **data)
     report = partial(on_sample, settings=settings["model"], out=out)

@@ -151,7 +151,7 @@ pixels out. It reads neither caption nor colour. Weights in half precision.
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train the network; leaves `layout-diffusion/`, a folder that `generate --method layout-diffusion` reads."""
     torch.manual_seed(settings.get("init_seed", 0))
-    config = LoopConfig(**settings["loop"])
+    config = LoopConfig.from_dict(settings["loop"])
     module = build(settings["model"]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     scenes = Scenes(
         module.config, settings["data_seed"], settings.get("dropped", 0.2), settings.get("level_weights", (1,) * 6)

@@ -110,9 +110,9 @@ def _check_loop(stage: str, settings: Mapping[str, Any], file: Path) -> None:
     if stage == "cache":
         return
     try:
-        LoopConfig(**settings["loop"])
-    except (KeyError, TypeError) as error:
-        raise UsageError(f"{file}: the table [loop] does not fit ({error}).") from None
+        LoopConfig.from_dict(settings.get("loop", {}))
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
 
 
 def check_inputs(entries: Sequence[Entry]) -> None:

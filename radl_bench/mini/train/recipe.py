@@ -179,7 +179,7 @@ def build(settings: dict[str, Any], config: LoopConfig) -> tuple[AlignedBase, CL
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train the base by the recipe; leaves `base/`, a Stable Diffusion pipeline folder."""
     torch.manual_seed(settings.get("init_seed", 0))
-    config = LoopConfig(**settings["loop"])
+    config = LoopConfig.from_dict(settings["loop"])
     module, tokenizer, training = build(settings, config)
     snapshot = partial(on_sample, out, tokenizer, Path(settings["vae_folder"]), training.lessons[0].pool)
     loop = Loop(module, training.make_batch, training.loss, config, out, snapshot)

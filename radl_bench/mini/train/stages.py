@@ -32,7 +32,7 @@ def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> N
     from radl_bench.mini.train import autoencoder as stage
 
     torch.manual_seed(settings.get("init_seed", 0))
-    config = LoopConfig(**settings["loop"])
+    config = LoopConfig.from_dict(settings["loop"])
     vae = (
         stage.resume_decoder(trained(settings["vae_folder"], *VAE))
         if "vae_folder" in settings
@@ -60,7 +60,7 @@ def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     from radl_bench.mini.train.cache import LatentPool
 
     torch.manual_seed(settings.get("init_seed", 0))
-    config = LoopConfig(**settings["loop"])
+    config = LoopConfig.from_dict(settings["loop"])
     module, tokenizer = stage.build(settings["model"])
     if "init_from" in settings:
         module = stage.load(trained(settings["init_from"], *BASE))
@@ -89,10 +89,10 @@ def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     from radl_bench.mini.train import adapter_stage as stage
     from radl_bench.mini.train.cache import LatentPool
     from radl_model.checkpoints.adapters import load_folder
-    from radl_model.train.ways import way_named
+    from radl_model.train.ways import check_options, way_named
 
     torch.manual_seed(settings.get("init_seed", 0))
-    config = LoopConfig(**settings["loop"])
+    config = LoopConfig.from_dict(settings["loop"])
     method = settings.get("method", "fusion")
     way = way_named(method)
     base_folder = trained(settings["base"], *BASE)
@@ -105,6 +105,7 @@ def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     seed = settings.get("data_seed", 4)
     options = dict(settings["loss"])
     things = options.pop("things", 0.0)
+    check_options(way, options)
     training = stage.AdapterTraining(pipe, pool, config.batch_size, seed, options, things)
     loop = Loop(module, training.make_batch, training.loss, config, out, partial(stage.on_sample, out, base_folder))
     loop.resume()

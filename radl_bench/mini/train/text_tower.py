@@ -112,7 +112,7 @@ def on_sample(out: Path, tokenizer: CLIPTokenizer, module: nn.Module, step: int)
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train the text tower alone; leaves `text_encoder/`."""
     torch.manual_seed(settings.get("init_seed", 0))
-    config = LoopConfig(**settings["loop"])
+    config = LoopConfig.from_dict(settings["loop"])
     tokenizer = build_tokenizer()
     text_encoder = build_text_encoder(tokenizer)
     text_encoder.set_attn_implementation("eager")
