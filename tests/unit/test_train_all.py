@@ -150,7 +150,7 @@ def test_latents_that_do_not_fit_the_recipe_are_told(folder):
     [
         ("all", 'stage = "text"', 'stage = "txt"', "Did you mean 'text'"),
         ("all", "out", "folder", "has no 'folder'"),
-        ("text", "steps", "stps", "loop. does not fit"),
+        ("text", "steps", "stps", "Unknown key of .loop. 'stps'. Did you mean 'steps'"),
         ("all", "work/encoder", "work/text", "Two stages have the folder"),
     ],
 )
