@@ -43,10 +43,11 @@ class RefinedFusion(PhaseFusion):
         self.conv2 = nn.Linear(channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
 
-    def _logits(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
-        logits = self.conv2(phases)[..., 0]
-        blank = self.conv2.bias.to(logits.dtype).expand(1, logits.shape[1])
-        return torch.cat([logits, blank])
+    def _logits(self, features: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+        count, cells = cover.shape
+        logits = self.conv2(features)[:, 0]
+        blank = self.conv2.bias.to(logits.dtype).expand((count + 1) * cells)
+        return blank.index_copy(0, self.places(ctx, cells)[0], logits).view(count + 1, cells)
 
     def refine(self, plain: Tensor, frozen: Tensor, fused: Tensor, ctx: LayoutContext) -> Tensor:
         """Add the fused phases [B, HW, C] to `naive_fusion` of the frozen attentions, by tanh(gamma)."""
@@ -63,8 +64,10 @@ class ConvFusion(PhaseFusion):
     def _make_logit(self, channels: int) -> None:
         self.conv2 = nn.Linear(channels + 1, 1)
 
-    def _logits(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
-        logits = self.conv2(torch.cat([phases, cover[..., None].to(phases.dtype)], -1))[..., 0]
+    def _logits(self, features: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+        inside = self.conv2(torch.cat([features, self._covered(features, cover, ctx)], -1))[:, 0]
+        blank = self.conv2.bias.to(inside.dtype).expand(cover.numel())
+        logits = blank.index_copy(0, self.places(ctx, cover.shape[1])[0], inside).view_as(cover)
         return logits if self.config.mask_prior else logits + cover.clamp_min(COVER_FLOOR).log()
 
     def _slots(self, logits: Tensor, where: PhaseMap, ctx: LayoutContext, cells: int) -> Tensor:
@@ -74,7 +77,7 @@ class ConvFusion(PhaseFusion):
 class MeanFusion(Fusion):
     """No learned weights: background and instances are averaged by coverage; layout and relation are added."""
 
-    def weights(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+    def weights(self, features: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
         where = self.where(ctx)
         placed = ((where.kind == BACKGROUND) | (where.kind == INSTANCE))[:, None]
         table = cover.new_zeros(ctx.images * where.width, cover.shape[1], dtype=torch.float32)
@@ -86,7 +89,7 @@ class MeanFusion(Fusion):
 class SumFusion(Fusion):
     """No weights at all: the masked phases are added."""
 
-    def weights(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+    def weights(self, features: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
         return torch.ones_like(cover, dtype=torch.float32)
 
 
