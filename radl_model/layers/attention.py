@@ -15,7 +15,11 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 def attend(query: Tensor, keys: KeyValue, mask: Tensor | None = None) -> Tensor:
-    """Attention of `query` [M, L, C] over `keys`, each [M, heads, T, d]; `mask` (see `additive`) to [M, heads, L, T]."""
+    """Attention of `query` [M, L, C] over `keys`, each [M, heads, T, d].
+
+    Args:
+        mask: as `additive` makes it, broadcast to [M, heads, L, T].
+    """
     k, v = keys
     run = _explicit if _explicit_is_cheaper(query) else F.scaled_dot_product_attention
     out = run(split_heads(query, k.shape[1]), k, v, None if mask is None else mask.to(query.dtype))

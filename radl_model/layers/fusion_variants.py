@@ -19,18 +19,32 @@ def naive_fusion(plain: Tensor, frozen: Tensor, ctx: LayoutContext) -> Tensor:
     (CA + 10 sum_i M_i CA_i) / (1 + 10 sum_i M_i + 1e-6), CA of the prompt and CA_i of phrase i.
 
     Args:
-        plain: [B, HW, C], CA; frozen: [P, HW, C], M_i CA_i.
+        plain: [B, HW, C], CA; frozen: [R, C], M_i CA_i in the cells of the boxes.
     """
-    mask = ctx.masks(plain.shape[1]).instance[..., None].to(plain.dtype)
-    features, weight = (_sum(v, ctx) for v in (frozen.to(plain.dtype), mask))
-    return (plain + BOX_WEIGHT * features) / (1 + BOX_WEIGHT * weight + 1e-6)
+    cells = plain.shape[1]
+
+    def scale() -> Tensor:
+        mask = ctx.packed(cells).mask.to(plain.dtype)
+        return 1 + BOX_WEIGHT * _sum(mask, ctx, cells) + 1e-6
+
+    weight = ctx.once(("scale of boxes", cells, plain.dtype), scale)
+    return (plain + BOX_WEIGHT * _sum(frozen.to(plain.dtype), ctx, cells)) / weight
 
 
-def _sum(values: Tensor, ctx: LayoutContext) -> Tensor:
-    """Sum over the instances of each image, [P, HW, C] -> [B, HW, C], in a fixed order."""
-    table = values.new_zeros(ctx.images * ctx.width, *values.shape[1:])
-    table = table.index_copy(0, ctx.owner * ctx.width + ctx.place, values)
-    return table.unflatten(0, (ctx.images, ctx.width)).sum(1)
+def _sum(values: Tensor, ctx: LayoutContext, cells: int) -> Tensor:
+    """Sum over the instances of each image, [R, C] of the cells in the boxes -> [B, HW, C], in a fixed order."""
+    table = values.new_zeros(ctx.images * ctx.width * cells, values.shape[1]).index_copy(0, _at(ctx, cells), values)
+    return table.view(ctx.images, ctx.width, cells, -1).sum(1)
+
+
+def _at(ctx: LayoutContext, cells: int) -> Tensor:
+    """Place of each packed cell in [images * width * HW], made once a run."""
+
+    def make() -> Tensor:
+        flat = ctx.inside(cells)
+        return (ctx.owner * ctx.width + ctx.place)[flat // cells] * cells + flat % cells
+
+    return ctx.once(("cells by image", cells, torch.is_grad_enabled()), make)
 
 
 class RefinedFusion(PhaseFusion):
@@ -50,7 +64,7 @@ class RefinedFusion(PhaseFusion):
         return blank.index_copy(0, self.places(ctx, cells)[0], logits).view(count + 1, cells)
 
     def refine(self, plain: Tensor, frozen: Tensor, fused: Tensor, ctx: LayoutContext) -> Tensor:
-        """Add the fused phases [B, HW, C] to `naive_fusion` of the frozen attentions, by tanh(gamma)."""
+        """Add the fused phases [B, HW, C] to `naive_fusion` of the frozen attentions [R, C], by tanh(gamma)."""
         return naive_fusion(plain, frozen, ctx) + torch.tanh(self.gamma).to(plain.dtype) * fused
 
 

@@ -60,7 +60,7 @@ class InstanceFusionLayer(nn.Module):
         read = self._read(frozen, x, rows, ctx, name)
         if isinstance(self.fusion, RefinedFusion):
             fused = self._fused([read], x, plain, ctx, name)
-            return self.fusion.refine(plain, rows.spread(frozen, rows.pairs, x.shape[1]), fused, ctx)
+            return self.fusion.refine(plain, frozen, fused, ctx)
         ground = plain * ctx.masks(x.shape[1]).background[..., None].to(x.dtype)
         return self._fused([ground.flatten(0, 1), frozen + read], x, plain, ctx, name)
 
@@ -131,7 +131,7 @@ class InstanceFusionLayer(nn.Module):
 
 
 def _meeting(ctx: LayoutContext, cells: int) -> Tensor:
-    """[B, 1, HW, HW], 0 where cells u and v have a phase (an instance or the background) in which both masks are > 0, else -inf."""
+    """[B, 1, HW, HW], 0 where two cells have a phase (an instance or the background) with both masks > 0, else -inf."""
     masks = ctx.masks(cells)
     together = masks.background.new_zeros(ctx.images, ctx.width + 1, cells)
     together[:, 0] = (masks.background > 0).float()

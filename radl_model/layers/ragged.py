@@ -61,11 +61,6 @@ class Rows:
     restore: Tensor
     pairs: int
 
-    def spread(self, rows: Tensor, pairs: int, cells: int) -> Tensor:
-        """[R, C] -> [P, HW, C], zeros outside the boxes."""
-        dense = rows.new_zeros(pairs * cells, rows.shape[-1])
-        return dense.index_copy(0, self.flat, rows).unflatten(0, (pairs, cells))
-
     def attend(self, query: Tensor, keys: KeyValue) -> Tensor:
         """Attention of each row of `query` [R, C] over its instance's keys, each [P, heads, T, d]; [R, C]."""
         return self._joined(query, [attend(b.pad(query), b.of(keys)) for b in self.buckets])
