@@ -2,7 +2,6 @@
 
     python benchmarks/speed/layers.py                     # Stable Diffusion v1.4's size, random weights
     python benchmarks/speed/layers.py --size tiny         # the same on a small UNet, in seconds
-    python benchmarks/speed/layers.py --methods migc --what batch --batch 2 --precision fp32
 
 A step is one UNet call with guidance (two rows an image) on 64 x 64 latents, and costs CPU-seconds of one thread, so
 that other work on the machine counts little. Shown are the smallest of the repeats and the median ratio of neighbours;
@@ -25,8 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention import GatedSelfAttentionDense
 from diffusers.models.embeddings import GLIGENTextBoundingboxProjection
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.adapters.wording import slot_generators
@@ -45,7 +46,7 @@ BARS = {"active": 1.10, "inactive": 1.00, "memory": 1.10, "bound": 1.10}
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: CPU-seconds of the smallest repeat, the ratio to its reference, peak bytes."""
+    """A line of the table: CPU-seconds of the smallest repeat, ratio to the reference, peak bytes."""
 
     what: str
     seconds: float | None
@@ -55,18 +56,12 @@ class Row:
 
 
 class Bench:
-    """A UNet with an adapter, and steps on them.
-
-    Args:
-        size: a key of `SIZES`; instances: boxes an image.
-    """
+    """A UNet of a size (a key of `SIZES`) with an adapter, and steps on them with so many boxes an image."""
 
     def __init__(self, size: str, instances: int) -> None:
-        from diffusers import UNet2DConditionModel
-
         torch.manual_seed(0)
-        # Text encoder and autoencoder lie in memory all through a run, so they belong to its peak.
-        self.held = held_parts() if size == "sd14" else []
+        if size == "sd14":  # these lie in memory all through a run, so they belong to its peak
+            self.held = CLIPTextModel(CLIPTextConfig(**TEXT)), AutoencoderKL(**VAE)
         self.unet = UNet2DConditionModel(**SIZES[size]).eval().requires_grad_(False)
         self.side = self.unet.config.sample_size
         self.width = self.unet.config.cross_attention_dim
@@ -112,7 +107,6 @@ class Bench:
 
     def switch(self, attached: bool) -> None:
         """Put the layers into the UNet, or take them out."""
-        assert self.adapter is not None
         (self.adapter.attach if attached else self.adapter.detach)(self.unet)
 
     @torch.no_grad()
@@ -123,14 +117,6 @@ class Bench:
         return timed(lambda: self.unet(*inputs))
 
 
-def held_parts() -> list[torch.nn.Module]:
-    """The other two models of a Stable Diffusion v1 pipeline, with random weights."""
-    from diffusers import AutoencoderKL
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    return [CLIPTextModel(CLIPTextConfig(**TEXT)), AutoencoderKL(**VAE)]
-
-
 def step_rows(bench: Bench, method: str, repeats: int) -> Iterator[Row]:
     """Plain, inactive and active steps of one image, in turn, and what their memory reaches."""
     one = bench.inputs(1)
@@ -138,15 +124,12 @@ def step_rows(bench: Bench, method: str, repeats: int) -> Iterator[Row]:
     plain_peak = peak_of(lambda: bench.step(one))
     bench.attach(METHODS[method])
     on, off = bench.context(1), bench.context(1)
-    assert on is not None
-    assert off is not None
     off.active = False
     first = bench.step(one, on)
     active_peak = peak_of(lambda: bench.step(one, on))
     calls = {"plain": None, "inactive": off, "active": on}
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(repeats):
-        # Each comes first in its turn: what runs before a step decides what lies in the caches.
         for name in np.roll(list(calls), turn):
             bench.switch(name != "plain")
             times[name].append(bench.step(one, calls[name]))
@@ -230,7 +213,7 @@ def paired(some: list[float], others: list[float]) -> float:
 
 
 def batch_rows(bench: Bench, methods: Sequence[str], images: int, repeats: int) -> Iterator[Row]:
-    """`images` of different layouts against one, interleaved: of the plain UNet, whose ratio is the bar, and of methods.
+    """`images` of different layouts against one, in turn: of the plain UNet, whose ratio is the bar, and of methods.
 
     A method's are first steps of a run, in which its caches (keys and values of the phrases, masks) are filled too.
     """
