@@ -12,10 +12,10 @@ from radl_bench.progress import stage
 from radl_bench.report.gallery import Gallery
 from radl_bench.report.gallery_run import GalleryRun
 from radl_bench.report.layouts import in_order
+from radl_bench.report.paired import sums_of
 from radl_bench.scoring.compare import Comparison, compare_scored
-from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.permutation import ALPHA
-from radl_bench.scoring.statistics import SampleSums, sample_sums
+from radl_bench.scoring.statistics import SampleSums
 
 
 def comparison(gallery: Gallery) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def comparison(gallery: Gallery) -> dict[str, Any]:
             [spec.name, spec.column, spec.decimals, spec.sign, gallery.metrics.get(spec.name)] for spec in specs
         ],
         "means": [
-            [_means(_sums(run, gallery.specs[metric]), ids) for metric in gallery.metrics] for run in gallery.runs
+            [_means(sums_of(run.scored, metric, None), ids) for metric in gallery.metrics] for run in gallery.runs
         ],
         "pairs": content,
     }
@@ -61,11 +61,6 @@ def _by_metric(found: Comparison) -> dict[str, list[list[Any]]]:
         numbers = (line.a, line.b, line.difference, line.ci_low, line.ci_high, line.p)
         scores.setdefault(line.metric, []).append([line.level, *numbers, line.n])
     return scores
-
-
-def _sums(run: GalleryRun, spec: ScoreSpec) -> SampleSums:
-    rows = [(sample, v) for (sample, _), found in run.scores.items() for _, m, v, _ in found if m == spec.name]
-    return sample_sums((s for s, _ in rows), (v for _, v in rows), spec.missing)
 
 
 def _means(sums: SampleSums, ids: Sequence[str]) -> list[float | None]:

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from radl_bench.benchmarks.strata import FACTS, MEANINGS, NAMES, tercile_of
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
@@ -25,6 +26,9 @@ from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.permutation import mean_test, tie_groups
 from radl_bench.scoring.statistics import SampleSums, sample_sums
 from radl_bench.types import COLORS, Benchmark
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BY = ("level", "size", "overlap", "class", "color")
 OF_INSTANCES = ("class", "color")
@@ -100,14 +104,29 @@ class _Tables:
         self.whole = {(places[run.path], cell.metric): cell for run, _, cell in section.cells if cell.level is None}
         self.layout, self.labels = section.layout, group.labels()
         self.strata = strata_of(benchmark, by)
+        self.specs = [spec for spec in in_order(group.specs.values()) if self._breaks_down(spec)]
+        self.measured = self._measure()
         self.cells: list[tuple[ScoredRun, str, Cell]] = []
+
+    def _breaks_down(self, spec: ScoreSpec) -> bool:
+        shown = self.by == "level" and self.layout.by_level and spec.name in self.layout.columns
+        return not shown and (self.by not in OF_INSTANCES or spec.unit == "instance")
+
+    def _measure(self) -> dict[tuple[str, str], dict[int, _Measured]]:
+        """Return by score and stratum what each run has, by number; one run at a time, as its rows are large."""
+        measured: dict[tuple[str, str], dict[int, _Measured]] = {}
+        for n, run in enumerate(self.group.runs):
+            rows = run.rows()
+            for spec in self.specs:
+                for stratum in self.strata:
+                    found = _measured(run, rows, spec, stratum)
+                    if found is not None:
+                        measured.setdefault((spec.name, stratum.name), {})[n] = found
+        return measured
 
     def tables(self) -> Iterator[Table]:
         """Yield a table for each score that can be broken down so."""
-        for spec in in_order(self.group.specs.values()):
-            shown = self.by == "level" and self.layout.by_level and spec.name in self.layout.columns
-            if shown or (self.by in OF_INSTANCES and spec.unit != "instance"):
-                continue
+        for spec in self.specs:
             columns = [self._column(spec, stratum) for stratum in self.strata]
             if any(columns):
                 whole = {n: cell for (n, metric), cell in self.whole.items() if metric == spec.name}
@@ -139,7 +158,7 @@ class _Tables:
     def _column(self, spec: ScoreSpec, stratum: Stratum) -> dict[int, Cell]:
         """Return the cells of a score in a stratum by number of the run; none where nothing is known."""
         runs = self.group.runs
-        found = {n: of for n, run in enumerate(runs) if (of := _measured(run, spec, stratum)) is not None}
+        found = self.measured.get((spec.name, stratum.name), {})
         groups = _ties(runs, spec, stratum, found)
         alone = list(groups.values()).count(1) == 1
         cells = {}
@@ -190,13 +209,12 @@ class _Measured:
         return Cell(spec, None, value, low, high, self.n, self.missing, text, group, best, note, stratum)
 
 
-def _measured(run: ScoredRun, spec: ScoreSpec, stratum: Stratum) -> _Measured | None:
+def _measured(run: ScoredRun, rows: pd.DataFrame | None, spec: ScoreSpec, stratum: Stratum) -> _Measured | None:
     """Return a score over a stratum; None where the run keeps nothing to tell it from."""
     if (spec.name, None) not in run.cells:
         return None
     if run.kept(spec.name) is not None:
-        return _ap(run, spec.name, stratum) if spec.name in NAMES_OF_AP and stratum.instances is None else None
-    rows = run.rows
+        return _ap(run, rows, spec.name, stratum) if spec.name in NAMES_OF_AP and stratum.instances is None else None
     if rows is None:
         return None
     rows = rows[(rows["metric"] == spec.name) & rows["sample_id"].isin(stratum.samples)]
@@ -210,7 +228,7 @@ def _measured(run: ScoredRun, spec: ScoreSpec, stratum: Stratum) -> _Measured | 
     return _Measured(sums.value, INTERVALS[spec.kind](sums), len(rows), int(values.isna().sum()), sums)
 
 
-def _ap(run: ScoredRun, name: str, stratum: Stratum) -> _Measured | None:
+def _ap(run: ScoredRun, rows: pd.DataFrame | None, name: str, stratum: Stratum) -> _Measured | None:
     kept = run.kept(name)
     if kept is None or str(kept.get("form")) != "boxes":
         return None
@@ -219,16 +237,16 @@ def _ap(run: ScoredRun, name: str, stratum: Stratum) -> _Measured | None:
         return None
     value = 100.0 * float(ap_values(parts)[NAMES_OF_AP.index(name)])
     interval = scaled(ap_intervals(parts)[name], 100.0)
-    return _Measured(value, interval, len(parts.wanted), _gone(run, stratum))
+    return _Measured(value, interval, len(parts.wanted), _gone(run, rows, stratum))
 
 
-def _gone(run: ScoredRun, stratum: Stratum) -> int:
+def _gone(run: ScoredRun, rows: pd.DataFrame | None, stratum: Stratum) -> int:
     """Return the boxes of a stratum that no image was there for, from the rows of another score of instances."""
     specs = (s for s in run.specs.values() if s.unit == "instance" and s.missing is not None and not run.kept(s.name))
     spec = next(specs, None)
-    if spec is None or run.rows is None:
+    if spec is None or rows is None:
         return 0
-    rows = run.rows[(run.rows["metric"] == spec.name) & run.rows["sample_id"].isin(stratum.samples)]
+    rows = rows[(rows["metric"] == spec.name) & rows["sample_id"].isin(stratum.samples)]
     return int(rows["value"].isna().sum())
 
 

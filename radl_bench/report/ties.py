@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from radl_bench.report.paired import difference_of, samples_of, sums_of
 from radl_bench.report.scored_run import ScoredRun
 from radl_bench.scoring.permutation import tie_groups
+from radl_bench.scoring.shared_swaps import SharedSwaps
 
 
 def column_groups(runs: Sequence[ScoredRun], metric: str, level: int | None) -> dict[int, int]:
@@ -24,16 +25,35 @@ def column_groups(runs: Sequence[ScoredRun], metric: str, level: int | None) -> 
     only = _shared([samples_of(runs[n], metric, level) for n in contest])
     values = {str(n): _value(runs[n], metric, level, only) for n in contest}
     spec = runs[contest[0]].specs[metric]
+    test = _test_of(runs, contest, metric, level, only)
     known: list[bool] = []
 
     def p_of(best: str, rival: str) -> float:
-        test, _ = difference_of(runs[int(best)], runs[int(rival)], metric, level, only)
-        known.append(not math.isnan(test.p))
+        gap, p = test(int(best), int(rival))
+        known.append(not math.isnan(p))
         # over the samples both have, the one that is better in its own table may be the worse one
-        return test.p if spec.sign * test.value > 0 else math.nan
+        return p if spec.sign * gap > 0 else math.nan
 
     groups = tie_groups(values, p_of, higher_is_better=not spec.lower_is_better)
     return {int(name): group for name, group in groups.items()} if any(known) else {}
+
+
+def _test_of(
+    runs: Sequence[ScoredRun], contest: Sequence[int], metric: str, level: int | None, only: frozenset[str] | None
+) -> Callable[[int, int], tuple[float, float]]:
+    """Return what gives the difference of two runs, by index, and its p."""
+
+    def pair(a: int, b: int) -> tuple[float, float]:
+        found, _ = difference_of(runs[a], runs[b], metric, level, only)
+        return found.value, found.p
+
+    if any(runs[n].kept(metric) is not None for n in contest):
+        return pair
+    sums = [sums_of(runs[n], metric, level).only(only) for n in contest]
+    if not sums[0].ids or any(of.ids != sums[0].ids for of in sums):
+        return pair  # samples in another order are swapped by other draws
+    swaps, place = SharedSwaps(sums), {n: k for k, n in enumerate(contest)}
+    return lambda a, b: swaps.test(place[a], place[b])
 
 
 def is_number(value: object) -> bool:
