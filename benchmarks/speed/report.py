@@ -109,7 +109,9 @@ def main() -> None:
             there = count
             took = measure(root, Path(folder) / f"report-{count}", options.format)
             rows = f"{count * 10 * 800:,}"
-            print(f"| {count} | {rows} | {took['seconds']:.1f} | {took['cpu']:.1f} | {took['memory']:.0f} |", flush=True)
+            print(
+                f"| {count} | {rows} | {took['seconds']:.1f} | {took['cpu']:.1f} | {took['memory']:.0f} |", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ import numpy as np
 from radl_bench.errors import BadInput, RadlBenchError
 from radl_bench.report.scored_run import ScoredRun
 from radl_bench.scoring.fid_reference import read_reference
-from radl_bench.scoring.metrics.ap_parts import ApParts, ap_tests
+from radl_bench.scoring.metrics.ap_parts import AP_PERMUTATIONS, ApParts, ap_tests
 from radl_bench.scoring.metrics.set_distances import fid_test, kid_test, spread_evenly
-from radl_bench.scoring.permutation import NO_TEST, SwapTest, mean_test, reversed_test, scaled_test
+from radl_bench.scoring.permutation import NO_TEST, PERMUTATIONS, SwapTest, mean_test, reversed_test, scaled_test
 from radl_bench.scoring.statistics import EMPTY, SampleSums
 
 if TYPE_CHECKING:
@@ -140,6 +140,9 @@ def _feature_samples(run: ScoredRun, kept: Kept, level: int | None) -> frozenset
 
 FORMS: Mapping[str, Callable[..., dict[str, SwapTest | None]]] = {"boxes": _box_tests, "features": _feature_tests}
 """How scores are tested by what their pool keeps, by its `form`; each gives all scores that are measured together."""
+
+SWAPS: Mapping[str, int] = {"boxes": AP_PERMUTATIONS + 1, "features": PERMUTATIONS + 1}
+"""How many swaps the test of a pair has, by form."""
 
 SAMPLES: Mapping[str, Callable[[ScoredRun, Kept, int | None], frozenset[str]]] = {
     "boxes": _box_samples,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from radl_bench.report.collect import Group
 from radl_bench.report.layouts import AVERAGE, in_order, layout_of
 from radl_bench.report.scored_run import WAYS_TO_BE_WRONG, ScoredRun
-from radl_bench.report.ties import column_groups, is_number
+from radl_bench.report.ties import column_groups, is_number, too_many
 from radl_bench.runs.scale import LABELS, MINI
 from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.types import TableLayout
@@ -229,6 +229,12 @@ def _notes(group: Group) -> Iterator[str]:
         yield from (f"{label} ({run.model}): {note}" for note in run.notes)
     if group.seeds_differ:
         yield "Seeds differ, as the labels say: these methods did not start from the same noise."
+    for spec in in_order(group.specs.values()):
+        if most := too_many(group.runs, spec.name):
+            yield (
+                f"{spec.heading}: nothing is marked. Among more than {most} methods its paired test has too few swaps "
+                "to tell any two apart; `radl-bench compare` tests two of them."
+            )
     limits = [run.data["benchmark"].get("filter", {}).get("limit") for run in group.runs]
     if len(set(limits)) > 1:
         sizes = (f"{label} {limit or 'all'}" for label, limit in zip(group.labels(), limits, strict=True))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from radl_bench.report.paired import difference_of, samples_of, sums_of
+from radl_bench.report.paired import SWAPS, difference_of, samples_of, sums_of
 from radl_bench.report.scored_run import ScoredRun
-from radl_bench.scoring.permutation import tie_groups
-from radl_bench.scoring.shared_swaps import SharedSwaps
+from radl_bench.scoring.permutation import PERMUTATIONS, tie_groups
+from radl_bench.scoring.shared_swaps import SharedSwaps, most_methods, swaps_for
 
 
 def column_groups(runs: Sequence[ScoredRun], metric: str, level: int | None) -> dict[int, int]:
@@ -16,11 +16,11 @@ def column_groups(runs: Sequence[ScoredRun], metric: str, level: int | None) -> 
 
     A method leaves the group of the best when the paired permutation test over samples tells the two apart on the
     samples that all contestants have, corrected by Holm's rule for all pairs of the column. A pair that cannot be
-    tested is a tie; where no pair can be, nothing is marked. References and scores that are not numbers take no part; a
-    single contestant has nobody to beat: it gets no group.
+    tested is a tie; where no pair can be, or the contestants are `too_many`, nothing is marked. References and scores
+    that are not numbers take no part; a single contestant has nobody to beat: it gets no group.
     """
     contest = [n for n, run in enumerate(runs) if _contests(run, metric, level)]
-    if len(contest) < 2:
+    if len(contest) < 2 or too_many(runs, metric):
         return {}
     only = _shared([samples_of(runs[n], metric, level) for n in contest])
     values = {str(n): _value(runs[n], metric, level, only) for n in contest}
@@ -38,6 +38,17 @@ def column_groups(runs: Sequence[ScoredRun], metric: str, level: int | None) -> 
     return {int(name): group for name, group in groups.items()} if any(known) else {}
 
 
+def too_many(runs: Sequence[ScoredRun], metric: str) -> int | None:
+    """Return among how many methods the test of a score can tell two apart, where there are more of them; else None.
+
+    Scores without rows are tested pair by pair with a fixed number of swaps; those with rows take as many as they need.
+    """
+    kept = [run.kept(metric) for run in runs if not run.reference and (metric, None) in run.cells]
+    swaps = min((SWAPS.get(str(of.get("form")), PERMUTATIONS + 1) for of in kept if of is not None), default=None)
+    most = None if swaps is None else most_methods(swaps)
+    return most if most is not None and len(kept) > most else None
+
+
 def _test_of(
     runs: Sequence[ScoredRun], contest: Sequence[int], metric: str, level: int | None, only: frozenset[str] | None
 ) -> Callable[[int, int], tuple[float, float]]:
@@ -49,11 +60,13 @@ def _test_of(
 
     if any(runs[n].kept(metric) is not None for n in contest):
         return pair
-    sums = [sums_of(runs[n], metric, level).only(only) for n in contest]
+    sums, swaps = [sums_of(runs[n], metric, level).only(only) for n in contest], swaps_for(len(contest))
+    if swaps > PERMUTATIONS + 1:  # a pair alone has too few; and who is swapped by which draw is free
+        sums = [of.take(sums[0].ids) for of in sums]
     if not sums[0].ids or any(of.ids != sums[0].ids for of in sums):
         return pair  # samples in another order are swapped by other draws
-    swaps, place = SharedSwaps(sums), {n: k for k, n in enumerate(contest)}
-    return lambda a, b: swaps.test(place[a], place[b])
+    shared, place = SharedSwaps(sums, swaps=swaps), {n: k for k, n in enumerate(contest)}
+    return lambda a, b: shared.test(place[a], place[b])
 
 
 def is_number(value: object) -> bool:

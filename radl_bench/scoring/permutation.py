@@ -128,7 +128,7 @@ def _turned_round(stars: np.ndarray, kept: np.ndarray, n: int, alpha: float) -> 
     endless = (np.abs(kept) > 1.0 - 1e-12) | np.isnan(stars)  # as the data's own: extreme at every hypothesis
     low = np.where(endless, -np.inf, roots.min(axis=0))
     high = np.where(endless, np.inf, roots.max(axis=0))
-    p = two_sided(stars)
+    p = share_as_extreme(stars, stars)
     rank = int(np.ceil(alpha * len(stars) - 1e-9)) - 1
     ends = float(np.partition(low, rank)[rank]), float(-np.partition(-high, rank)[rank])
     if not np.isfinite(ends).all():
@@ -140,11 +140,14 @@ def _turned_round(stars: np.ndarray, kept: np.ndarray, n: int, alpha: float) -> 
     return SwapTest(value, *ends, p, n)
 
 
-def two_sided(stars: np.ndarray) -> float:
-    """Return p of the differences [R] of all swaps, the data's own first; NaN where that is NaN."""
+def share_as_extreme(stars: np.ndarray, others: np.ndarray) -> float:
+    """Return the share of `others` that are as far from 0 as `stars[0]`, the data's own; NaN where that is NaN.
+
+    Of `stars` [R] themselves, the differences of all swaps, it is the two-sided p.
+    """
     if stars[0] != stars[0]:
         return _NAN
-    return float(np.mean(np.isnan(stars) | (np.abs(stars) >= abs(float(stars[0])) - _slack(stars))))
+    return float(np.mean(np.isnan(others) | (np.abs(others) >= abs(float(stars[0])) - _slack(stars))))
 
 
 def _slack(stars: np.ndarray) -> float:
