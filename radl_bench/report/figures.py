@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from radl_bench.errors import MissingExtra, RadlBenchError, UsageError, did_you_mean
 from radl_bench.report import Report
 from radl_bench.report.figures_style import STYLE, FigureFile, looks, save
+from radl_bench.report.foremost import baseline_of, foremost
 from radl_bench.report.scored_run import ScoredRun
 from radl_bench.report.tables import Section
 from radl_bench.runs.store import slug
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from radl_bench.report.figures_views import Seen
 
-BASELINE = "stable-diffusion"
-"""What differences are measured against when nothing else is asked for; the first contestant where it is absent."""
+MOST_IMAGES = 1_000
+"""Images of a run, spread evenly, in the figures about thresholds and failures; the curves are smooth by then."""
 
 LEVELS, DIFFERENCES, SENSITIVITY, FAILURES, JUDGE = "levels", "differences", "thresholds", "failures", "judge"
 
@@ -51,7 +52,7 @@ def write_figures(report: Report, folder: Path, baseline: str | None = None) -> 
     picture or a model; a run whose evidence is gone is left out with a note.
 
     Args:
-        baseline: method, or label in the tables, that differences are measured against; `BASELINE` when not given.
+        baseline: method, or label in the tables, that differences are measured against; by itself `foremost.BASELINE`.
 
     Raises:
         UsageError: no run is of that baseline, or the folder cannot be written.
@@ -84,10 +85,13 @@ def drawings(section: Section, baseline: str | None, notes: list[str]) -> Iterat
     """Yield the figures of a section; what cannot be drawn of a run becomes one of the `notes`."""
     from radl_bench.report.figures_scores import draw_differences, draw_levels
 
+    section, what = foremost(section, baseline)
+    if what:
+        notes.append(f"The figures of {section.title} show {what}.")
     levels = draw_levels(section)
     if levels is not None:
         yield Drawing(LEVELS, f"Success by number of objects, {section.title}", _captions()[LEVELS], levels)
-    base = _baseline_of(section, baseline)
+    base = baseline_of(section, baseline)
     if base is not None:
         run, label = base
         gaps = draw_differences(section, run, label)
@@ -122,9 +126,14 @@ def _seen(section: Section, notes: list[str]) -> Iterator[tuple[ScoredRun, str, 
 
     for run, label in section.runs:
         try:
-            yield run, label, seen_by(run)
+            seen = seen_by(run, MOST_IMAGES)
         except RadlBenchError as error:
             notes.append(f"{label} is not in the figures about thresholds and failures: {error}")
+            continue
+        if len(seen.views) < run.plan.run.planned:
+            part = f"{len(seen.views):,} of {run.plan.run.planned:,} images"
+            notes.append(f"{label}: the figures about thresholds and failures look at {part}, spread evenly.")
+        yield run, label, seen
 
 
 def _captions() -> dict[str, str]:
@@ -155,14 +164,6 @@ def _check_baseline(report: Report, baseline: str | None) -> None:
     }
     if baseline is not None and baseline not in known:
         raise UsageError(did_you_mean(baseline, known, "baseline"))
-
-
-def _baseline_of(section: Section, baseline: str | None) -> tuple[ScoredRun, str] | None:
-    contestants = [(run, label) for run, label in section.runs if not run.reference]
-    for run, label in contestants:
-        if (baseline or BASELINE) in (run.method, label):
-            return run, label
-    return contestants[0] if contestants and baseline is None else None
 
 
 def _free_name(name: str, taken: set[str]) -> str:

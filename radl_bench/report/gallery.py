@@ -49,7 +49,7 @@ class Gallery:
     """
 
     def __init__(self, section: Section) -> None:
-        self.title, self.problems = section.title, list[str]()
+        self.section, self.title, self.problems = section, section.title, list[str]()
         labelled = {run.path: (run, label) for run, label, _ in section.cells}
         self.runs: list[GalleryRun] = []
         for scored, label in labelled.values():

@@ -9,6 +9,7 @@ from typing import Any
 
 from radl_bench.errors import RadlBenchError
 from radl_bench.progress import stage
+from radl_bench.report.foremost import MOST, foremost
 from radl_bench.report.gallery import Gallery
 from radl_bench.report.gallery_run import GalleryRun
 from radl_bench.report.layouts import in_order
@@ -16,6 +17,11 @@ from radl_bench.report.paired import sums_of
 from radl_bench.scoring.compare import Comparison, compare_scored
 from radl_bench.scoring.permutation import ALPHA
 from radl_bench.scoring.statistics import SampleSums
+
+UNPAIRED = (
+    f"Of more than {MOST} methods, this page compares the best with each other. "
+    "`radl-bench compare A B` compares any two."
+)
 
 
 def comparison(gallery: Gallery) -> dict[str, Any]:
@@ -26,7 +32,7 @@ def comparison(gallery: Gallery) -> dict[str, Any]:
     with sign -1 where lower is better. `means` are by run, metric and sample of the gallery, null where nothing is
     known.
     """
-    pairs = [(b, a) for a, b in combinations(range(len(gallery.runs)), 2)]
+    pairs = _wanted(gallery)
     content = []
     with stage("compare", len(pairs), unit="pairs") as bar:
         for a, b in pairs:
@@ -37,6 +43,7 @@ def comparison(gallery: Gallery) -> dict[str, Any]:
     ids = [sample.id for sample in gallery.samples]
     return {
         "alpha": ALPHA,
+        "unpaired": UNPAIRED,
         "metrics": [
             [spec.name, spec.column, spec.decimals, spec.sign, gallery.metrics.get(spec.name)] for spec in specs
         ],
@@ -45,6 +52,14 @@ def comparison(gallery: Gallery) -> dict[str, Any]:
         ],
         "pairs": content,
     }
+
+
+def _wanted(gallery: Gallery) -> list[tuple[int, int]]:
+    """Return the pairs to compare: all, or in a large section those among the references and the foremost methods."""
+    kept, what = foremost(gallery.section, None)
+    paths = {run.path for run, _ in kept.runs}
+    shown = [n for n, run in enumerate(gallery.runs) if what is None or run.scored.path in paths]
+    return [(b, a) for a, b in combinations(shown, 2)]
 
 
 def _pair(a: GalleryRun, b: GalleryRun) -> dict[str, Any]:

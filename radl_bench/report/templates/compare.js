@@ -40,6 +40,7 @@
     const same = data.pairs.find((one) => one.a === a && one.b === b);
     if (same) return same;
     const other = data.pairs.find((one) => one.a === b && one.b === a);
+    if (!other) return { scores: {}, notes: [], problem: data.unpaired };
     const minus = (value) => (value === null ? null : -value);
     const turned = ([level, x, y, d, low, high, p, n]) => [level, y, x, minus(d), minus(high), minus(low), p, n];
     return { ...other, scores: Object.fromEntries(Object.entries(other.scores).map(([m, lines]) => [m, lines.map(turned)])) };
