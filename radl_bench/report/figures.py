@@ -116,7 +116,7 @@ def _evidence_drawings(section: Section, notes: list[str]) -> Iterator[Drawing]:
         for name, title, draw in drawn:
             yield Drawing(name, f"{title}, {section.title}", _captions()[name], draw())
     for run, label, of in seen:
-        if run.reference and not run.floor:
+        if run.ceiling:
             yield Drawing(JUDGE, f"The judge on {label}, {section.title}", _captions()[JUDGE], draw_reliability(of))
             return
 

@@ -19,7 +19,9 @@ from radl_bench.errors import MissingExtra, UsageError
 from radl_bench.report import formats
 from radl_bench.report.gallery import Gallery, script
 from radl_bench.report.gallery_images import PictureCopies, PictureLinks
+from radl_bench.report.glossary import AVG, meaning
 from radl_bench.report.html_folder import replaced_folder
+from radl_bench.report.layouts import AVERAGE
 from radl_bench.report.tables import Cell, Line, Section, Table
 
 if TYPE_CHECKING:
@@ -29,7 +31,10 @@ PICTURES = ("copy", "link")
 
 ASSETS = ("style.css", "controls.css", "common.js", "overlay.js", "grid.js", "gallery.js", "sample.js", "compare.js")
 
-LEGEND = formats.LEGEND.replace("**", "") + " Every number leads to its pictures."
+LEGEND = (
+    formats.LEGEND.replace("**", "")
+    + " Every number leads to its pictures. Bars: the share of the longest in the column; their mark is the ceiling."
+)
 
 
 def write_html(
@@ -122,6 +127,8 @@ def _section(number: int, section: Section, gallery: Gallery) -> dict[str, Any]:
     places = {(run.label, run.scored.model): n for n, run in enumerate(gallery.runs)}
     return {
         "title": section.title,
+        "headline": section.headline,
+        "glossary": section.glossary,
         "notes": section.notes,
         "signatures": [line.replace("`", "") for line in section.signatures],  # marks of the Markdown
         "tables": [_table(number, table, places) for table in section.tables],
@@ -129,15 +136,55 @@ def _section(number: int, section: Section, gallery: Gallery) -> dict[str, Any]:
 
 
 def _table(number: int, table: Table, places: dict[tuple[str, str], int]) -> dict[str, Any]:
+    reach = [_reach([line.cells[n] for line in table.lines], ceiling) for n, ceiling in enumerate(_ceilings(table))]
     lines = [
         {
-            "label": line.label,
+            "label": line.name,
             "model": line.model,
-            "cells": [cell and _cell(cell, number, line, places) for cell in line.cells],
+            "cells": [
+                cell and _cell(cell, number, line, places) | _bar(cell, *of)
+                for cell, of in zip(line.cells, reach, strict=True)
+            ],
         }
         for line in table.lines
     ]
-    return {"title": table.title, "first": table.first, "heads": table.heads, "lines": lines}
+    heads = [(head, _head_title(n, head, table)) for n, head in enumerate(table.heads)]
+    return {"title": table.title, "first": table.first[0], "heads": heads, "lines": lines}
+
+
+def _head_title(number: int, head: str, table: Table) -> str:
+    """Return what a head means: that of its score, of the level or of the stratum; "" for a method."""
+    cell = next((line.cells[number] for line in table.lines if line.cells[number]), None)
+    if head == AVERAGE:
+        return AVG
+    if cell is None or table.first[0] != "method":
+        return ""
+    if cell.spec.column == head:
+        return meaning(cell.spec)
+    if cell.level is not None:
+        return f"samples with {cell.level} objects"
+    return f"the part of the benchmark with {cell.stratum}" if cell.stratum else ""
+
+
+def _ceilings(table: Table) -> list[Cell | None]:
+    """Return what the first ceiling of a table scores in each column."""
+    first = next((line.cells for line in table.lines if line.ceiling), None)
+    return [None] * len(table.heads) if first is None else list(first)
+
+
+def _reach(column: Sequence[Cell | None], ceiling: Cell | None) -> tuple[float, float | None]:
+    """Return the value at which a bar of the column is full, 0 for no bars, and that of the ceiling."""
+    known = [cell.value for cell in column if cell and cell.value is not None]
+    if ceiling is None or not ceiling.value or ceiling.spec.lower_is_better or min(known) < 0:
+        return 0.0, None
+    return max(known), ceiling.value
+
+
+def _bar(cell: Cell, full: float, ceiling: float | None) -> dict[str, Any]:
+    """Return the bar of a cell and the place of the ceiling's mark, in per cent of its width."""
+    if not full or ceiling is None or cell.value is None:
+        return {"bar": None, "mark": None}
+    return {"bar": round(100.0 * cell.value / full, 1), "mark": round(100.0 * ceiling / full, 1)}
 
 
 def _cell(cell: Cell, number: int, line: Line, places: dict[tuple[str, str], int]) -> dict[str, Any]:

@@ -85,6 +85,11 @@ class ScoredRun:
         return self.data["generator"].get("reference") == FLOOR
 
     @property
+    def ceiling(self) -> bool:
+        """Whether these pictures are right by construction: no method can score more."""
+        return self.reference and not self.floor
+
+    @property
     def wrong(self) -> str | None:
         """What is wrong in the pictures of a floor, one of `WAYS_TO_BE_WRONG`; None where it is not said."""
         wrong = (self.data["generator"].get("params") or {}).get("wrong")

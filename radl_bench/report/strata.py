@@ -171,7 +171,7 @@ class _Tables:
 
     def _methods(self, title: str, columns: Sequence[dict[int, Cell]]) -> Table:
         lines = tuple(
-            Line(label, run.model, tuple(column.get(n) for column in columns), run.reference)
+            Line(label, run.model, tuple(column.get(n) for column in columns), run.reference, run.ceiling)
             for n, (run, label) in enumerate(zip(self.group.runs, self.labels, strict=True))
         )
         return Table(title, (*(stratum.name for stratum in self.strata), AVERAGE), lines, narrow=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from radl_bench.report.collect import Group
+from radl_bench.report.glossary import meaning
 from radl_bench.report.layouts import AVERAGE, in_order, layout_of
 from radl_bench.report.scored_run import WAYS_TO_BE_WRONG, ScoredRun
 from radl_bench.report.ties import column_groups, is_number, too_many
@@ -15,6 +16,8 @@ from radl_bench.types import TableLayout
 
 NOTHING = "–"
 """What stands where nothing was measured."""
+
+_REST = "Other scores"
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,20 @@ Head = tuple[str, tuple[str, "int | None"]]
 class Line:
     """One method of a table; `cells` follow the table's columns, None where the run has no such score.
 
-    `reference` marks pictures that are right or wrong by construction, which take no part in the contest.
+    `reference` marks images that are right or wrong by construction, which take no part in the contest; `ceiling` those
+    that are right, so what they score is the most that a method can.
     """
 
     label: str
     model: str
     cells: tuple[Cell | None, ...]
     reference: bool = False
+    ceiling: bool = False
+
+    @property
+    def name(self) -> str:
+        """The label, and whether this is the ceiling."""
+        return f"{self.label}, ceiling" if self.ceiling else self.label
 
 
 @dataclass(frozen=True)
@@ -117,6 +127,13 @@ class Section:
     specs: Mapping[str, ScoreSpec]
     layout: TableLayout
     more: tuple[tuple[ScoredRun, str, Cell], ...] = ()
+    headline: str = ""
+    """The result in words, "" where there is none; see `headline`."""
+
+    @property
+    def glossary(self) -> tuple[tuple[str, str], ...]:
+        """What each head of a column means, once, in the order of the columns."""
+        return tuple((spec.column, meaning(spec)) for spec in in_order(self.specs.values()))
 
     @property
     def runs(self) -> tuple[tuple[ScoredRun, str], ...]:
@@ -130,7 +147,7 @@ def build_section(group: Group, title: str) -> Section:
     levels = sorted({level for run in group.runs for _, level in run.cells if level is not None})
     layout = layout_of(group.benchmark["name"], group.table, group.specs.values())
     tables = tuple(_tables(group, grid, layout, levels, LABELS[group.scale]))
-    listed, notes = tuple(_listed(group, grid)), tuple(_notes(group))
+    listed, notes = tuple(_listed(group, grid)), (*_mirrored(layout, tables), *_notes(group))
     return Section(title, listed, tables, notes, tuple(_footnotes(group, grid)), group.specs, layout)
 
 
@@ -175,21 +192,27 @@ def _tables(group: Group, grid: Grid, layout: TableLayout, levels: list[int], ma
     rest = [spec for spec in in_order(specs.values()) if spec not in main]
     where = f"L{levels[0]}" if len(levels) == 1 else "all levels"
     if layout.by_level and len(levels) > 1:
-        yield from (_level_table(group, grid, layout, spec, levels, mark) for spec in main)
+        yield from (_level_table(group, grid, spec, levels, mark) for spec in main)
     elif main:
         title = f"{layout.what}, {where}" if layout.by_level else layout.what
-        yield _table(group, grid, _title_of(layout, title, mark), _heads(main))
+        yield _table(group, grid, _title_of(title, mark), _heads(main))
     if rest:
-        yield _table(group, grid, _tagged(f"Other scores, {where}", mark), _heads(rest))
+        yield _table(group, grid, _tagged(f"{_REST}, {where}", mark), _heads(rest))
 
 
-def _level_table(group: Group, grid: Grid, layout: TableLayout, spec: ScoreSpec, levels: list[int], mark: str) -> Table:
+def _level_table(group: Group, grid: Grid, spec: ScoreSpec, levels: list[int], mark: str) -> Table:
     heads: list[Head] = [*((f"L{level}", (spec.name, level)) for level in levels), (AVERAGE, (spec.name, None))]
-    return _table(group, grid, _title_of(layout, f"{spec.column} by number of objects", mark), heads)
+    return _table(group, grid, _title_of(f"{spec.column} by number of objects", mark), heads)
 
 
-def _title_of(layout: TableLayout, what: str, mark: str) -> str:
-    return _tagged(f"{layout.name}: {what}" if layout.name else what[0].upper() + what[1:], mark)
+def _title_of(what: str, mark: str) -> str:
+    return _tagged(what[0].upper() + what[1:] if what.split()[0].islower() else what, mark)
+
+
+def _mirrored(layout: TableLayout, tables: Sequence[Table]) -> Iterator[str]:
+    """Say once which table of the literature these follow."""
+    if layout.name and any(not table.title.startswith(_REST) for table in tables):
+        yield f"Laid out as {layout.name} of the literature."
 
 
 def _heads(specs: Iterable[ScoreSpec]) -> list[Head]:
@@ -203,6 +226,7 @@ def _table(group: Group, grid: Grid, title: str, heads: Sequence[Head]) -> Table
             run.model,
             tuple(grid.get((n, metric, level)) for _, (metric, level) in heads),
             run.reference,
+            run.ceiling,
         )
         for n, (run, label) in enumerate(zip(group.runs, group.labels(), strict=True))
     )
@@ -246,7 +270,7 @@ def _notes(group: Group) -> Iterator[str]:
 def _bounds(group: Group) -> str:
     """Say between which rows the numbers of the mini world lie, and how to get the rows that are not there."""
     floors = {run.wrong for run in group.runs if run.floor}
-    ceiling = any(run.reference and not run.floor for run in group.runs)
+    ceiling = any(run.ceiling for run in group.runs)
     other = ", ".join(kind for kind in WAYS_TO_BE_WRONG if kind not in floors)
     shown = ["right (the ceiling)"] * ceiling + [f"wrong {kind} (a floor)" for kind in sorted(filter(None, floors))]
     lacking = ["ceiling (--method sprites)"] * (not ceiling)
