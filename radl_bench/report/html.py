@@ -31,6 +31,9 @@ PICTURES = ("copy", "link")
 
 ASSETS = ("style.css", "controls.css", "common.js", "overlay.js", "grid.js", "gallery.js", "sample.js", "compare.js")
 
+_WIDE = ("levels", "differences", "thresholds", "judge")
+"""Figures of many panels, which need the whole width to be read."""
+
 LEGEND = (
     formats.LEGEND.replace("**", "")
     + " Every number leads to its pictures. Bars: the share of the longest in the column; their mark is the ceiling."
@@ -76,14 +79,17 @@ def _write_comparison(part: Path, number: int, gallery: Gallery) -> bool:
     return True
 
 
-def _figures(report: Report, part: Path, baseline: str | None) -> tuple[list[dict[str, str]], Sequence[str]]:
+def _figures(report: Report, part: Path, baseline: str | None) -> tuple[list[dict[str, Any]], Sequence[str]]:
     from radl_bench.report.figures import write_figures
 
     try:
         drawn = write_figures(report, part / "figures", baseline)
     except MissingExtra as error:
         return [], [str(error)]
-    shown = [{"file": f"figures/{f.svg.name}", "title": f.title, "caption": f.caption} for f in drawn.figures]
+    shown = [
+        {"file": f"figures/{f.svg.name}", "title": f.title, "caption": f.caption, "wide": f.name in _WIDE}
+        for f in drawn.figures
+    ]
     return shown, drawn.notes
 
 
@@ -92,7 +98,7 @@ def _write_pages(
     report: Report,
     galleries: Sequence[Gallery],
     compared: Sequence[int],
-    figures: Sequence[dict[str, str]],
+    figures: Sequence[dict[str, Any]],
     undrawn: Sequence[str],
 ) -> None:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -189,7 +195,7 @@ def _bar(cell: Cell, full: float, ceiling: float | None) -> dict[str, Any]:
 
 def _cell(cell: Cell, number: int, line: Line, places: dict[tuple[str, str], int]) -> dict[str, Any]:
     run = places.get((line.label, line.model))
-    query = {"g": number, "m": run} | ({} if cell.level is None else {"level": cell.level})
+    query = {"g": number, "m": run, "layout": 1, "found": 1} | ({} if cell.level is None else {"level": cell.level})
     return {
         "text": cell.text,
         "interval": cell.interval,
