@@ -20,6 +20,7 @@ from radl_bench.types import Sample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from radl_bench.report import Report
 
@@ -67,7 +68,7 @@ def _write(gallery: Gallery, samples: Sequence[Sample], stem: Path) -> list[Path
     return [_saved(figure, stem.with_name(f"{stem.name}.{kind}"), kind) for kind in ("png", "pdf")]
 
 
-def _saved(figure, file: Path, kind: str) -> Path:
+def _saved(figure: Figure, file: Path, kind: str) -> Path:
     stream = io.BytesIO()
     undated = {"Software": None} if kind == "png" else {"CreationDate": None}
     figure.savefig(stream, format=kind, dpi=_DPI, metadata=undated)
@@ -80,7 +81,7 @@ def _saved(figure, file: Path, kind: str) -> Path:
 
 
 def _layout(panel: Axes, sample: Sample) -> None:
-    _bare(panel)
+    _bare(panel, framed=True)
     _boxes(panel, sample, 1.0, 1.0)
     for instance in sample.instances:
         x, y = (instance.box[0] + instance.box[2]) / 2, (instance.box[1] + instance.box[3]) / 2
@@ -114,6 +115,7 @@ def _boxes(panel: Axes, sample: Sample, width: float, height: float) -> None:
             panel.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=color, linewidth=line))
 
 
-def _bare(panel: Axes) -> None:
+def _bare(panel: Axes, framed: bool = False) -> None:
     panel.set(xticks=[], yticks=[])
+    panel.spines[:].set(visible=framed, linewidth=0.5)
     panel.grid(visible=False)

@@ -13,7 +13,7 @@ from radl_bench.report import build_report
 from radl_bench.report.collect import collect
 from radl_bench.scoring.permutation import PERMUTATIONS, mean_test, separated
 from radl_bench.scoring.shared_swaps import SharedSwaps, most_methods, swaps_for
-from radl_bench.scoring.statistics import SampleSums, sample_sums
+from radl_bench.scoring.statistics import SampleSums, coded_sums, sample_sums
 
 
 def _methods(samples: int, rates: list[float], seed: int = 0, left_out: float = 0.0) -> list[SampleSums]:
@@ -74,7 +74,10 @@ def test_sums_are_those_of_a_loop_to_the_last_bit(rows: list[tuple[str, float]],
         value = missing if value != value else value
         if value is not None:
             entry[0], entry[1] = entry[0] + value, entry[1] + 1.0
+    numbers = np.array(["abcd".index(s) for s, _ in rows], int)
+    coded = coded_sums("abcd", numbers, np.array([v for _, v in rows], float), missing)
     found = sample_sums((s for s, _ in rows), (v for _, v in rows), missing)
+    assert (coded.ids, coded.num.tolist(), coded.den.tolist()) == (found.ids, found.num.tolist(), found.den.tolist())
     assert found.ids == tuple(sums)
     assert found.num.tolist() == [num for num, _ in sums.values()]
     assert found.den.tolist() == [den for _, den in sums.values()]
