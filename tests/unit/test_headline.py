@@ -9,6 +9,7 @@ from report_runs import make_run
 from radl_bench.report import build_report
 from radl_bench.report.formats import glossary, markdown
 from radl_bench.report.glossary import meaning
+from radl_bench.report.html import write_html
 from radl_bench.scoring.metrics.known import known_spec
 from radl_bench.scoring.metrics.spec import ScoreSpec, read_spec
 
@@ -68,3 +69,13 @@ def test_what_a_score_says_travels_with_its_facts_and_old_facts_fall_back(tmp_pa
     assert meaning(bare).endswith("mean over objects; more is better; missing images are left out")
     old = {key: value for key, value in known_spec("miou").facts().items() if key != "about"}
     assert meaning(read_spec("miou", old)) == meaning(known_spec("miou"))
+
+
+def test_bars_of_a_column_share_a_length_and_carry_the_mark_of_the_ceiling(tmp_path) -> None:
+    report = build_report([make_run(tmp_path, name, rate) for name, rate in (("sprites", 0.97), ("radl", 0.5))])
+    write_html(report, tmp_path / "html", figures=False)
+    page = (tmp_path / "html" / "index.html").read_text("utf-8")
+    average = {run.method: run.cells["success_inst", None]["value"] for run, _ in report.sections[0].runs}
+    share = round(100 * average["radl"] / average["sprites"], 1)
+    assert f'<rect width="{share}" height="5"/><path d="M100.0 0V5"/>' in page
+    assert f'<p class="headline">{report.sections[0].headline}</p>' in page
