@@ -17,13 +17,15 @@ from radl_bench.report.layouts import AVERAGE, in_order
 from radl_bench.report.paired import box_parts, difference_of
 from radl_bench.report.scored_run import ScoredRun
 from radl_bench.report.tables import Cell, Line, Section, Table
+from radl_bench.report.ties import too_many
 from radl_bench.runs.scale import LABELS
 from radl_bench.scoring.intervals import Interval, scaled
 from radl_bench.scoring.kinds import INTERVALS
 from radl_bench.scoring.metrics.ap_parts import NAMES as NAMES_OF_AP
 from radl_bench.scoring.metrics.ap_parts import ap_intervals, ap_values
 from radl_bench.scoring.metrics.spec import ScoreSpec
-from radl_bench.scoring.permutation import mean_test, tie_groups
+from radl_bench.scoring.permutation import tie_groups
+from radl_bench.scoring.shared_swaps import SharedSwaps, swaps_for
 from radl_bench.scoring.statistics import SampleSums, sample_sums
 from radl_bench.types import COLORS, Benchmark
 
@@ -253,24 +255,27 @@ def _gone(run: ScoredRun, rows: pd.DataFrame | None, stratum: Stratum) -> int:
 def _ties(runs: Sequence[ScoredRun], spec: ScoreSpec, stratum: Stratum, found: dict[int, _Measured]) -> dict[int, int]:
     """Return the tie group of each contestant, as `ties.column_groups` does for the whole."""
     contest = {n: of for n, of in found.items() if not runs[n].reference and not math.isnan(of.value)}
-    if len(contest) < 2:
+    if len(contest) < 2 or too_many(runs, spec.name):
         return {}
     sums = {n: of.sums for n, of in contest.items() if of.sums is not None}
     shared = sorted(frozenset.intersection(*(frozenset(s.ids) for s in sums.values()))) if sums else []
-    if sums and not shared:
+    if sums and (not shared or len(sums) < len(contest)):
         return {}
     taken = {n: s.take(shared) for n, s in sums.items()}
+    place = {n: k for k, n in enumerate(taken)}
+    swaps = SharedSwaps(list(taken.values()), swaps=swaps_for(len(contest))) if taken else None
     known: list[bool] = []
     values = {str(n): taken[n].value if taken else of.value for n, of in contest.items()}
 
     def p_of(best: str, rival: str) -> float:
         a, b = int(best), int(rival)
-        if taken:
-            test = mean_test(taken[a], taken[b])
+        if swaps is not None:
+            gap, p = swaps.test(place[a], place[b])
         else:
             test, _ = difference_of(runs[a], runs[b], spec.name, None, stratum.samples)
-        known.append(not math.isnan(test.p))
-        return test.p if spec.sign * test.value > 0 else math.nan
+            gap, p = test.value, test.p
+        known.append(not math.isnan(p))
+        return p if spec.sign * gap > 0 else math.nan
 
     groups = tie_groups(values, p_of, higher_is_better=not spec.lower_is_better)
     return {int(name): group for name, group in groups.items()} if any(known) else {}
