@@ -36,7 +36,7 @@ _WIDE = ("levels", "differences", "thresholds", "judge")
 
 LEGEND = (
     formats.LEGEND.replace("**", "")
-    + " Every number leads to its pictures. Bars: the share of the longest in the column; their mark is the ceiling."
+    + " Underlined numbers lead to their images. Bars: the share of the longest in the column; their mark is the ceiling."
 )
 
 
@@ -130,26 +130,25 @@ def _write_pages(
 
 
 def _section(number: int, section: Section, gallery: Gallery) -> dict[str, Any]:
-    places = {(run.label, run.scored.model): n for n, run in enumerate(gallery.runs)}
     return {
         "title": section.title,
         "headline": section.headline,
         "glossary": section.glossary,
         "notes": section.notes,
         "signatures": [line.replace("`", "") for line in section.signatures],  # marks of the Markdown
-        "tables": [_table(number, table, places) for table in section.tables],
+        "tables": [_table(number, table, gallery) for table in section.tables],
     }
 
 
-def _table(number: int, table: Table, places: dict[tuple[str, str], int]) -> dict[str, Any]:
+def _table(number: int, table: Table, gallery: Gallery) -> dict[str, Any]:
     reach = [_reach([line.cells[n] for line in table.lines], ceiling) for n, ceiling in enumerate(_ceilings(table))]
     lines = [
         {
             "label": line.name,
             "model": line.model,
             "cells": [
-                cell and _cell(cell, number, line, places) | _bar(cell, *of)
-                for cell, of in zip(line.cells, reach, strict=True)
+                cell and _cell(cell) | {"href": _address(number, gallery, cell, table, line, head)} | _bar(cell, *of)
+                for cell, of, head in zip(line.cells, reach, table.heads, strict=True)
             ],
         }
         for line in table.lines
@@ -193,14 +192,37 @@ def _bar(cell: Cell, full: float, ceiling: float | None) -> dict[str, Any]:
     return {"bar": round(100.0 * cell.value / full, 1), "mark": round(100.0 * ceiling / full, 1)}
 
 
-def _cell(cell: Cell, number: int, line: Line, places: dict[tuple[str, str], int]) -> dict[str, Any]:
-    run = places.get((line.label, line.model))
-    query = {"g": number, "m": run, "layout": 1, "found": 1} | ({} if cell.level is None else {"level": cell.level})
+def _cell(cell: Cell) -> dict[str, Any]:
+    note = f"{cell.note} " if cell.note else ""
     return {
         "text": cell.text,
         "interval": cell.interval,
         "best": cell.best,
         "tied": cell.tied,
-        "title": f"n {cell.n:,}, missing {cell.missing:,}; {cell.signature}",
-        "href": None if run is None else f"gallery.html#{urlencode(query)}",
+        "title": f"{note}n {cell.n:,}, missing {cell.missing:,}; {cell.signature}",
     }
+
+
+def _address(number: int, gallery: Gallery, cell: Cell, table: Table, line: Line, head: str) -> str | None:
+    """Return the address of a number's images, layout and detections drawn; None where the gallery cannot show them."""
+    of_method = table.first[0] == "method"
+    runs = [
+        n
+        for n, run in enumerate(gallery.runs)
+        if ((run.label, run.scored.model) == (line.label, line.model) if of_method else run.label == head)
+    ]
+    part = _part(gallery, cell)
+    if len(runs) != 1 or part is None:
+        return None
+    return f"gallery.html#{urlencode({'g': number, 'm': runs[0], **part, 'layout': 1, 'found': 1})}"
+
+
+def _part(gallery: Gallery, cell: Cell) -> dict[str, int] | None:
+    """Return the filter of the gallery that leaves the part of a number: all, a level, a colour or a class."""
+    by, _, name = (cell.stratum or "").partition("=")
+    if not by:
+        return {} if cell.level is None else {"level": cell.level}
+    if by == "level":
+        return {"level": int(name.removeprefix("L"))}
+    key, names = {"color": ("c", gallery.colors), "class": ("t", gallery.categories)}.get(by, ("", []))
+    return {key: names.index(name)} if name in names else None

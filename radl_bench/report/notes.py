@@ -27,8 +27,7 @@ def notes_of(group: Group) -> Iterator[str]:
     if group.scale == MINI:
         yield _bounds(group)
     yield from filter(None, map(_progress, group.runs, group.labels()))
-    for run, label in zip(group.runs, group.labels(), strict=True):
-        yield from (f"{label} ({run.model}): {note}" for note in run.notes)
+    yield from _said_by(group)
     if group.seeds_differ:
         yield "Seeds differ, as the labels say: these methods did not start from the same noise."
     for spec in in_order(group.specs.values()):
@@ -43,6 +42,17 @@ def notes_of(group: Group) -> Iterator[str]:
         yield f"Numbers of samples differ ({', '.join(sizes)}); ties are judged on the samples all methods have."
     elif limits[0]:
         yield f"A part of the benchmark: {limits[0]} samples."
+
+
+def _said_by(group: Group) -> Iterator[str]:
+    """Yield what the runs say of their images and judges, once, with the names of those that say it."""
+    said: dict[str, list[str]] = {}
+    for run, label in zip(group.runs, group.labels(), strict=True):
+        for note in dict.fromkeys(run.notes):
+            said.setdefault(note, []).append(f"{label} ({run.model})")
+    for note, names in said.items():
+        everyone = len(names) == len(group.runs) > 1
+        yield f"{'All methods' if everyone else ', '.join(names)}: {note}"
 
 
 def _bounds(group: Group) -> str:

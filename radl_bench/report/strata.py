@@ -5,6 +5,7 @@ instances of a class or colour, with interval and ties as for the whole. Read fr
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -144,8 +145,8 @@ class _Tables:
 
     def _bare(self) -> list[str]:
         """Say why some numbers have no interval."""
-        reasons = dict.fromkeys(cell.note for _, _, cell in self.cells if cell.note)
-        return [f"By {self.by}, where a number has no interval: {' '.join(filter(None, reasons))}"] if reasons else []
+        reasons = dict.fromkeys(_reason(cell.note) for _, _, cell in self.cells if cell.note)
+        return [f"By {self.by}, where a number has no interval: {' '.join(reasons)}"] if reasons else []
 
     def _meaning(self) -> list[str]:
         if self.by not in FACTS:
@@ -188,6 +189,11 @@ class _Tables:
             for name, size, column in zip(names, sizes, columns, strict=True)
         )
         return Table(title, tuple(self.labels), lines, first=("class", "instances"), narrow=True)
+
+
+def _reason(note: str) -> str:
+    # how few samples there are differs from stratum to stratum; the cell says it
+    return re.sub(r", here (is|are) \d+\.$", ".", note)
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def test_each_filter_leaves_what_it_says(open_page):
     assert 0 < count(page) < blue
     page.click("#reset")
     page.fill("[name=q]", "no such words")
-    page.wait_for_selector("text=No picture is left")
+    page.wait_for_selector("text=No image is left")
     assert count(page) == 0
     page.click("#reset")
     page.uncheck("[name=m][value='0']", force=True)
@@ -253,7 +253,7 @@ def test_a_comparison_and_the_samples_that_changed_most(open_page, runs):
     after = page.locator("#differences tr").nth(1).locator("td").all_inner_texts()
     assert (after[:2], after[2:3], after[4:]) == (before[1::-1], ["−" + before[2][1:]], before[4:])
     page.select_option("[name=metric]", "ap")
-    page.wait_for_selector("text=AP is no mean over pictures")
+    page.wait_for_selector("text=AP is no mean over images")
     page.goto(page.url.partition("#")[0] + "#g=0&a=2&b=1&metric=success_inst")
     page.wait_for_selector(".card")
     page.locator(".card").first.click()

@@ -98,7 +98,7 @@
     const moved = both.map((i) => [i, one[i] - other[i]]).filter(([, d]) => Math.abs(d) > 1e-9);
     moved.sort((x, y) => Math.abs(y[1]) - Math.abs(x[1]) || x[0] - y[0]);
     const better = moved.filter(([, d]) => d > 0).length;
-    document.getElementById("changed-note").textContent = at === null ? `${head} is no mean over pictures: it does not say which of them changed.` :
+    document.getElementById("changed-note").textContent = at === null ? `${head} is no mean over images: it does not say which of them changed.` :
       `${head}: ${section.runs[a].label} is better on ${better}, ${section.runs[b].label} on ${moved.length - better}, ` +
       `equal on ${both.length - moved.length} of ${both.length.toLocaleString("en")} samples.`;
     const cards = moved.slice(0, count).map(([index, d]) => card(index, d, [a, b], [one[index], other[index]], layout));
