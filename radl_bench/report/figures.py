@@ -73,7 +73,8 @@ def write_figures(report: Report, folder: Path, baseline: str | None = None) -> 
                 stem = _free_name(slug(section.title.lower()), names)
                 for drawing in drawings(section, baseline, notes):
                     svg, png = save(drawing.figure, folder / f"{stem}-{drawing.name}")
-                    files.append(FigureFile(drawing.name, drawing.title, drawing.caption, svg, png))
+                    width, height = (round(96 * inches) for inches in drawing.figure.get_size_inches())
+                    files.append(FigureFile(drawing.name, drawing.title, drawing.caption, svg, png, (width, height)))
     except OSError as error:
         raise UsageError(
             f"The figures cannot be written to {folder} ({error.strerror}). Give another folder."

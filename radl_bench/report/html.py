@@ -1,8 +1,9 @@
 """The HTML report: one folder that opens from disk and asks the network for nothing.
 
-index.html    tables with intervals and tie groups; every number leads to its pictures
-gallery.html  samples x methods, filters, overlays, every row with its reason
-compare.html  paired differences, and the samples that changed most
+index.html        tables with intervals and tie groups; numbers lead to their images
+leaderboard.html  every run in one table: sort by a score, filter, pin a baseline
+gallery.html      samples x methods, filters, overlays, every row with its reason
+compare.html      paired differences, and the samples that changed most
 data/ images/ assets/
 """
 
@@ -20,6 +21,7 @@ from radl_bench.report import formats
 from radl_bench.report.gallery import Gallery, script
 from radl_bench.report.gallery_images import PictureCopies, PictureLinks
 from radl_bench.report.glossary import AVG, meaning
+from radl_bench.report.html_board import board
 from radl_bench.report.html_folder import replaced_folder
 from radl_bench.report.layouts import AVERAGE
 from radl_bench.report.tables import Cell, Line, Section, Table
@@ -29,14 +31,24 @@ if TYPE_CHECKING:
 
 PICTURES = ("copy", "link")
 
-ASSETS = ("style.css", "controls.css", "common.js", "overlay.js", "grid.js", "gallery.js", "sample.js", "compare.js")
+ASSETS = (
+    "style.css",
+    "controls.css",
+    "common.js",
+    "overlay.js",
+    "grid.js",
+    "gallery.js",
+    "sample.js",
+    "compare.js",
+    "board.js",
+)
 
 _WIDE = ("levels", "differences", "thresholds", "judge")
 """Figures of many panels, which need the whole width to be read."""
 
 LEGEND = (
     formats.LEGEND.replace("**", "")
-    + " Underlined numbers lead to their images. Bars: the share of the longest in the column; their mark is the ceiling."
+    + " Underlined numbers lead to their images. Bars: the share of the longest in the column; the mark is the ceiling."
 )
 
 
@@ -63,6 +75,8 @@ def write_html(
         placing = PictureCopies(part, folder) if pictures == "copy" else PictureLinks(folder)
         for number, gallery in enumerate(galleries):
             gallery.write(part, number, placing)
+            content = script(f"{number}-board", board(report.sections[number], gallery))
+            (part / "data" / f"{number}-board.js").write_text(content, "ascii")
         compared = [n for n, gallery in enumerate(galleries) if _write_comparison(part, n, gallery)]
         drawn, undrawn = _figures(report, part, baseline) if figures else ([], [])
         _write_pages(part, report, galleries, compared, drawn, undrawn)
@@ -87,7 +101,13 @@ def _figures(report: Report, part: Path, baseline: str | None) -> tuple[list[dic
     except MissingExtra as error:
         return [], [str(error)]
     shown = [
-        {"file": f"figures/{f.svg.name}", "title": f.title, "caption": f.caption, "wide": f.name in _WIDE}
+        {
+            "file": f"figures/{f.svg.name}",
+            "title": f.title,
+            "caption": f.caption,
+            "size": f.size,
+            "wide": f.name in _WIDE,
+        }
         for f in drawn.figures
     ]
     return shown, drawn.notes
@@ -125,7 +145,7 @@ def _write_pages(
         "figures": figures,
         "undrawn": undrawn,
     }
-    for name in ("index.html", "gallery.html", *(["compare.html"] if compared else [])):
+    for name in ("index.html", "leaderboard.html", "gallery.html", *(["compare.html"] if compared else [])):
         (part / name).write_text(pages.get_template(name).render(page=name, **common, **texts), "utf-8")
 
 

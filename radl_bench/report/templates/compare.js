@@ -50,7 +50,7 @@
     const shown = data.metrics.filter(([name]) => scores[name]);
     const levels = (scores[chosen[0]] ?? []).filter(([level]) => level !== null);
     const overall = shown.map((metric) => [metric, scores[metric[0]].find(([level]) => level === null)]).filter(([, line]) => line);
-    const columns = ["Score", ...runs.map((run) => section.runs[run].label), "Difference", "95 % interval", "p", "Samples", ""];
+    const columns = ["Score", ...runs.map((run) => section.runs[run].label), "Difference", "95 % interval", "p", "Samples", "Drawn"];
     const head = el("thead", {}, el("tr", {}, columns.map((text, i) =>
       el("th", { scope: "col", class: i > 0 && i < 7 ? "number" : null }, text))));
     const reach = (metric) => furthest(metric, [...overall, ...levels.map((line) => [chosen, line])]);
