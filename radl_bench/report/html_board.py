@@ -1,4 +1,4 @@
-"""The leaderboard as data: every run of a section in one table, which the page sorts, filters and holds to a baseline."""
+"""The leaderboard as data: every run of a section in one table, which the page sorts, filters and compares."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
+from browser import until
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -29,7 +30,7 @@ def test_a_page_is_whole_and_accessible(open_page, tmp_path, address, width, sch
     page = open_page(address, viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.wait_for_timeout(300)
     page.evaluate("document.querySelectorAll('img').forEach((image) => (image.loading = 'eager'))")
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    until(page, "[...document.images].every((image) => image.complete)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(CUT) == []
     assert violations(page) == []
@@ -37,7 +38,7 @@ def test_a_page_is_whole_and_accessible(open_page, tmp_path, address, width, sch
     keep(shot, f"{PAGES.index(address)}-{address.partition('.')[0]}-{width}-{scheme}.png", tmp_path)
     with Image.open(io.BytesIO(shot)) as image:
         assert image.width == width
-        assert len(set(image.convert("L").resize((64, 64)).getdata())) > 20  # there is something on it
+        assert len(image.convert("L").resize((64, 64)).getcolors()) > 20  # there is something on it
 
 
 def violations(page) -> list[str]:
@@ -71,7 +72,8 @@ def test_the_leaderboard_is_sorted_by_any_score_both_ways(open_page) -> None:
     page.click("#board [data-key=miou]")
     page.wait_for_selector("#board th[aria-sort=descending] [data-key=miou]")
     best_first = values(page, "mIoU")
-    assert best_first == sorted(best_first, reverse=True) and len(set(best_first)) == 3
+    assert best_first == sorted(best_first, reverse=True)
+    assert len(set(best_first)) > 1
     assert page.evaluate("document.activeElement.dataset.key") == "miou"  # the table was drawn anew
     page.keyboard.press("Enter")
     page.wait_for_selector("#board th[aria-sort=ascending] [data-key=miou]")
@@ -84,15 +86,15 @@ def test_the_leaderboard_is_filtered(open_page) -> None:
     page = open_page("leaderboard.html")
     assert len(names(page)) == 3
     page.check("[name=methods]", force=True)
-    page.wait_for_function("document.getElementById('count').textContent.startsWith('2 of 3')")
+    until(page, "document.getElementById('count').textContent.startsWith('2 of 3')")
     assert names(page) == ["RaDL", "BoxDiff"]
     page.fill("[name=q]", "box")
-    page.wait_for_function("document.getElementById('count').textContent.startsWith('1 of 3')")
+    until(page, "document.getElementById('count').textContent.startsWith('1 of 3')")
     assert names(page) == ["BoxDiff"]
     page.click("#reset")
-    page.wait_for_function("document.getElementById('count').textContent.startsWith('3 of 3')")
+    until(page, "document.getElementById('count').textContent.startsWith('3 of 3')")
     page.select_option("[name=level]", label="4 objects")
-    page.wait_for_function("location.hash.includes('level=4')")
+    until(page, "location.hash.includes('level=4')")
     assert "level=4" in page.locator("#board td a").first.get_attribute("href")
 
 
@@ -106,11 +108,8 @@ def test_a_pinned_baseline_stands_first_and_the_others_differ_from_it(open_page,
     lines = {line.metric: line for line in compare_runs(page_runs[2], page_runs[1]).lines if line.level is None}
     row = page.locator("#board tbody:not(.pinned) tr", has_text="RaDL")
     shown = row.locator(".gap").all_inner_texts()
-    wanted = [
-        lines[key]
-        for key in page.evaluate("[...document.querySelectorAll('[data-key]')].map((b) => b.dataset.key)")
-        if key in lines
-    ]
+    keys = page.evaluate("[...document.querySelectorAll('thead [data-key]')].map((button) => button.dataset.key)")
+    wanted = [lines[key] for key in keys if key in lines]
     assert len(shown) == len(wanted) > 4
     for text, line in zip(shown, wanted, strict=True):
         number, mark = text.split()
