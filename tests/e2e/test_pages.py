@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import io
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browser import until
 from PIL import Image
+
+from radl_bench.benchmarks.loading import load_benchmark
+from radl_bench.runs.store import RunFolder
+from radl_bench.view.desk import Desk
+from radl_bench.view.server import open_server
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +61,47 @@ def keep(shot: bytes, name: str, tmp_path: Path) -> None:
     folder = Path(os.environ.get("RADL_BENCH_SHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(shot)
+
+
+@pytest.fixture
+def served(page_runs, tmp_path, browser) -> Iterator:
+    """A page of a server that follows three scored runs and one that grows, that run, and what is served."""
+    growing = RunFolder.create(tmp_path / "more", load_benchmark("coco-mig"), {"name": "toy", "revision": "1"})
+    desk = Desk(lambda: [*page_runs, growing.path], tmp_path / "report", figures=False)
+    desk.refresh()
+    with open_server(desk.folder, 0, desk) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        context = browser.new_context(viewport={"width": 420, "height": 900})
+        page, complaints = context.new_page(), []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        yield page, growing, desk
+        context.close()
+        server.shutdown()
+        assert complaints == []
+
+
+def test_a_served_page_follows_a_run_and_its_scores(served, tmp_path) -> None:
+    page, growing, desk = served
+    assert page.url.endswith("/now.html")  # a run goes on
+    page.wait_for_selector("text=4 runs, 1 going on. The tables hold 3 runs.")
+    first = page.locator(".run").first
+    assert "0 of 800 images" in first.inner_text()
+    with growing.writer() as writer:
+        for n, sample in enumerate(load_benchmark("coco-mig", limit=2).samples):
+            writer.write_image(sample.id, 0, n, Image.new("RGB", (64, 64), (90 * n, 120, 40)), 0.1)
+    page.wait_for_selector("text=2 of 800 images")
+    assert first.locator("img").count() == 2
+    until(page, "[...document.querySelectorAll('.run img')].every((image) => image.naturalWidth > 0)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    assert page.evaluate(CUT) == []
+    assert violations(page) == []
+    keep(page.screenshot(), "now-420.png", tmp_path)
+    with page.expect_navigation():  # the page is loaded again
+        desk.version += 1  # as after new scores
+    page.goto(page.url.replace("now.html", "gallery.html"))
+    until(page, "document.querySelector('#grid img')?.naturalWidth > 0")
 
 
 def names(page) -> list[str]:

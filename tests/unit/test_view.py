@@ -188,7 +188,7 @@ def test_another_name_of_this_machine_is_refused(server) -> None:
 
 
 def test_a_port_that_is_taken_is_said(server, tmp_path) -> None:
-    with pytest.raises(UsageError, match=r"is taken\. Give another with --port"):
+    with pytest.raises(UsageError, match=r"is taken. Give another"):
         open_server(tmp_path, server[1])
 
 
