@@ -2,11 +2,11 @@
 
     python benchmarks/speed/report.py                     the table: 10, 30 and 100 methods
     python benchmarks/speed/report.py --methods 10 30     other numbers of methods
-    python benchmarks/speed/report.py --format html       the HTML report without images
+    python benchmarks/speed/report.py --format html       the HTML report: all pages, gallery and figures
 
-Each method is a scored run of 800 layouts (160 a level, 2 to 6 objects) with one image each and the rows of success,
-mIoU and CLIP: 8,000 rows. Rates rise from method to method, so neighbours tie and distant ones do not. A row of the
-table is printed as soon as it is measured; each report runs in a process of its own.
+Each method is a scored run of COCO-MIG's 800 layouts with one image each, whose file is not there, and the rows of
+success, mIoU and CLIP: 8,000 rows. Rates rise from method to method, so neighbours tie and distant ones do not. A row
+of the table is printed as soon as it is measured; each report runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
+from radl_bench.benchmarks.loading import load_benchmark
+from radl_bench.runs.store import RunFolder
+
 METHODS = (10, 30, 100)
 LEVELS = (2, 3, 4, 5, 6)
-SAMPLES = 160  # a level
 METRICS = {"success_inst": "instance", "miou": "instance", "success_img": "image", "clip": "image"}
 
 
@@ -33,25 +35,27 @@ def write_run(root: Path, number: int, rate: float) -> Path:
     """Write a scored run whose objects are right at this rate, in 0..1."""
     import pandas as pd
 
-    path = root / "coco-mig" / f"method-{number:03d}" / f"{number:08x}"
-    (path / "scores").mkdir(parents=True)
-    (path / "manifest.json").write_text("{}")
+    benchmark = load_benchmark("coco-mig")
+    generator = {"name": f"method-{number:03d}", "revision": "1", "model": "none"}
+    run = RunFolder.create(root, benchmark, generator)
+    path = run.path
     rng = np.random.default_rng(number)
     rows = []
-    for level in LEVELS:
-        for sample in (f"mig-{level}{n:03d}" for n in range(SAMPLES)):
-            hits = rng.random(level) < rate
-            values = [("success_inst", i, 100.0 * h) for i, h in enumerate(hits)]
-            values += [("miou", i, 100.0 * h * rng.uniform(0.5, 1.0)) for i, h in enumerate(hits)]
-            values += [("success_img", -1, 100.0 * hits.all()), ("clip", -1, 20.0 + 10.0 * rate + rng.normal())]
-            rows += [(sample, 0, i, level, metric, float(v), "made up for a measurement") for metric, i, v in values]
+    for sample in benchmark.samples:
+        hits = rng.random(sample.level) < rate
+        values = [("success_inst", i, 100.0 * h) for i, h in enumerate(hits)]
+        values += [("miou", i, 100.0 * h * rng.uniform(0.5, 1.0)) for i, h in enumerate(hits)]
+        values += [("success_img", -1, 100.0 * hits.all()), ("clip", -1, 20.0 + 10.0 * rate + rng.normal())]
+        rows += [
+            (sample.id, 0, i, sample.level, metric, float(v), "made up for a measurement") for metric, i, v in values
+        ]
     table = pd.DataFrame(rows, columns=["sample_id", "k", "instance", "level", "metric", "value", "reason"])
     table.to_parquet(path / "scores" / "rows.parquet")
-    (path / "scores" / "scores.json").write_text(json.dumps(_content(f"method-{number:03d}", table)))
+    (path / "scores" / "scores.json").write_text(json.dumps(_content(run, table)))
     return path
 
 
-def _content(name: str, table) -> dict:
+def _content(run: RunFolder, table) -> dict:
     scores = []
     for metric in METRICS:
         for level in (None, *LEVELS):
@@ -63,8 +67,8 @@ def _content(name: str, table) -> dict:
     return {
         "schema_version": 1,
         "protocol": "strict",
-        "benchmark": {"name": "coco-mig", "version": "1", "sha256": "0" * 64, "filter": {}},
-        "generator": {"name": name, "revision": "1", "model": "none"},
+        "benchmark": run.manifest["benchmark"],
+        "generator": run.manifest["generator"],
         "status": "complete",
         "judges": {"detector": {"name": "mini", "signature": "mini-detector@1"}},
         "scores": scores,

@@ -139,7 +139,7 @@ def _seen(section: Section, notes: list[str]) -> Iterator[tuple[ScoredRun, str, 
 
 def _captions() -> dict[str, str]:
     return {
-        LEVELS: "Bands: 95 % intervals. Grey and dashed: pictures that are right by construction.",
+        LEVELS: "Bands: 95 % intervals. Grey and dashed: images that are right by construction.",
         DIFFERENCES: (
             "Paired over the samples both methods have; lines: 95 % intervals. Filled: the difference is there "
             "(paired permutation test, p < .05). Hollow: it may be chance."
@@ -153,7 +153,7 @@ def _captions() -> dict[str, str]:
             "nobody's place. Missed: every detection of the class belongs to another object, or there is none."
         ),
         JUDGE: (
-            "On pictures that are right by construction, so what is not judged right is an error of the judge (or an "
+            "On images that are right by construction, so what is not judged right is an error of the judge (or an "
             "object hidden by another). Lines: Wilson's 95 % intervals. Dotted: a score that is a probability."
         ),
     }
