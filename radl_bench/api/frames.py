@@ -136,7 +136,8 @@ def _about(run: ScoredRun) -> dict[str, object]:
 def _rows(run: ScoredRun) -> pd.DataFrame:
     import pandas as pd
 
-    if run.rows is None:
+    rows = run.rows()
+    if rows is None:
         raise MissingData(f"The rows of {run.path} are not there any more. {run.again}")
     things = [
         (sample.id, n, i.phrase, i.category, i.color, i.box)
@@ -144,8 +145,8 @@ def _rows(run: ScoredRun) -> pd.DataFrame:
         for n, i in enumerate(sample.instances)
     ]
     about = pd.DataFrame(things, columns=["sample_id", "instance", "phrase", "category", "color", "box"], dtype=object)
-    about["instance"] = about["instance"].astype(run.rows["instance"].dtype)
-    joined = run.rows.merge(about, how="left", on=["sample_id", "instance"], validate="many_to_one")
+    about["instance"] = about["instance"].astype(rows["instance"].dtype)
+    joined = rows.merge(about, how="left", on=["sample_id", "instance"], validate="many_to_one")
     for column in ("phrase", "category", "color", "box"):
         joined[column] = joined[column].astype(object).where(joined[column].notna(), None)
     names = {key: value for key, value in _about(run).items() if key in ROWS}

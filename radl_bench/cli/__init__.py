@@ -14,7 +14,7 @@ from radl_bench.errors import RadlBenchError
 from radl_bench.text import safe
 
 COMMANDS = (
-    *("generate", "plan", "score", "report", "compare", "demo", "ls", "doctor", "data", "new", "fetch"),
+    *("generate", "plan", "score", "report", "view", "compare", "demo", "ls", "doctor", "data", "new", "fetch"),
     *("pack", "verify", "runs", "push", "pull"),
 )
 _LONGEST = 2000

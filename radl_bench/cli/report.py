@@ -55,6 +55,10 @@ def report(
         ),
     ] = "copy",
     stdout: Annotated[bool, typer.Option("--stdout", help="Also print the text of latex, json or csv.")] = False,
+    sheet: Annotated[
+        str | None,
+        typer.Option("--sheet", metavar="ID,ID,...", help="Write these samples across all methods as PNG and PDF."),
+    ] = None,
 ) -> None:
     """Compare scored runs: the tables of the literature with 95 % intervals and tie groups, and figures."""
     from radl_bench.report import build_report, find_writer, show, write_report
@@ -68,6 +72,9 @@ def report(
     if scores not in ("newest", "all"):
         raise UsageError(did_you_mean(scores, ("newest", "all"), "choice of scores"))
     built = build_report(folders, reported, Choice(scores == "all", tuple(judges or ())), by or ())
+    if sheet is not None:
+        _sheets(built, [one.strip() for one in sheet.split(",") if one.strip()], out)
+        return
     options = {"pictures": pictures, "baseline": baseline} if format == "html" else {}
     text, file = write_report(built, format, out, **options)
     if format == "markdown":
@@ -77,6 +84,15 @@ def report(
     typer.echo(f"Report: {file}", err=stdout and format != "markdown")
     if figures is not None:
         _draw(built, figures, baseline)
+
+
+def _sheets(built, ids: list[str], out: Path | None) -> None:
+    from radl_bench.report.sheet import write_sheets
+
+    if not ids:
+        raise UsageError("--sheet needs ids of samples, e.g. --sheet mig-000017,mig-000042.")
+    for file in write_sheets(built, ids, out or Path("reports")):
+        typer.echo(f"Sheet: {file}")
 
 
 def _draw(built, folder: Path, baseline: str | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ def build_report(
         BadInput: a score file is broken.
     """
     from radl_bench.report.collect import collect, group_runs
+    from radl_bench.report.headline import headline
     from radl_bench.report.reported import reported_tables
     from radl_bench.report.strata import check_by, with_strata
     from radl_bench.report.tables import build_section
@@ -62,7 +63,7 @@ def build_report(
     published = reported_tables({group.benchmark["name"] for group in groups}) if reported else ()
     plain = [(build_section(group, title), group) for group, title in zip(groups, titles(groups), strict=True)]
     sections = [with_strata(with_unguided(section, group), group, by) for section, group in plain]
-    return Report(tuple(sections), notes, published)
+    return Report(tuple(replace(one, headline=headline(one)) for one in sections), notes, published)
 
 
 def report_runs(runs: Sequence[Path], format: str = "markdown", out: Path | None = None, reported: bool = False) -> str:

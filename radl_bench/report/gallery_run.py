@@ -55,7 +55,7 @@ class GalleryRun:
     @cached_property
     def scores(self) -> dict[tuple[str, int], list[ScoreRow]]:
         """Rows of the scores by (sample id, k); {} where the file is not there."""
-        rows = self.scored.rows
+        rows = self.scored.rows()
         if rows is None:
             return {}
         found: dict[tuple[str, int], list[ScoreRow]] = {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from radl_bench.errors import BadInput
 from radl_bench.parsing import read_json
 from radl_bench.report.scores_schema import problem_of_scores
+from radl_bench.report.sums import Sums, read_sums
 from radl_bench.runs.plan import RunImages
 from radl_bench.runs.scale import MINI, PAPER, scale_of_scores
 from radl_bench.scoring.metrics.known import known_spec
@@ -82,6 +83,11 @@ class ScoredRun:
     def floor(self) -> bool:
         """Whether these pictures are wrong by construction: what they score is the judges' own fault."""
         return self.data["generator"].get("reference") == FLOOR
+
+    @property
+    def ceiling(self) -> bool:
+        """Whether these pictures are right by construction: no method can score more."""
+        return self.reference and not self.floor
 
     @property
     def wrong(self) -> str | None:
@@ -165,8 +171,21 @@ class ScoredRun:
         return {name: read_spec(name, facts[name]) if name in facts else known_spec(name) for name in names}
 
     @cached_property
+    def sums(self) -> Sums:
+        """Sums over samples of every score with rows, by (metric, level); {} when the file of rows is not there."""
+        file = part_of(self.file, self.data, "rows")
+        if not file.is_file():
+            return {}
+        try:
+            return read_sums(file, self.specs)
+        except (OSError, ValueError, KeyError) as error:
+            raise BadInput(f"{file} cannot be read ({error}). {self.again}") from None
+
     def rows(self) -> pd.DataFrame | None:
-        """The rows of the scores (one an instance or image), or None when the file is not there."""
+        """Read the rows of the scores (one an instance or image); None when the file is not there.
+
+        They are large, and kept by nobody: what needs sums alone takes `sums`.
+        """
         file = part_of(self.file, self.data, "rows")
         if not file.is_file():
             return None

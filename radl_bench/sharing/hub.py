@@ -35,9 +35,10 @@ def push(run: Path, repo: str, *, images: bool = False, private: bool = True) ->
         folder = Path(name)
         pack(run, folder / BUNDLE, images)
         (scored,), _ = collect([run])
-        if scored.rows is not None:
-            scored.rows.to_parquet(folder / "rows.parquet", index=False)
-        (folder / "README.md").write_text(front_matter(_head(scored)) + _card(scored, repo), "utf-8")
+        rows = scored.rows()
+        if rows is not None:
+            rows.to_parquet(folder / "rows.parquet", index=False)
+        (folder / "README.md").write_text(front_matter(_head(rows is not None)) + _card(scored, repo), "utf-8")
         try:
             api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
             api.upload_folder(
@@ -68,11 +69,11 @@ def pull(repo: str, runs: Path, revision: str | None = None) -> Path:
         return install(copy, runs)
 
 
-def _head(scored: ScoredRun) -> Mapping[str, object]:
+def _head(with_rows: bool) -> Mapping[str, object]:
     files = [{"split": "rows", "path": "rows.parquet"}]
     return {
         "tags": ["radl-bench", "layout-to-image"],
-        "configs": [{"config_name": "default", "data_files": files}] if scored.rows is not None else [],
+        "configs": [{"config_name": "default", "data_files": files}] if with_rows else [],
     }
 
 
