@@ -84,8 +84,11 @@ def shard_files(folder: Path) -> list[Path]:
     return files
 
 
-def read_rows(file: Path, start: int = 0) -> Iterator[LayoutRow]:
+def read_rows(file: Path, start: int = 0, images: bool = True) -> Iterator[LayoutRow]:
     """Yield the rows of a shard from number `start` on, a row group in memory at a time.
+
+    Args:
+        images: read the images too; without, `image` is empty.
 
     Raises:
         MissingData: the file is no shard of this kind.
@@ -93,6 +96,8 @@ def read_rows(file: Path, start: int = 0) -> Iterator[LayoutRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    columns = [name for name in schema().names if images or name != "image"]
+    without = {} if images else {"image": b""}
     try:
         with pq.ParquetFile(file) as parquet:
             for group in range(parquet.num_row_groups):
@@ -100,8 +105,8 @@ def read_rows(file: Path, start: int = 0) -> Iterator[LayoutRow]:
                 if start >= size:
                     start -= size
                     continue
-                for record in parquet.read_row_group(group, columns=schema().names).to_pylist()[start:]:
-                    yield LayoutRow(**record)
+                for record in parquet.read_row_group(group, columns=columns).to_pylist()[start:]:
+                    yield LayoutRow(**record, **without)
                 start = 0
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, KeyError, TypeError) as error:
         raise MissingData(f"{file} is no shard of training layouts ({error}). Build the set again.") from None

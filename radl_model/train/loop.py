@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import nn
 
 from radl_model.errors import UsageError
 from radl_model.files import replacing
+from radl_model.train.accelerating import accelerator_of
 from radl_model.train.draws import Draws, Part
 from radl_model.train.optimizer import LoopConfig, build_optimizer, lr_factor
 from radl_model.train.precision import faster_precision
@@ -59,7 +59,7 @@ class Loop:
         self.make_batch, self.loss_fn = make_batch, loss_fn
         out.mkdir(parents=True, exist_ok=True)
         precision = faster_precision() if config.precision == "auto" else config.precision
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
+        self.accelerator = accelerator_of(config, precision, out)
         self.parts = self._parts()
         self._say(f"precision: {precision}")
         self.parameters = [p for p in module.parameters() if p.requires_grad]
@@ -110,7 +110,14 @@ class Loop:
             self.ema.decay = self.config.ema  # as with the learning rates, what the configuration says now holds
         self.step, self.seconds, self.cpu = state["step"], state["seconds"], state["cpu"]
         self._average = state["loss"]
+        if self.accelerator.scaler and state.get("scaler"):
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         return True
+
+    @property
+    def loss(self) -> float:
+        """The running average of the loss."""
+        return self._average
 
     def save(self) -> None:
         """Write the checkpoint, the old one staying until the new is whole."""
@@ -124,6 +131,7 @@ class Loop:
             "seconds": self.seconds,
             "cpu": self.cpu,
             "loss": self._average,
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
             "config": asdict(self.config),
         }
         with replacing(self.checkpoint) as part:
@@ -138,6 +146,8 @@ class Loop:
         if self.first:
             with (self.out / "log.jsonl").open("a") as file:
                 file.write(line + "\n")
+        if self.config.trackers:
+            self.accelerator.log(row, step=self.step)
         self._say(line)
 
     def _loss(self, part: Part) -> torch.Tensor:
@@ -215,6 +225,8 @@ class Loop:
                     break
         self.save()
         self.sample()
+        if self.config.trackers:
+            self.accelerator.end_training()
         self.accelerator.wait_for_everyone()
         return self.step >= self.config.steps
 
