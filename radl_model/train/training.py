@@ -67,8 +67,7 @@ class Training:
         self.pipe, self.scheduler = pipe, pipe.scheduler
         self.module = AdaptedUNet(pipe.unet, adapter)
         if program.gradient_checkpointing:
-            pipe.unet.enable_gradient_checkpointing()
-            pipe.unet.train()  # diffusers computes again only then; v1's UNet has no other use of it
+            self.module.checkpoint_activations()
         if program.compile:
             pipe.unet.compile()
         self.batches = LayoutBatches(program.data, pipe, program.rules, program.loop.batch_size, program.data_seed)
