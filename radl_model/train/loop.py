@@ -161,7 +161,8 @@ class Loop:
         total = torch.zeros((), device=self.accelerator.device)
         for part in self.parts:
             loss = self._loss(part) / len(self.parts)
-            self.accelerator.backward(loss)
+            if loss.requires_grad:  # a part without an instance reaches no parameter
+                self.accelerator.backward(loss)
             total += loss.detach()
         if self.accelerator.num_processes > 1:
             self._average_gradients()
@@ -174,11 +175,16 @@ class Loop:
         return float(total)
 
     def _average_gradients(self) -> None:
-        """Mean over the processes; a parameter that one of them did not reach counts as zero there."""
+        """Mean over the processes; a parameter that some of them did not reach counts as zero there.
+
+        One that none reached keeps no gradient: the optimizer passes it over, as it does in one process.
+        """
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
-        flat = self.accelerator.reduce(torch.cat([g.flatten() for g in grads]), "mean")
-        for parameter, part in zip(self.parameters, flat.split([g.numel() for g in grads]), strict=True):
-            parameter.grad = part.view_as(parameter).clone()
+        reached = torch.tensor([float(p.grad is not None) for p in self.parameters], device=grads[0].device)
+        flat = self.accelerator.reduce(torch.cat([reached, *(g.flatten() for g in grads)]), "mean")
+        anywhere, *parts = flat.split([len(grads), *(g.numel() for g in grads)])
+        for parameter, part, known in zip(self.parameters, parts, anywhere.tolist(), strict=True):
+            parameter.grad = part.view_as(parameter).clone() if known else None
 
     def sample(self) -> None:
         """Run `on_sample` with the averaged weights and log what it measures."""

@@ -83,6 +83,29 @@ def test_a_step_taken_in_turns_is_the_same_step(place: Path, uncut: Path, tmp_pa
     assert max(float((whole[n] - turns[n]).abs().max()) for n in whole) < 2e-4
 
 
+def test_a_part_without_an_instance_is_no_error_and_adds_nothing(place: Path, tmp_path: Path) -> None:
+    """Every phrase is dropped: nothing reaches the adapter, and no step moves it."""
+    table = {**config(place, steps=2, accumulate=2), "loss": {"phrase_dropout": 1.0}}
+    made = Training(Program.from_dict(table), tmp_path)
+    before = [parameter.detach().clone() for parameter in made.loop.parameters]
+    assert made.run()
+    assert all(torch.equal(a, b) for a, b in zip(before, made.loop.parameters, strict=True))
+    assert all(loss > 0.5 for loss in losses(tmp_path))
+
+
+def test_what_no_process_reached_keeps_no_gradient(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in one process; what half of them reached has half its gradient. The mean with a process without any."""
+    loop = Training(Program.from_dict(config(place)), tmp_path).loop
+    monkeypatch.setattr(loop.accelerator, "reduce", lambda tensor, how: tensor / 2)
+    loop.parameters[0].grad = torch.ones_like(loop.parameters[0])
+    loop._average_gradients()
+    assert loop.parameters[0].grad is not None
+    assert (loop.parameters[0].grad == 0.5).all()
+    assert all(parameter.grad is None for parameter in loop.parameters[1:])
+
+
 def test_the_adapter_is_written_and_the_base_is_untouched(place: Path, uncut: Path) -> None:
     from radl_model.pipelines.pipeline import RaDLPipeline
 
