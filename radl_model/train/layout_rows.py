@@ -32,7 +32,8 @@ class LayoutRow:
         image: the file as it was found (JPEG, PNG, WebP); width, height: its pixels, upright.
         caption: global prompt.
         phrases, categories, boxes: of the instances, largest first; boxes xyxy as fractions of the image.
-        sources: where each phrase comes from: "caption" (its noun phrase) or "class" (the class name).
+        sources: where each phrase comes from: "caption" (its noun phrase), "class" (the class name), or "located" (a
+            noun phrase whose box a detector found).
         verbs: relation text of the caption, "" for none.
         license: of the image, as its source states it; "" for unknown.
         sha256: of `image`.
