@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,8 +18,9 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from radl_model.errors import UsageError
-from radl_model.files import replacing
+from radl_model.checkpoints.tensors import first_line
+from radl_model.errors import BadInput, UsageError
+from radl_model.files import replacing, room_for
 from radl_model.train.accelerating import accelerator_of
 from radl_model.train.draws import Draws, Part
 from radl_model.train.optimizer import LoopConfig, build_optimizer, lr_factor
@@ -100,7 +102,7 @@ class Loop:
         """Load the checkpoint if there is one; returns whether there was."""
         if not self.checkpoint.exists():
             return False
-        state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
+        state = self._read_checkpoint()
         with torch.no_grad():
             for name, parameter in zip(self.names, self.parameters, strict=True):
                 parameter.copy_(state["parameters"][name])
@@ -119,6 +121,17 @@ class Loop:
         """The running average of the loss."""
         return self._average
 
+    def _read_checkpoint(self) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
+            if state["parameters"].keys() != set(self.names):
+                raise BadInput(f"{self.checkpoint} is of another model. Use another --out.")
+        except (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            raise BadInput(
+                f"{self.checkpoint} cannot be read ({first_line(error)}). Put back a copy, or delete it to begin again."
+            ) from None
+        return state
+
     def save(self) -> None:
         """Write the checkpoint, the old one staying until the new is whole."""
         if not self.first:
@@ -134,7 +147,7 @@ class Loop:
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
             "config": asdict(self.config),
         }
-        with replacing(self.checkpoint) as part:
+        with room_for(self.checkpoint), replacing(self.checkpoint) as part:
             torch.save(state, part)
 
     def _say(self, line: str) -> None:
@@ -144,7 +157,8 @@ class Loop:
     def _log(self, row: dict[str, float]) -> None:
         line = json.dumps({"step": self.step, "seconds": round(self.seconds, 1), "cpu": round(self.cpu, 1), **row})
         if self.first:
-            with (self.out / "log.jsonl").open("a") as file:
+            log = self.out / "log.jsonl"
+            with room_for(log), log.open("a") as file:
                 file.write(line + "\n")
         if self.config.trackers:
             self.accelerator.log(row, step=self.step)

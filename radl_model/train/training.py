@@ -63,7 +63,7 @@ class Training:
         way = way_named(program.method)
         adapter = way.make(pipe.unet, program.settings)
         if program.init_from is not None:
-            adapter.load_state_dict(load_folder(program.init_from, type(adapter)).state_dict())
+            go_on_from(program.init_from, adapter)
         self.pipe, self.scheduler = pipe, pipe.scheduler
         self.module = AdaptedUNet(pipe.unet, adapter)
         if program.gradient_checkpointing:
@@ -138,6 +138,18 @@ class Training:
     def run(self, minutes: float | None = None) -> bool:
         """Train; returns whether all steps are done. The averaged adapter lies in `out/adapter` afterwards."""
         return self.loop.run(minutes)
+
+
+def go_on_from(folder: Path, adapter: Any) -> None:
+    """Copy the weights of a stored adapter into a fresh one; raises `UsageError` where they do not fit."""
+    old, new = load_folder(folder, type(adapter)).state_dict(), adapter.state_dict()
+    differ = [key for key in new if key not in old or old[key].shape != new[key].shape] or [*(old.keys() - new.keys())]
+    if differ:
+        raise UsageError(
+            f"The adapter at {folder} does not fit this base and these settings: {differ[0]} differs "
+            f"({len(differ)} weights in all)."
+        )
+    adapter.load_state_dict(old)
 
 
 def weights_digest(pipe: Any) -> str:
