@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -25,11 +25,11 @@ def shapes_only() -> FakeTensorMode:
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
-def cost_of(call: Callable[[], Any], backward: bool = False) -> Cost:
+def cost_of(call: Callable[[], object], backward: bool = False) -> Cost:
     """Call a model of fake tensors and count; with `backward`, differentiate what it returns too."""
     with FlopCounterMode(display=False) as flops, PeakBytes() as memory:
         result = call()
-        if backward:
+        if backward and isinstance(result, torch.Tensor):
             result.backward()
     return Cost(flops.get_total_flops(), memory.peak)
 
@@ -45,7 +45,13 @@ class PeakBytes(TorchDispatchMode):
         self.now, self.peak = 0, 0
         self.seen: dict[int, weakref.ref[Any]] = {}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         given = {_storage(leaf) for leaf in tree_leaves((args, kwargs or {})) if isinstance(leaf, torch.Tensor)}
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):

@@ -98,7 +98,6 @@ def read_rows(file: Path, start: int = 0, images: bool = True) -> Iterator[Layou
     import pyarrow.parquet as pq
 
     columns = [name for name in schema().names if images or name != "image"]
-    without = {} if images else {"image": b""}
     try:
         with pq.ParquetFile(file) as parquet:
             for group in range(parquet.num_row_groups):
@@ -107,7 +106,7 @@ def read_rows(file: Path, start: int = 0, images: bool = True) -> Iterator[Layou
                     start -= size
                     continue
                 for record in parquet.read_row_group(group, columns=columns).to_pylist()[start:]:
-                    yield LayoutRow(**record, **without)
+                    yield LayoutRow(**{"image": b"", **record})
                 start = 0
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, KeyError, TypeError) as error:
         raise MissingData(f"{file} is no shard of training layouts ({error}). Build the set again.") from None

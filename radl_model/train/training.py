@@ -13,10 +13,9 @@ import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import ModelMixin, StableDiffusionPipeline
 from torch import nn
 
 from radl_model.checkpoints.adapters import load_folder, save_adapter
@@ -140,7 +139,7 @@ class Training:
         return self.loop.run(minutes)
 
 
-def go_on_from(folder: Path, adapter: Any) -> None:
+def go_on_from(folder: Path, adapter: ModelMixin) -> None:
     """Copy the weights of a stored adapter into a fresh one; raises `UsageError` where they do not fit."""
     old, new = load_folder(folder, type(adapter)).state_dict(), adapter.state_dict()
     differ = [key for key in new if key not in old or old[key].shape != new[key].shape] or [*(old.keys() - new.keys())]
@@ -152,7 +151,7 @@ def go_on_from(folder: Path, adapter: Any) -> None:
     adapter.load_state_dict(old)
 
 
-def weights_digest(pipe: Any) -> str:
+def weights_digest(pipe: StableDiffusionPipeline) -> str:
     """Digest of the weights of autoencoder and text encoder: a cache is theirs."""
     total = hashlib.sha256()
     for part in (pipe.vae, pipe.text_encoder):

@@ -45,8 +45,11 @@ class Turn:
         loss: options of `adapter_loss`.
     """
 
-    def __init__(self, unet: Any, adapter: nn.Module, loss: Mapping[str, Any], rules: Rules, precision: str) -> None:
-        self.unet, self.adapter, self.loss, self.rules = unet, adapter, dict(loss), rules
+    def __init__(
+        self, unet: nn.Module, adapter: nn.Module, loss: Mapping[str, Any], rules: Rules, precision: str
+    ) -> None:
+        self.unet: Any = unet
+        self.adapter, self.loss, self.rules = adapter, dict(loss), rules
         self.precision = precision
         self.scheduler = DDPMScheduler(**{name: SCHEDULER[name] for name in STEPWISE})
 

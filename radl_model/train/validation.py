@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image, ImageDraw
 from torch import nn
 
@@ -103,7 +104,11 @@ class Validator:
     """
 
     def __init__(
-        self, program: Program, pipe: Any, adapter: nn.Module, autocast: Callable[[], AbstractContextManager[object]]
+        self,
+        program: Program,
+        pipe: StableDiffusionPipeline,
+        adapter: nn.Module,
+        autocast: Callable[[], AbstractContextManager[object]],
     ) -> None:
         assert program.validation is not None
         self.settings, self.program, self.adapter, self.autocast = program.validation, program, adapter, autocast

@@ -25,7 +25,7 @@ from radl_model.train.layouts import LayoutBatches, Rules
 from tests.tiny import tiny_text_encoder, tokenizer
 
 class Means(nn.Module):
-    config = SimpleNamespace(latent_channels=3, scaling_factor=1.0)
+    config = {"latent_channels": 3, "scaling_factor": 1.0}
 
     def __init__(self):
         super().__init__()
