@@ -45,7 +45,7 @@ def checkpointing(holder: ContextHolder) -> Callable[..., Tensor]:
     def run(block: Callable[..., Tensor], *arguments: object) -> Tensor:
         first = holder.context
         cached = {} if first is None else dict(first.cache)
-        passes = []
+        passes: list[bool] = []
 
         def call(*inputs: object) -> Tensor:
             before = holder.context

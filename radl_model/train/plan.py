@@ -126,7 +126,7 @@ class Plan:
         with shapes_only():
             vae = self.skeleton.make_vae()
         with torch.no_grad():
-            return cost_of(lambda: vae.encode(torch.zeros(1, 3, side, side)))
+            return cost_of(lambda: vae.encode(torch.zeros(1, 3, side, side)))  # type: ignore[operator]
 
     def states(self) -> dict[str, int]:
         """Bytes that are held all the time, by part."""

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from radl_model.pipelines.sd14 import SCHEDULER, TOKENS
 from radl_model.train.adapter_loss import adapter_loss
-from radl_model.train.batch import AdapterBatch
+from radl_model.train.batch import AdapterBatch, TextBank
 from radl_model.train.draws import Draws, Part
 from radl_model.train.layouts import Rules
 
 STEPWISE = ("beta_start", "beta_end", "beta_schedule")
 
 
-class BlankTexts:
-    """Stands in for `batch.TextBank`: states of the right shape, all zero."""
+class BlankTexts(TextBank):
+    """Stands in for a text encoder: states of the right shape, all zero."""
 
     def __init__(self, width: int) -> None:
         self.width = width
