@@ -17,6 +17,8 @@ from radl_model.errors import DiskFull
 
 _PIECE = 1 << 22
 
+_TOLD_BY_TORCH = ("file write failed", "iostream error", "unexpected pos")
+"""What `torch.save` says of a write that failed."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a reached quota and a file too large for the file system."""
 
@@ -71,6 +73,22 @@ def replacing(file: Path, tag: str = "", size: int | None = None, beside: Path |
         part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise no_room(file, size) from error
+        raise
+
+
+@contextlib.contextmanager
+def room_for(file: Path) -> Iterator[None]:
+    """Context that writes `file` in place; raises `DiskFull` where it finds no room.
+
+    torch and safetensors do not raise `OSError` then, but errors of their own that tell of it.
+    """
+    try:
+        yield
+    except Exception as error:
+        code, said = error.errno if isinstance(error, OSError) else None, str(error)
+        numbers = any(f"os error {number})" in said or f"code: {number}," in said for number in NO_ROOM)
+        if code in NO_ROOM or numbers or any(words in said for words in _TOLD_BY_TORCH):
+            raise no_room(file) from error
         raise
 
 
