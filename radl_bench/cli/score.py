@@ -70,6 +70,7 @@ def score(
         list[str] | None,
         typer.Option(metavar="ROLE=NAME", help="A judge for a role that is not built in; may be repeated."),
     ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that judge side by side, each with judges of its own.")] = 1,
     root: Runs = DEFAULT,
 ) -> None:
     """Score the images of runs. What the judges saw is kept, so scoring again is quick."""
@@ -95,6 +96,7 @@ def score(
             fid_reference=fid_reference,
             device=device,
             judges=judges,
+            workers=workers,
         )
     for outcome in scored:
         print(outcome.file)

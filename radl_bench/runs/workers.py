@@ -13,7 +13,7 @@ from typing import NamedTuple
 from radl_bench import __version__
 from radl_bench.errors import UsageError, did_you_mean
 from radl_bench.registry import is_file_spec
-from radl_bench.runs.dealing import Crew, Dealer, Job
+from radl_bench.runs.dealing import Crew, Dealer, Job, check_number
 from radl_bench.runs.generate import build_generator
 from radl_bench.runs.identity import identity_of
 from radl_bench.runs.local_workers import LocalCrew
@@ -23,8 +23,6 @@ from radl_bench.runs.ray_workers import RayCrew
 from radl_bench.types import Generator
 
 ENGINES = ("local", "ray")
-MOST_WORKERS = 4096
-"""Most workers of a run."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,7 @@ class Workers(Source):
 
     def remark(self) -> str:
         """Return "2 workers" or "2 workers, 1 lost"."""
-        n, lost = self._dealer.workers, self._dealer.lost
-        return f"{n} worker{'s' * (n != 1)}" + (f", {lost} lost" if lost else "")
+        return self._dealer.remark()
 
 
 def check_alike(first: Facts, other: Facts) -> None:
@@ -108,13 +105,6 @@ def check_alike(first: Facts, other: Facts) -> None:
                 f"The workers do not agree: their generators differ in {key}. "
                 "Use the same files and weights everywhere."
             )
-
-
-def check_number(workers: int) -> int:
-    """Return a number of workers; raises `UsageError` for one out of range."""
-    if not 1 <= workers <= MOST_WORKERS:
-        raise UsageError(f"--workers must be at least 1 and at most {MOST_WORKERS}, not {workers}.")
-    return workers
 
 
 def _versions(facts: Facts) -> dict[str, object]:

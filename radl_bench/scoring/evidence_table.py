@@ -128,6 +128,8 @@ class EvidenceTable:
         columns = [f'"{key}" TEXT NOT NULL' for key in self.keys]
         columns += [f'"{name}" {_TYPES[kind]}' for name, kind in self.values.items()]
         keys = ", ".join(f'"{key}"' for key in self.keys)
+        if base.execute("SELECT 1 FROM sqlite_master WHERE name = 'judge'").fetchone() is None:
+            base.execute("BEGIN IMMEDIATE")  # several processes may make it at once; what is there needs no lock
         base.execute("CREATE TABLE IF NOT EXISTS judge (signature TEXT NOT NULL, facts TEXT NOT NULL)")
         base.execute(f"CREATE TABLE IF NOT EXISTS evidence ({', '.join(columns)}, PRIMARY KEY ({keys}))")
         found = base.execute("SELECT signature, facts FROM judge").fetchone()
