@@ -67,11 +67,18 @@ class EvidenceTable:
 
     def __getitem__(self, key: Key) -> Value:
         """Return the values of a key, lists as arrays; raises `KeyError` for one that was never measured."""
+        found = self.get(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def get(self, key: Key) -> Value | None:
+        """Return the values of a key, lists as arrays; None for one that was never measured."""
         if key in self._pending:
             return self._pending[key]
         row = self._row(key)
         if row is None:
-            raise KeyError(key)
+            return None
         return tuple(_unpacked(v, kind) for v, kind in zip(row, self.values.values(), strict=True))
 
     def __iter__(self) -> Iterator[Key]:

@@ -20,8 +20,9 @@ from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.files import file_sha256
 from radl_bench.runs import store
 from radl_bench.runs.made import encode_png
+from radl_bench.runs.rows import read_rows
 from radl_bench.runs.store import RunFolder, find_runs, slug
-from radl_bench.runs.writer import Shard, read_rows
+from radl_bench.runs.writer import Shard
 
 GENERATOR = {"name": "toy", "revision": "1", "model": None, "params": {"steps": 3}, "weights_sha256": None}
 
