@@ -52,6 +52,9 @@ class Keeping(Protocol):
     def add(self, files: Iterable[Path]) -> None:
         """Keep these images too."""
 
+    def catch_up(self) -> None:
+        """Bring the rows of other shards into the run's folder."""
+
 
 class Keeper(Protocol):
     """Another place where a run is kept, such as an object store (`radl_bench.stores`)."""
@@ -215,6 +218,8 @@ def _run(
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted(_how_to_resume(run, rows)) from None
             raise
+        if keep is not None:
+            keep.catch_up()
         rows = run.settle()
     made = len(todo) - failed
     notes = (*notes_of(run.path, benchmark, rows), *(f"{times(n)}{what}" for what, n in maker.repeated.items()))

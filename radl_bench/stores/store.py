@@ -53,7 +53,7 @@ class Store:
         try:
             self._files, self._base = fsspec.core.url_to_fs(self.url)
         except ImportError as error:
-            raise MissingExtra(f"{protocol}:// needs another package: {describe_error(error)}.") from None
+            raise MissingExtra(f"{protocol}:// needs another package: {_line(error)}.") from None
         except Exception as error:
             raise UsageError(f"{self.url} is no store of runs: {describe_error(error)}.") from None
 
@@ -165,3 +165,7 @@ def side_by_side(work: Callable[[T], object], items: Iterable[T]) -> None:
 
 def _entry(info: dict[str, Any]) -> Entry:
     return Entry(int(info.get("size") or 0), "|".join(str(info[key]) for key in _TOKENS if key in info))
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".")

@@ -42,15 +42,19 @@ class WorkingCopy:
         self._same: dict[str, list[object]] = _state(folder / _STATE)
         self._lock = threading.Lock()
 
-    def fetch(self, below: Path | None = None, images: bool = False) -> dict[str, Entry]:
+    def fetch(
+        self, below: Path | None = None, images: bool = False, only: re.Pattern[str] | None = None
+    ) -> dict[str, Entry]:
         """Copy what is newer in the store; returns what it holds, by name.
 
         Args:
             below: a folder of the working copy; all of it when None.
             images: whether images are copied too, those that are not here.
+            only: what the last part of a name has to be.
         """
         listed = self.store.list("" if below is None else self._name(below))
-        wanted = [name for name in listed if _is_part(name) and (images if _is_image(name) else True)]
+        wanted = [name for name in listed if _is_part(name) and (images or not _is_image(name))]
+        wanted = [name for name in wanted if only is None or only.fullmatch(name.rpartition("/")[2])]
         todo = [name for name in wanted if self._is_newer_there(name, listed[name])]
         if todo:
             with stage("fetch", len(todo), unit="files") as bar:
@@ -150,6 +154,10 @@ class Pusher:
             self._room.acquire()
             done = self._pool.submit(self._copy.store.put, self._copy._name(file), file)
             done.add_done_callback(self._done)
+
+    def catch_up(self) -> None:
+        """Fetch the rows of other shards, which other machines may have made meanwhile."""
+        self._copy.fetch(self._run, only=_ROWS)
 
     def close(self) -> None:
         """Wait for all copies; raises `StoreFailed` where some could not be made."""
