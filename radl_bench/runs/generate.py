@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from radl_bench.errors import DiskFull, Interrupted, RadlBenchError, UsageError, did_you_mean
-from radl_bench.progress import stage
+from radl_bench.progress import Stage, stage
 from radl_bench.registry import GENERATORS, describe_error, resolve
+from radl_bench.runs.beside import beside
 from radl_bench.runs.environment import describe_git
 from radl_bench.runs.identity import forget_imports
-from radl_bench.runs.making import InProcess, Source, Task, facts_of, times
+from radl_bench.runs.making import Finish, InProcess, Source, Task, facts_of, times
 from radl_bench.runs.notes import notes_of
 from radl_bench.runs.scale import MINI
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
-from radl_bench.runs.writer import ImageRow, Shard
+from radl_bench.runs.writer import ImageRow, Shard, ShardWriter
 from radl_bench.types import MAX_IMAGES, Benchmark, Generator
 
 
@@ -196,21 +197,15 @@ def _run(
     batch_size: int,
     keeper: Keeper | None,
 ) -> Outcome:
-    start, spent, failed = time.perf_counter(), 0.0, 0
+    start = time.perf_counter()
     kept = contextlib.nullcontext() if keeper is None else keeper.keeping(run.path, shard.name)
     with run.writer(shard) as writer, kept as keep:
         done = run.done(None if keep is None else keep.sizes)
         todo = [task for task in tasks if (task.sample.id, task.k) not in done]
         try:
             with stage("generate", len(tasks), resumed=len(tasks) - len(todo)) as bar:
-                for images in maker.images(_batches(todo, batch_size)):
-                    rows = writer.write(images)
-                    wrong = sum(row["status"] == "error" for row in rows)
-                    if keep is not None:
-                        keep.add(run.path / row["file"] for row in rows if row["status"] == "ok")
-                    spent, failed = spent + sum(image.seconds for image in images), failed + wrong
-                    bar.remark = maker.remark()
-                    bar.advance(len(images), failed=wrong)
+                saved = _Saving(run.path, writer, keep, bar, maker)
+                beside(saved.save, maker.images(_batches(todo, batch_size)))
         except BaseException as error:
             rows = []
             with contextlib.suppress(DiskFull):  # there is one on its way already
@@ -221,10 +216,28 @@ def _run(
         if keep is not None:
             keep.catch_up()
         rows = run.settle()
-    made = len(todo) - failed
+    made = len(todo) - saved.failed
     notes = (*notes_of(run.path, benchmark, rows), *(f"{times(n)}{what}" for what, n in maker.repeated.items()))
     seconds = time.perf_counter() - start
-    return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), failed, seconds, spent, notes)
+    return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), saved.failed, seconds, saved.spent, notes)
+
+
+class _Saving:
+    """Saves images as they come, in the thread beside that of the generator, and counts them."""
+
+    def __init__(self, run: Path, writer: ShardWriter, keep: Keeping | None, bar: Stage, maker: Source) -> None:
+        self._run, self._writer, self._keep, self._bar, self._maker = run, writer, keep, bar, maker
+        self.spent, self.failed = 0.0, 0
+
+    def save(self, finish: Finish) -> None:
+        images = finish()
+        rows = self._writer.write(images)
+        wrong = sum(row["status"] == "error" for row in rows)
+        if self._keep is not None:
+            self._keep.add(self._run / row["file"] for row in rows if row["status"] == "ok")
+        self.spent, self.failed = self.spent + sum(image.seconds for image in images), self.failed + wrong
+        self._bar.remark = self._maker.remark()
+        self._bar.advance(len(images), failed=wrong)
 
 
 def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:

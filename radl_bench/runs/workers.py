@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from radl_bench.runs.generate import build_generator
 from radl_bench.runs.identity import identity_of
 from radl_bench.runs.local_workers import LocalCrew
 from radl_bench.runs.made import MadeImage
-from radl_bench.runs.making import Facts, InProcess, Source, Task, facts_of, failed, make_batch
+from radl_bench.runs.making import Facts, Finish, InProcess, Source, Task, facts_of, failed, make_batch
 from radl_bench.runs.ray_workers import RayCrew
 from radl_bench.types import Generator
 
@@ -58,7 +59,7 @@ class GeneratorMaker:
     def make(self, batch: list[Task]) -> MadeBatch:
         """Make the images of a batch."""
         repeated = Counter[str]()
-        images = [image for some in make_batch(self.generator, batch, repeated) for image in some]
+        images = [image for finish in make_batch(self.generator, batch, repeated) for image in finish()]
         return MadeBatch(images, repeated)
 
 
@@ -79,11 +80,11 @@ class Workers(Source):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._dealer.__exit__(kind, error, at)
 
-    def images(self, batches: Iterable[list[Task]]) -> Iterator[list[MadeImage]]:
-        """Yield the images of one batch after the other, as they come."""
+    def images(self, batches: Iterable[list[Task]]) -> Iterator[Finish]:
+        """Yield the images of one batch after the other, as they come; the workers have encoded them."""
         for made in self._dealer.results(batches):
             self.repeated.update(made.repeated)
-            yield made.images
+            yield partial(list, made.images)
 
     def remark(self) -> str:
         """Return "2 workers" or "2 workers, 1 lost"."""

@@ -143,10 +143,17 @@ class ShardWriter:
     def _save(self, row: MadeRow, content: bytes | None) -> None:
         assert content is not None  # its row says "ok"
         file = self._run / row["file"]
-        file.parent.mkdir(parents=True, exist_ok=True)  # a sub-folder's first image, or a method that tidied up
-        replace_file(file, content, self._tag, beside=self._run / "images" / file.name)
-        stat = file.stat()
+        try:
+            stat = self._put(file, content)
+        except FileNotFoundError:  # the method, which runs beside this, has just tidied up
+            stat = self._put(file, content)
         row["bytes"], row["mtime_ns"] = stat.st_size, stat.st_mtime_ns
+
+    def _put(self, file: Path, content: bytes) -> os.stat_result:
+        for folder in (file.parent, self._run / "images"):  # a sub-folder's first image, or a method that tidied up
+            folder.mkdir(parents=True, exist_ok=True)
+        replace_file(file, content, self._tag, beside=self._run / "images" / file.name)
+        return file.stat()
 
     def write_image(
         self, sample_id: str, k: int, seed: int | None, image: Image, seconds: float, note: str | None = None
