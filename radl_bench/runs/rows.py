@@ -6,11 +6,12 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from radl_bench.errors import BadInput
+from radl_bench.errors import BadInput, UsageError
 from radl_bench.runs.writer import ImageRow, image_file
 from radl_bench.text import safe
 from radl_bench.types import MAX_IMAGES
@@ -31,6 +32,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "mtime_ns": (int, _NONE),
 }
 _KEYS = frozenset({*_KINDS, "seed", "seconds"})
+_AHEAD = 60.0
+"""Seconds by which the clocks of two machines may differ."""
+
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
@@ -55,6 +59,19 @@ def read_rows(file: Path) -> Iterator[ImageRow]:
                     "the image is then generated again."
                 )
             yield row
+
+
+def check_clock(latest: str) -> None:
+    """Raise `UsageError` where a row was written later than now: by another machine, whose clock differs."""
+    try:
+        ahead = (datetime.fromisoformat(latest) - datetime.now(timezone.utc)).total_seconds()
+    except (ValueError, TypeError):  # a time that nobody wrote, or one without a zone
+        return
+    if ahead > _AHEAD:
+        raise UsageError(
+            f"A row of this run was written at {latest}, {ahead:,.0f} s from now: the clocks of two machines differ. "
+            "Rows are told apart by their time, so set the clock of the machine that is wrong, then go on."
+        )
 
 
 def newest_rows(files: Iterable[Path]) -> dict[tuple[str, int], ImageRow]:

@@ -28,7 +28,7 @@ from typing import Any
 from radl_bench.errors import UsageError
 from radl_bench.files import file_sha256, locked, replace_file
 from radl_bench.runs.manifest import SCHEMA_VERSION, read_manifest
-from radl_bench.runs.rows import newest_rows, read_rows
+from radl_bench.runs.rows import check_clock, newest_rows, read_rows
 from radl_bench.runs.writer import ImageRow, MadeRow, Shard, ShardWriter
 from radl_bench.types import Benchmark
 
@@ -149,6 +149,9 @@ class RunFolder:
 
         Args:
             elsewhere: sizes of files, by their names in rows, that are kept in another place: they need not be here.
+
+        Raises:
+            UsageError: a row is of a later time than now, so the newest row of an image could not be told.
         """
         newest: dict[ImageKey, tuple[str, bool]] = {}  # no rows are held, of which there may be millions
         for file in self._row_files():
@@ -160,6 +163,7 @@ class RunFolder:
                         row["status"] == "ok"
                         and (self._is_there(row) or (elsewhere or {}).get(row["file"], -1) == row.get("bytes")),
                     )
+        check_clock(max((at for at, _ in newest.values()), default=""))
         return {key for key, (_, there) in newest.items() if there}
 
     def _row_files(self) -> list[Path]:
