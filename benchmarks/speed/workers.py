@@ -95,9 +95,7 @@ def killing(top: Path, given: argparse.Namespace) -> None:
     rows = sum(file.read_bytes().count(b"\n") for file in two.glob("generations-*.jsonl"))
     same = digest(one) == digest(two)
     lost, more = given.images - len(list(two.rglob("*.png"))), rows - given.images
-    print(
-        f"{len(killed)} workers killed in {given.images:,} images: {lost} lost, {more} doubled, same bytes: {same}"
-    )
+    print(f"{len(killed)} workers killed in {given.images:,} images: {lost} lost, {more} doubled, same bytes: {same}")
 
 
 def made(top: Path, out: Path, workers: int, given: argparse.Namespace, log: str = "") -> tuple[Path, float, float]:

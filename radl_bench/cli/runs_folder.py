@@ -13,8 +13,8 @@ from radl_bench.errors import UsageError
 DEFAULT = Path("runs")
 
 
-def _root(text: str) -> Path:
-    if "://" not in text:
+def _root(text: str | Path) -> Path:
+    if isinstance(text, Path) or "://" not in text:  # the default is a path
         return Path(text)
     from radl_bench.stores.roots import root_of
 
@@ -34,8 +34,8 @@ Runs = Annotated[
 """The option `--runs`; its default is `DEFAULT`. A command that reads runs calls `fetched` first."""
 
 
-def _folder(text: str) -> Path:
-    if "://" in text:
+def _folder(text: str | Path) -> Path:
+    if "://" in str(text):
         raise UsageError(f"This command works in a folder, so --runs cannot be {text}.")
     return Path(text)
 
