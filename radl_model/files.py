@@ -117,7 +117,7 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
     pattern = f".{'*' if name is None else glob.escape(name)}.{glob.escape(_machine())}-*.part"
     for part in folder.glob(pattern):
         process = part.name.rpartition("-")[2].removesuffix(".part")
-        if process.isdigit() and not _runs(int(process)):
+        if process.isdigit() and not process_runs(int(process)):
             shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
 
 
@@ -125,7 +125,7 @@ def _machine() -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", platform.node()) or "here"
 
 
-def _runs(process: int) -> bool:
+def process_runs(process: int) -> bool:
     """Say whether a process runs; where that cannot be asked without harm (Windows), that it does."""
     if os.name == "nt":
         return True

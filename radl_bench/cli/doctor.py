@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
+from radl_bench.cli.runs_folder import DEFAULT, RunsHere, runs_option
 from radl_bench.errors import MissingData, MissingWeights, RadlBenchError
 
 NEEDED = ("torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "torchmetrics", "pandas", "pyarrow")
@@ -32,7 +32,7 @@ class Check:
     needed: bool = True
 
 
-def doctor(root: Runs = DEFAULT) -> None:
+def doctor(root: RunsHere = DEFAULT) -> None:
     """Show versions, devices, weights and folders; exit code 3 when the embedded models cannot run here."""
     from radl_bench.cli.ls import show
 

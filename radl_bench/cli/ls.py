@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
+from radl_bench.cli.runs_folder import DEFAULT, Runs, fetched, runs_option
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
 from radl_bench.text import safe
 
@@ -31,7 +31,7 @@ def ls(
         "benchmarks": _benchmarks,
         "metrics": _metrics,
         "judges": _judges,
-        "runs": lambda: _runs(root),
+        "runs": lambda: _runs(fetched(root)),
     }
     if what not in tables:
         raise UsageError(did_you_mean(what, tables, "list"))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs
+from radl_bench.cli.runs_folder import DEFAULT, Runs, fetched, no_runs, run_at
 from radl_bench.errors import MissingData, UsageError, did_you_mean
 from radl_bench.text import safe
 
@@ -66,7 +66,8 @@ def report(
     from radl_bench.runs.store import find_runs
 
     find_writer(format)  # an unknown format is named before anything is read
-    folders = list(runs or find_runs(root))
+    fetched(root, images=format == "html")
+    folders = [run_at(run, root) for run in runs] if runs else find_runs(root)
     if not folders:
         raise MissingData(no_runs(root))
     if scores not in ("newest", "all"):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, run_at, runs_option
+from radl_bench.cli.runs_folder import DEFAULT, RunsHere, run_at, runs_option
 
 runs = typer.Typer(help="Put runs together.", no_args_is_help=True)
 
@@ -21,7 +21,7 @@ def _group() -> None:
 @runs.command("merge")
 def merge(
     parts: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Parts of one experiment.")],
-    root: Runs = DEFAULT,
+    root: RunsHere = DEFAULT,
 ) -> None:
     """Merge shards that several machines made into one run under --runs."""
     from radl_bench.runs.merge import merge_runs

@@ -6,17 +6,20 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs, runs_option
+from radl_bench.cli.runs_folder import DEFAULT, Runs, is_store, no_runs, runs_option
 from radl_bench.cli.signals import interruptible
 from radl_bench.devices import check_device
 from radl_bench.errors import GenerationFailed, MissingData, UsageError, did_you_mean
 from radl_bench.parsing import is_file
 from radl_bench.text import safe
 from radl_bench.types import SCALES
+
+if TYPE_CHECKING:
+    from radl_bench.stores.working_copy import WorkingCopy
 
 
 def score(
@@ -70,13 +73,14 @@ def score(
         list[str] | None,
         typer.Option(metavar="ROLE=NAME", help="A judge for a role that is not built in; may be repeated."),
     ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that judge side by side, each with judges of its own.")] = 1,
     root: Runs = DEFAULT,
 ) -> None:
     """Score the images of runs. What the judges saw is kept, so scoring again is quick."""
     from radl_bench.scoring.score import score_each
 
     part = {"level": level, "levels": levels, "limit": limit, "ids": _split(ids)}
-    _check_options(runs, images, benchmark, part, table, name, scale, fid_reference)
+    _check_options(runs, images, benchmark, part, table, name, scale, fid_reference, root)
     check_device(device)
     judges = _judges(judge or [])
     with interruptible("What the judges saw so far is kept. Run the same command again to continue."):
@@ -95,6 +99,7 @@ def score(
             fid_reference=fid_reference,
             device=device,
             judges=judges,
+            workers=workers,
         )
     for outcome in scored:
         print(outcome.file)
@@ -115,7 +120,10 @@ def _check_options(
     name: str | None,
     scale: str | None,
     fid_reference: Path | None,
+    root: Path,
 ) -> None:
+    if images is not None and is_store(root):
+        raise UsageError("Images made elsewhere become a run in a folder, so --runs cannot be the address of a store.")
     if images is not None and (benchmark is None or runs):
         raise UsageError("--images needs --benchmark NAME, and no RUN beside it.")
     if images is None and any(option is not None for option in (benchmark, *part.values(), table, name, scale)):
@@ -143,14 +151,37 @@ def _folders(
 ) -> Iterator[Path]:
     """Yield the run folders, importing the images first where there are some to import."""
     from radl_bench.runs.store import find_runs
+    from radl_bench.stores.roots import copy_of
 
     if images is not None and benchmark is not None:
         yield _import(images, benchmark, part, table, name, scale, root)
+        return
+    copy = copy_of(root)
+    if copy is not None:
+        yield from _stored(copy, runs, root)
         return
     folders = runs or find_runs(root)
     if not folders:
         raise MissingData(no_runs(root))
     yield from folders
+
+
+def _stored(copy: WorkingCopy, runs: list[Path] | None, root: Path) -> Iterator[Path]:
+    """Yield the folders of runs in a store, each fetched before it is scored, and what was found copied back after."""
+    from radl_bench.runs.store import find_runs
+
+    copy.store.check()
+    if runs is None:
+        copy.fetch()
+    folders = [run if run.is_absolute() else root / run for run in runs or find_runs(root)]
+    if not folders:
+        raise MissingData(no_runs(root))
+    for folder in folders:
+        copy.fetch(folder, images=True)
+        try:
+            yield folder
+        finally:
+            copy.push(folder)
 
 
 def _split(ids: list[str] | None) -> list[str] | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, run_at, runs_option
+from radl_bench.cli.runs_folder import DEFAULT, Runs, RunsHere, fetched, run_at, runs_option
 from radl_bench.text import safe
 
 Images = Annotated[bool, typer.Option("--images", help="Take the images along.")]
@@ -24,7 +24,7 @@ def pack(
     """Pack a scored run into one file: rows, evidence, scores, benchmark, sums, and images if wanted."""
     from radl_bench.sharing.bundle import pack as write
 
-    file = write(run_at(run, root), out, images)
+    file = write(run_at(run, fetched(root, images)), out, images)
     typer.echo(f"{file} ({file.stat().st_size:,} bytes)\nCheck it: radl-bench verify {shlex.quote(str(file))}")
 
 
@@ -54,13 +54,13 @@ def push(
     """Upload the bundle of a scored run to the Hugging Face Hub, with a card."""
     from radl_bench.sharing.hub import push as upload
 
-    typer.echo(upload(run_at(run, root), repo, images=images, private=not public))
+    typer.echo(upload(run_at(run, fetched(root, images)), repo, images=images, private=not public))
 
 
 def pull(
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A data set of the Hugging Face Hub.")],
     revision: Annotated[str | None, typer.Option(help="Commit, branch or tag.")] = None,
-    root: Runs = DEFAULT,
+    root: RunsHere = DEFAULT,
 ) -> None:
     """Download a run from the Hugging Face Hub into --runs."""
     from radl_bench.sharing.hub import pull as download

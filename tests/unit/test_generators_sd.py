@@ -12,7 +12,8 @@ from tiny import tiny_pipeline, wake
 from radl_bench.errors import MissingWeights, UsageError
 from radl_bench.generators.radl import RadlGenerator
 from radl_bench.generators.stable_diffusion import StableDiffusionGenerator
-from radl_bench.runs.writer import Shard, ShardWriter, read_rows
+from radl_bench.runs.rows import read_rows
+from radl_bench.runs.writer import Shard, ShardWriter
 from radl_bench.types import Generator, Instance, Sample
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.adapters import save_adapter
