@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.errors import DiskFull, Interrupted, RadlBenchError, UsageError, did_you_mean
+from radl_bench.packages import cannot_import
 from radl_bench.progress import stage
 from radl_bench.registry import GENERATORS, describe_error, resolve
 from radl_bench.runs.environment import describe_git
@@ -144,6 +145,8 @@ def build_generator(
         return _checked(cls(**arguments), spec)
     except RadlBenchError:
         raise
+    except ImportError as error:
+        raise cannot_import(error, f"The method {spec}") from error
     except (Exception, SystemExit) as error:
         raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
 
