@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from radl_bench.errors import BadInput, UsageError
+from radl_bench.hints import command
 from radl_bench.text import safe
 
 
@@ -59,4 +60,4 @@ def new(
     typer.echo(f"{len(made.samples)} samples with {boxes} boxes are in {made.folder}.")
     for note in made.notes:
         typer.echo(f"Note: {safe(note)}", err=True)
-    typer.echo(f"Use it: radl-bench generate {out or made.folder.name}")
+    typer.echo(f"Use it: {command('generate', out or made.folder.name)}")

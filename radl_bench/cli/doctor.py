@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
+from radl_bench.cli.runs_folder import DEFAULT, Runs
 from radl_bench.errors import MissingData, MissingWeights, RadlBenchError
+from radl_bench.hints import command, first_images
 from radl_bench.packages import cannot_import
 
 NEEDED = (
@@ -25,9 +26,8 @@ OPTIONAL = ("groundingdino-py", "clean-fid", "faster-coco-eval", "accelerate", "
 JUDGES = ("grounding-dino", "sam", "open-clip", "inception")
 """Weights of the judges at the scale of the papers, as `radl-bench fetch` names them."""
 
-NO_TORCH = (
-    "See the table above. What was found elsewhere can be scored and reported without them: radl-bench score "
-    "--detections FILE --segmenter box --encoder none"
+NO_TORCH = "See the table above. What was found elsewhere can be scored and reported without them: " + command(
+    "score", detections="FILE", segmenter="box", encoder="none"
 )
 
 
@@ -52,7 +52,7 @@ def doctor(root: Runs = DEFAULT) -> None:
     if lacking:
         raise MissingData(f"The embedded models cannot run here; missing: {', '.join(lacking)}. {NO_TORCH}")
     print("What is not here is optional: methods and judges at the scale of the papers need it.")
-    print(f"The embedded models can run: radl-bench generate coco-mig --level 6{runs_option(root)}")
+    print(f"The embedded models can run: {first_images(root)}")
 
 
 def _versions() -> Iterator[Check]:
@@ -116,7 +116,7 @@ def _weights() -> Iterator[Check]:
 
     for item in map(fetch.find, JUDGES):
         ready = fetch.is_ready(item)
-        get = f"{fetch.megabytes(item.size)}; radl-bench fetch {item.name}"
+        get = f"{fetch.megabytes(item.size)}; {command('fetch', item.name)}"
         yield Check(f"judge {item.name}", ready, item.what if ready else get, needed=False)
 
 

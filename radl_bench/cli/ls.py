@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
+from radl_bench.cli.runs_folder import DEFAULT, Runs
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
+from radl_bench.hints import first_images
 from radl_bench.text import safe
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def _runs(root: Path) -> None:
     columns = ("run", "filter", "model", "status", "images", "failed", "scored")
     show(f"Runs under {root}", columns, rows)
     if not rows:
-        print(f"None yet. Make one: radl-bench generate coco-mig --level 6{runs_option(root)}")
+        print(f"None yet. Make one: {first_images(root)}")
 
 
 def _run_row(path: Path) -> tuple[object, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.hints import command
 from radl_bench.text import safe
 
 _WIDTH = 80
@@ -120,7 +121,7 @@ def full_size(name: str) -> str:
     if name not in BUILDERS:
         return ""
     built = (full_folder(name) / MANIFEST).is_file()
-    return f"built: {name}-full" if built else f"not built: radl-bench data build {name}"
+    return f"built: {name}-full" if built else f"not built: {command('data', 'build', name)}"
 
 
 def _source(name: str) -> str:

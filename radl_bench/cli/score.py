@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs, runs_option
+from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs
 from radl_bench.cli.signals import interruptible
 from radl_bench.devices import check_device
 from radl_bench.errors import GenerationFailed, MissingData, UsageError, did_you_mean
+from radl_bench.hints import command
 from radl_bench.parsing import is_file
 from radl_bench.text import safe
 from radl_bench.types import SCALES
@@ -76,7 +76,8 @@ def score(
     from radl_bench.scoring.score import score_each
 
     part = {"level": level, "levels": levels, "limit": limit, "ids": _split(ids)}
-    _check_options(runs, images, benchmark, part, table, name, scale, fid_reference)
+    _check_options(runs, images, benchmark, part, table, name, scale)
+    _check_reference(fid_reference, features or ("mini" if encoder == "mini" else None), device)
     check_device(device)
     judges = _judges(judge or [])
     with interruptible("What the judges saw so far is kept. Run the same command again to continue."):
@@ -101,7 +102,7 @@ def score(
         for note in outcome.notes:
             print(f"Note: {safe(note)}", file=sys.stderr)
     bad = [outcome for outcome in scored if outcome.problems]
-    print(f"Next: radl-bench report{runs_option(root)}{''.join(f' {shlex.quote(str(run))}' for run in runs or ())}")
+    print(f"Next: {command('report', *(runs or ()), runs=root)}")
     if bad:
         raise GenerationFailed(" ".join(_lacking(o.run, o.problems, o.images) for o in bad))
 
@@ -114,7 +115,6 @@ def _check_options(
     table: Path | None,
     name: str | None,
     scale: str | None,
-    fid_reference: Path | None,
 ) -> None:
     if images is not None and (benchmark is None or runs):
         raise UsageError("--images needs --benchmark NAME, and no RUN beside it.")
@@ -124,10 +124,13 @@ def _check_options(
         )
     if scale is not None and scale not in SCALES:
         raise UsageError(did_you_mean(scale, SCALES, "scale"))
+
+
+def _check_reference(fid_reference: Path | None, features: str | None, device: str | None) -> None:
     if fid_reference is not None and not is_file(fid_reference):
         raise MissingData(
-            f"There is no reference {fid_reference}. Build it: radl-bench data fid-reference FOLDER "
-            f"--out {fid_reference}"
+            f"There is no reference {fid_reference}. Build it: "
+            + command("data", "fid-reference", "FOLDER", features=features, device=device, out=fid_reference)
         )
 
 

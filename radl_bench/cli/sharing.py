@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, run_at, runs_option
+from radl_bench.cli.runs_folder import DEFAULT, Runs, run_at
+from radl_bench.hints import command
 from radl_bench.text import safe
 
 Images = Annotated[bool, typer.Option("--images", help="Take the images along.")]
@@ -25,7 +25,7 @@ def pack(
     from radl_bench.sharing.bundle import pack as write
 
     file = write(run_at(run, root), out, images)
-    typer.echo(f"{file} ({file.stat().st_size:,} bytes)\nCheck it: radl-bench verify {shlex.quote(str(file))}")
+    typer.echo(f"{file} ({file.stat().st_size:,} bytes)\nCheck it: {command('verify', file)}")
 
 
 def verify(
@@ -66,4 +66,4 @@ def pull(
     from radl_bench.sharing.hub import pull as download
 
     run = download(repo, root, revision)
-    typer.echo(f"{run}\nNext: radl-bench report{runs_option(root)}")
+    typer.echo(f"{run}\nNext: {command('report', runs=root)}")

@@ -61,10 +61,9 @@ class EngineGenerator:
             for it; text from the command line is converted.
         dtype: precision of the computation: "float32", "bfloat16" or "float16".
         exact: make each image by itself, so that its bytes depend on sample and seed alone; when None, on a CPU only.
-            However the work is cut into batches and shards, the image is then the same. Other batch sizes take other
-            matrix kernels, which moves a byte now and then. It costs about a quarter of the speed on a CPU. The mini
-            model then computes with one thread, since the number of threads moves bytes too; RaDL took 1.4 times as
-            long so as with two on two idle cores, which two shards use just as well.
+            Other batch sizes take other matrix kernels, which moves a byte now and then. It costs about a quarter of
+            the speed on a CPU. The mini model then computes with one thread, since the number of threads moves bytes
+            too; RaDL took 1.4 times as long so as with two on two idle cores, which two shards use just as well.
         recipe: "official" runs the numbers that the method was published with (`official`); "unified" the same for all
             methods, so that they differ by method alone.
 
