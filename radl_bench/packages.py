@@ -62,10 +62,8 @@ def _what_to_do(error: ImportError) -> str:
     library = _LIBRARY.search(text)
     if library:
         name = library[1]
-        package = LIBRARIES.get(name)
-        how = (
-            f"On Debian and Ubuntu: apt-get install {package}" if package else "Install it with your system's packages"
-        )
+        packages = " ".join(dict.fromkeys(LIBRARIES.values()))  # where one is missing, the others often are
+        how = f"On Debian and Ubuntu: apt-get install {packages}" if name in LIBRARIES else "Install it"
         return f"needs the system library {name}, which is not on this machine. {how}."
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = pip_name(error.name)

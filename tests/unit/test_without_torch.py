@@ -121,7 +121,10 @@ def test_what_a_network_saw_is_scored_again_and_what_it_has_not_seen_is_an_error
     ("error", "words"),
     [
         (ModuleNotFoundError("No module named 'cv2'", name="cv2"), "the package opencv-python, which is not installed"),
-        (ImportError("libGL.so.1: cannot open shared object file: No such file"), "apt-get install libgl1."),
+        (
+            ImportError("libGL.so.1: cannot open shared object file: No such file"),
+            "apt-get install libgl1 libglib2.0-0 libxcb1.",
+        ),
         (ImportError("libodd.so.7: cannot open shared object file: No such file"), "the system library libodd.so.7"),
         (ImportError("cannot import name 'x' from 'transformers'", name="transformers"), "--upgrade transformers"),
     ],
