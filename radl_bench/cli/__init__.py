@@ -33,7 +33,6 @@ def build_app() -> typer.Typer:
         help="Measure layout-to-image generation of several instances: generate, score, report.",
         epilog=EPILOG,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )

@@ -15,7 +15,9 @@ from radl_bench.text import safe
 def new(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Samples as .jsonl, .csv or COCO .json.")],
     name: Annotated[str | None, typer.Option(help="Name of the benchmark; that of the file when not given.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; the user's data folder else.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; in the user's data folder when not given.")
+    ] = None,
     version: Annotated[str, typer.Option(help="Version; a changed set needs another one.")] = "1",
     license: Annotated[str, typer.Option(help="Licence of the samples.")] = "unstated",
     citation: Annotated[str, typer.Option(help="What to cite.")] = "unstated",

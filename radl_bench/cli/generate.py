@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from radl_bench.cli import completing
 from radl_bench.cli.runs_folder import DEFAULT, Runs
 from radl_bench.cli.signals import terminate_as_interrupt
 from radl_bench.errors import GenerationFailed, UsageError
@@ -19,15 +20,27 @@ from radl_bench.types import PaperRun
 
 _STEPS = "num_inference_steps"
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting (`ls methods METHOD`); may be repeated."),
 ]
 
 
 def generate(
-    benchmark: Annotated[str, typer.Argument(help="A benchmark (`ls benchmarks`), its folder, or a file of samples.")],
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            help="A benchmark (`ls benchmarks`), its folder, or a file of samples.", autocompletion=completing.benchmark
+        ),
+    ],
     level: Annotated[int | None, typer.Option(help="Only samples with this many instances.")] = None,
     levels: Annotated[str | None, typer.Option(help="Only these levels, e.g. 2-6 or 2,4.")] = None,
-    method: Annotated[str, typer.Option(help="A method (`radl-bench ls methods`) or path/to/file.py:Class.")] = "radl",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="A method (`radl-bench ls methods`) or path/to/file.py:Class.",
+            autocompletion=completing.part("generators"),
+        ),
+    ] = "radl",
     model: Annotated[str | None, typer.Option(help="mini (embedded), sd14, or the path of a model.")] = None,
     settings: Set = None,
     limit: Annotated[int | None, typer.Option(help="Only this many samples, spread evenly over the levels.")] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radl_bench.cli import completing
 from radl_bench.cli.runs_folder import DEFAULT, Runs
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
 from radl_bench.hints import first_images
@@ -22,7 +23,13 @@ _LAST = 30
 
 
 def ls(
-    what: Annotated[str, typer.Argument(help="methods, benchmarks, metrics, judges or runs")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="methods, benchmarks, metrics, judges or runs",
+            autocompletion=completing.one_of("methods", "benchmarks", "metrics", "judges", "runs"),
+        ),
+    ],
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="Only this one, with its settings and what it lacks here.")
     ] = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radl_bench.cli import completing
 from radl_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +21,15 @@ _JUDGES = {"detections": "grounding-dino", "coverage": "sam", "cosines": "open-c
 
 
 def plan(
-    benchmark: Annotated[str, typer.Argument(help="Name of a benchmark (`radl-bench ls benchmarks`) or its folder.")],
-    method: Annotated[str, typer.Option(help="A method (`radl-bench ls methods`).")] = "radl",
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a benchmark (`radl-bench ls benchmarks`) or its folder.", autocompletion=completing.benchmark
+        ),
+    ],
+    method: Annotated[
+        str, typer.Option(help="A method (`radl-bench ls methods`).", autocompletion=completing.part("generators"))
+    ] = "radl",
     model: Annotated[str, typer.Option(help="sd14: the figures are those of Stable Diffusion v1.4.")] = "sd14",
     card: Annotated[str, typer.Option(help="h100, a100 or rtx4090.")] = "a100",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",

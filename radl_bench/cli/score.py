@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from radl_bench.cli import completing
 from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs
 from radl_bench.cli.signals import interruptible
 from radl_bench.devices import check_device
@@ -25,16 +26,39 @@ def score(
         typer.Argument(metavar="[RUN]...", help="Run folders; every run under --runs when not given."),
     ] = None,
     detector: Annotated[
-        str, typer.Option(help="mini, grounding-dino, groundingdino-py, oracle, blind, or file.py:Class.")
+        str,
+        typer.Option(
+            help="mini, grounding-dino, groundingdino-py, oracle, blind, or file.py:Class.",
+            autocompletion=completing.part("detectors"),
+        ),
     ] = "mini",
     segmenter: Annotated[
-        str | None, typer.Option(help="mini, grabcut, sam, box, or file.py:Class; goes with the detector.")
+        str | None,
+        typer.Option(
+            help="mini, grabcut, sam, box, or file.py:Class; goes with the detector.",
+            autocompletion=completing.part("segmenters"),
+        ),
     ] = None,
-    encoder: Annotated[str, typer.Option(help="mini, open-clip, none, or path/to/file.py:Class.")] = "mini",
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="mini, open-clip, none, or path/to/file.py:Class.", autocompletion=completing.part("encoders", "none")
+        ),
+    ] = "mini",
     features: Annotated[
-        str | None, typer.Option(help="mini, inception, none, or path/to/file.py:Class; goes with the encoder.")
+        str | None,
+        typer.Option(
+            help="mini, inception, none, or path/to/file.py:Class; goes with the encoder.",
+            autocompletion=completing.part("features", "none"),
+        ),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="strict, mig_bench_v1 or consistcompose_v1.")] = "strict",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="strict, mig_bench_v1 or consistcompose_v1.",
+            autocompletion=completing.one_of("strict", "mig_bench_v1", "consistcompose_v1"),
+        ),
+    ] = "strict",
     iou: Annotated[float | None, typer.Option(help="Least IoU of a correct position, 0 to 1.")] = None,
     score_threshold: Annotated[float | None, typer.Option(help="Least score of a detection, 0 to 1.")] = None,
     coverage: Annotated[float | None, typer.Option(help="Least share of a mask that has the right colour.")] = None,
@@ -51,7 +75,10 @@ def score(
     box_format: Annotated[
         str, typer.Option(help="Boxes of --detections and --masks: auto, xywh, xyxy or cxcywh[-fraction][@WxH].")
     ] = "auto",
-    benchmark: Annotated[str | None, typer.Option(help="The benchmark the images were made for.")] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(help="The benchmark the images were made for.", autocompletion=completing.benchmark),
+    ] = None,
     level: Annotated[int | None, typer.Option(help="With --images: only samples with this many instances.")] = None,
     levels: Annotated[str | None, typer.Option(help="With --images: only these levels, e.g. 2-6 or 2,4.")] = None,
     limit: Annotated[
