@@ -34,7 +34,7 @@ class LayoutDiffusionGenerator:
         steps: calls of DPM-Solver-fast; each runs the network twice.
         guidance: weight of the layout, s in e_c + s (e_c - e_u) as published; 1 is 2 in the usual notation.
         size: side of the images in pixels, resized bicubically; twice the network's own when None.
-        max_batch: images made at once, at most.
+        max_batch: images made at once, at most; one on a CPU.
 
     Raises:
         MissingWeights, BadInput: see `radl_model.layout_diffusion.pipeline.load`.
@@ -62,7 +62,8 @@ class LayoutDiffusionGenerator:
         place = find(model)
         self.scale = base_scale(place)
         self.network = load(place).to(device or "cpu")
-        self.device, self.max_batch = device or "cpu", max_batch
+        self.device = device or "cpu"
+        self.max_batch = 1 if self.device == "cpu" else max_batch  # each is finished by itself there
         native = self.network.config.image_size
         self.params = {"steps": steps, "guidance": float(guidance), "native": native, "size": size or 2 * native}
         self.weights_sha256 = weights_sha256(place)
