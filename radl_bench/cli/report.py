@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from radl_bench.cli import completing
 from radl_bench.cli.runs_folder import DEFAULT, Runs, fetched, no_runs, run_at
 from radl_bench.errors import MissingData, UsageError, did_you_mean
 from radl_bench.text import safe
@@ -18,7 +19,12 @@ def report(
         typer.Argument(metavar="[RUN]...", help="Run folders; every run under --runs when not given."),
     ] = None,
     format: Annotated[
-        str, typer.Option("--format", help="markdown, latex, json, csv, html, harness or model-index.")
+        str,
+        typer.Option(
+            "--format",
+            help="markdown, latex, json, csv, html, harness or model-index.",
+            autocompletion=completing.part("report_formats"),
+        ),
     ] = "markdown",
     out: Annotated[
         Path | None, typer.Option("--out", help="File or folder to write to; reports/ when not given.")

@@ -1,16 +1,16 @@
-"""`--runs`: the one name of the folder that runs are made in and looked for, and what commands suggest with it."""
+"""`--runs`: the one name of the folder that runs are made in and looked for."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from radl_bench.errors import UsageError
+from radl_bench.hints import DEFAULT_RUNS, first_images
 
-DEFAULT = Path("runs")
+DEFAULT = DEFAULT_RUNS
 
 
 def _root(text: str | Path) -> Path:
@@ -61,16 +61,9 @@ def fetched(root: Path, images: bool = False) -> Path:
     return root
 
 
-def runs_option(root: Path) -> str:
-    """Return ` --runs DIR` for a command that is suggested, "" for the default folder."""
-    return "" if root == DEFAULT else f" --runs {shlex.quote(_shown(root))}"
-
-
 def no_runs(root: Path) -> str:
     """Return the message of a command that found no run."""
-    return (
-        f"There is no run under {_shown(root)}/. Run `radl-bench generate coco-mig --level 6{runs_option(root)}` first."
-    )
+    return f"There is no run under {_shown(root)}/. Run `{first_images(root)}` first."
 
 
 def run_at(path: Path, root: Path) -> Path:

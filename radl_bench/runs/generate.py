@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from radl_bench.described import NOT_SETTINGS, parameters_of
 from radl_bench.errors import DiskFull, Interrupted, RadlBenchError, UsageError, did_you_mean
+from radl_bench.packages import cannot_import
 from radl_bench.progress import Stage, stage
 from radl_bench.registry import GENERATORS, describe_error, resolve
 from radl_bench.runs.beside import beside
@@ -163,7 +164,7 @@ def build_generator(
     cls = resolve("generators", spec)
     wanted = {"model": model, "device": device} | dict(settings or {})
     arguments = {key: value for key, value in wanted.items() if value is not None or key in (settings or {})}
-    accepted = _accepted(cls)
+    accepted = parameters_of(cls)
     if accepted is not None:
         for key in arguments:
             if key not in accepted and key != "device":
@@ -173,13 +174,15 @@ def build_generator(
         return _checked(cls(**arguments), spec)
     except RadlBenchError:
         raise
+    except ImportError as error:
+        raise cannot_import(error, f"The method {spec}") from error
     except (Exception, SystemExit) as error:
         raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
 
 
 def accepts(spec: str, setting: str) -> bool:
     """Say whether a method, by name or as `path/to/file.py:Class`, takes this setting."""
-    accepted = _accepted(resolve("generators", spec))
+    accepted = parameters_of(resolve("generators", spec))
     return accepted is None or setting in accepted
 
 
@@ -252,31 +255,10 @@ def _how_to_resume(run: RunFolder, rows: list[ImageRow]) -> str:
     return f"{made} of {run.planned} images are in {run.path}. Run the same command again to continue."
 
 
-def _accepted(cls: Callable[..., object]) -> set[str] | None:
-    """Return the keyword arguments that a class takes, None when it takes any.
-
-    A constructor that takes `**more` hands it on to its base class, as every class does that adds a setting to one of
-    ours; so the base's arguments count too.
-    """
-    makers = [cls]
-    if inspect.isclass(cls):
-        makers = [vars(c)["__init__"] for c in cls.__mro__ if c is not object and "__init__" in vars(c)]
-    names: set[str] = set()
-    for maker in makers:
-        try:
-            parameters = inspect.signature(maker).parameters.values()
-        except (TypeError, ValueError):
-            return None
-        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return names
-    return None if makers else names
-
-
-def _not_accepted(spec: str, key: str, accepted: set[str]) -> str:
+def _not_accepted(spec: str, key: str, accepted: Iterable[str]) -> str:
     if key == "model":
         return f"The method {spec} takes no --model. Leave the option out."
-    settings = accepted - {"model", "device"}
+    settings = set(accepted) - set(NOT_SETTINGS)
     if not settings:
         return f"The method {spec} has no settings, so --set {key}=... has no place to go."
     return did_you_mean(key, settings, f"setting of {spec}")

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from radl_bench.errors import RadlBenchError
+from radl_bench.packages import cannot_import
 from radl_bench.registry import describe_error
 from radl_bench.runs.environment import describe_environment
 from radl_bench.runs.image_checks import checked
@@ -135,6 +136,8 @@ def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:
         if error.exit_code == 3:  # what is missing for one image is missing for all
             raise
         return describe_error(error)
+    except ImportError as error:  # so is a package
+        raise cannot_import(error, f"The method {generator.name}") from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a script made for the command line may exit; GeneratorExit, CancelledError
