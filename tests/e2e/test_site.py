@@ -1,4 +1,4 @@
-"""The site builds without a warning: every link and anchor leads somewhere, every page has its place, names are found."""
+"""The site builds without a warning: links and anchors lead somewhere, pages have their place, names are found."""
 
 from __future__ import annotations
 
