@@ -11,6 +11,7 @@ from radl_bench.errors import UsageError
 from radl_model.files import (
     NO_ROOM,
     file_sha256,
+    is_alive,
     known_sha256,
     no_room,
     own_tag,
@@ -23,6 +24,7 @@ from radl_model.files import (
 __all__ = [
     "NO_ROOM",
     "file_sha256",
+    "is_alive",
     "known_sha256",
     "locked",
     "no_room",

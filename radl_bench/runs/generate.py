@@ -13,9 +13,11 @@ from typing import Any
 from radl_bench.errors import DiskFull, Interrupted, RadlBenchError, UsageError, did_you_mean
 from radl_bench.progress import stage
 from radl_bench.registry import GENERATORS, describe_error, resolve
+from radl_bench.runs.apart import apart
 from radl_bench.runs.environment import describe_git
 from radl_bench.runs.identity import forget_imports
-from radl_bench.runs.making import InProcess, Source, Task, facts_of, times
+from radl_bench.runs.in_hand import InHand, told
+from radl_bench.runs.making import InProcess, Source, Task, facts_of
 from radl_bench.runs.notes import notes_of
 from radl_bench.runs.scale import MINI
 from radl_bench.runs.seeds import image_seed
@@ -130,22 +132,23 @@ def build_generator(
     Raises:
         UsageError: unknown method or setting, or the class fails or is no generator.
     """
-    forget_imports(spec)
-    cls = resolve("generators", spec)
-    wanted = {"model": model, "device": device} | dict(settings or {})
-    arguments = {key: value for key, value in wanted.items() if value is not None or key in (settings or {})}
-    accepted = _accepted(cls)
-    if accepted is not None:
-        for key in arguments:
-            if key not in accepted and key != "device":
-                raise UsageError(_not_accepted(spec, key, accepted))
-        arguments = {key: value for key, value in arguments.items() if key in accepted}
-    try:
-        return _checked(cls(**arguments), spec)
-    except RadlBenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
+    with apart(fresh=True):
+        forget_imports(spec)
+        cls = resolve("generators", spec)
+        wanted = {"model": model, "device": device} | dict(settings or {})
+        arguments = {key: value for key, value in wanted.items() if value is not None or key in (settings or {})}
+        accepted = _accepted(cls)
+        if accepted is not None:
+            for key in arguments:
+                if key not in accepted and key != "device":
+                    raise UsageError(_not_accepted(spec, key, accepted))
+            arguments = {key: value for key, value in arguments.items() if key in accepted}
+        try:
+            return _checked(cls(**arguments), spec)
+        except RadlBenchError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
 
 
 def accepts(spec: str, setting: str) -> bool:
@@ -168,7 +171,9 @@ def _run(
         todo = [task for task in tasks if (task.sample.id, task.k) not in done]
         try:
             with stage("generate", len(tasks), resumed=len(tasks) - len(todo)) as bar:
-                for images in maker.images(_batches(todo, batch_size)):
+                if writer.in_hand.found is not None:
+                    bar.say(told(writer.in_hand.found, len(done)))
+                for images in maker.images(_noted(_batches(todo, batch_size), writer.in_hand)):
                     wrong = sum(row["status"] == "error" for row in writer.write(images))
                     spent, failed = spent + sum(image.seconds for image in images), failed + wrong
                     bar.remark = maker.remark()
@@ -182,7 +187,7 @@ def _run(
             raise
     rows = run.settle()
     made = len(todo) - failed
-    notes = (*notes_of(run.path, benchmark, rows), *(f"{times(n)}{what}" for what, n in maker.repeated.items()))
+    notes = (*notes_of(run.path, benchmark, rows), *maker.notes())
     seconds = time.perf_counter() - start
     return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), failed, seconds, spent, notes)
 
@@ -192,6 +197,13 @@ def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
     yield from [tasks[:1]] * bool(tasks)
     for first in range(1, len(tasks), size):
         yield tasks[first : first + size]
+
+
+def _noted(batches: Iterator[list[Task]], in_hand: InHand) -> Iterator[list[Task]]:
+    """Write down each batch before it is dealt out."""
+    for batch in batches:
+        in_hand.take([f"{task.sample.id}_{task.k}" for task in batch])
+        yield batch
 
 
 def _how_to_resume(run: RunFolder, rows: list[ImageRow]) -> str:

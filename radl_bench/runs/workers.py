@@ -16,6 +16,7 @@ from radl_bench.registry import is_file_spec
 from radl_bench.runs.dealing import Crew, Dealer, Job
 from radl_bench.runs.generate import build_generator
 from radl_bench.runs.identity import identity_of
+from radl_bench.runs.image_checks import few
 from radl_bench.runs.local_workers import LocalCrew
 from radl_bench.runs.made import MadeImage
 from radl_bench.runs.making import Facts, InProcess, Source, Task, facts_of, failed, make_batch
@@ -89,8 +90,19 @@ class Workers(Source):
 
     def remark(self) -> str:
         """Return "2 workers" or "2 workers, 1 lost"."""
-        n, lost = self._dealer.workers, self._dealer.lost
+        n, lost = self._dealer.workers, len(self._dealer.losses)
         return f"{n} worker{'s' * (n != 1)}" + (f", {lost} lost" if lost else "")
+
+    def notes(self) -> list[str]:
+        """Return what had to be done again, and how workers were lost."""
+        lost = Counter(_loss(held, why) for held, why in self._dealer.losses)
+        return [*super().notes(), *(f"{n} {'worker' if n == 1 else 'workers'} {how}" for how, n in lost.items())]
+
+
+def _loss(held: list[Task] | None, why: str) -> str:
+    if held is None:
+        return f"{why} while being set up."
+    return f"{why} while making {few([f'{task.sample.id}_{task.k}' for task in held], 'image')}."
 
 
 def check_alike(first: Facts, other: Facts) -> None:
