@@ -60,4 +60,8 @@ def locked(file: Path, busy: str | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        try:
+            lock.release()
+        except OSError as error:
+            if error.errno != errno.EBADF:  # a method closed every file there is, and with it the lock
+                raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -52,8 +53,10 @@ def finish() -> None:
 
 def reopened(number: int, like: TextIO | None = None) -> TextIO:
     """Return a text stream on standard stream 1 or 2, with the encoding and buffering of `like`."""
-    encoding, errors = getattr(like, "encoding", None) or "utf-8", getattr(like, "errors", None) or "backslashreplace"
-    lines = getattr(like, "line_buffering", True)
+    encoding, errors, lines = "utf-8", "backslashreplace", True
+    with contextlib.suppress(AttributeError, ValueError):  # of another kind, or detached
+        if like is not None:
+            encoding, errors, lines = like.encoding, like.errors or errors, bool(like.line_buffering)
     return io.TextIOWrapper(
         io.BufferedWriter(_Patient(number, "w", closefd=False)), encoding, errors, line_buffering=lines
     )

@@ -167,9 +167,15 @@ def _streams() -> Iterator[None]:
 
 
 def _copy(number: int) -> int | None:
+    """Return a copy with a high number, so that closing every file up to some number does not meet it."""
     try:
+        import fcntl
+        import resource
+
+        return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 4096) - 8)
+    except ImportError:  # Windows
         return os.dup(number)
-    except OSError:
+    except (OSError, ValueError):  # a closed stream, or no number left up there
         return None
 
 
@@ -184,8 +190,15 @@ def _reopen() -> None:
     """Replace the text streams that were closed."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        if getattr(stream, "closed", False):
+        if stream is not None and not _is_open(stream):
             setattr(sys, name, reopened(number, stream))
+
+
+def _is_open(stream: Any) -> bool:
+    try:
+        return not stream.closed
+    except ValueError:  # somebody detached what is below it
+        return False
 
 
 @contextlib.contextmanager
