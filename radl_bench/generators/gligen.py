@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radl_bench.errors import MissingWeights
-from radl_bench.generators.engine import BaseSettings, EngineGenerator, share
+from radl_bench.generators.engine import BaseSettings, EngineGenerator
+from radl_bench.generators.numbers import share
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
