@@ -106,6 +106,6 @@ def find(model: str, adapter: str | None) -> Path:
 def _gated(unet: Path) -> bool:
     try:
         config = json.loads((unet / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and str(config.get("attention_type", "")).startswith("gated")

@@ -70,7 +70,7 @@ def kind_of(folder: Path) -> str:
     """Return the class that the configuration in a folder names, "" where there is none to read."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return ""
     return str(config.get("_class_name", "")) if isinstance(config, dict) else ""
 
