@@ -109,7 +109,10 @@ def test_regions_of_multidiffusion(base):
     generator = fast("multidiffusion", base, region="a photo of {}", max_rows="2")
     assert (generator.params["region"], generator.params["max_rows"]) == ("a photo of {}", 2)
     assert (generator.adapter.template, generator._run_settings().max_rows) == ("a photo of {}", 2)
-    for settings, words in (({"region": "photo"}, "must hold {} once"), ({"max_rows": "0"}, "max_rows must be at least 1, not '0'")):
+    for settings, words in (
+        ({"region": "photo"}, "must hold {} once"),
+        ({"max_rows": "0"}, "max_rows must be at least 1, not '0'"),
+    ):
         with pytest.raises(UsageError, match=words):
             fast("multidiffusion", base, **settings)
     with pytest.raises(RadlBenchError, match="use ddim or euler"):
