@@ -107,6 +107,12 @@ def own_tag() -> str:
     return f"{_machine()}-{os.getpid()}"
 
 
+def is_alive(tag: str) -> bool:
+    """Say whether the process of an `own_tag` runs; that it does, where that cannot be told from here."""
+    machine, _, process = tag.rpartition("-")
+    return machine != _machine() or not process.isdigit() or process_runs(int(process))
+
+
 def temporary_name(file: Path, tag: str) -> Path:
     """Return the name under which `replacing` writes; hidden, so no `*.png` pattern meets it."""
     return file.with_name(f".{file.name}.{tag}.part")

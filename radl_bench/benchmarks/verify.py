@@ -101,7 +101,7 @@ def _files(folder: Path) -> list[str]:
         return []
     try:
         recorded = dict(json.loads(file.read_bytes())["files"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return [f"{file} is broken. Build the benchmark again."]
     return [
         f"{folder / name} is not what {MANIFEST} says. Build the benchmark again."

@@ -205,4 +205,4 @@ def _run_row(path: Path) -> tuple[object, ...]:
     scored = "yes" if find_scores(path) else "no"
     images = f"{statuses['ok']}/{run.planned}"
     model = run.manifest["generator"].get("model") or ""
-    return path, chosen, model, run.manifest["status"], images, statuses["error"], scored
+    return path, chosen, model, run.status, images, statuses["error"], scored

@@ -177,6 +177,6 @@ def _record(folder: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((folder / RECORD).read_bytes())
         sound = all({"size", "sha256"} <= set(entry) for entry in record["files"].values()) and record["identity"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return record if sound else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.generators.engine import BaseSettings, Numbers, flag
-from radl_bench.generators.training_free import TrainingFreeGenerator, number
+from radl_bench.generators.numbers import real
+from radl_bench.generators.training_free import TrainingFreeGenerator
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -50,7 +51,7 @@ class BoxDiffGenerator(TrainingFreeGenerator):
     ) -> None:
         readings = READINGS.get(base.get("recipe", "unified"), READINGS["unified"])
         self.own: dict[str, Any] = {
-            "step_size": number("step_size", step_size, float),
+            "step_size": real("step_size", step_size),
             "refine": flag(refine),
             "after": readings[0] if after is None else after,
             "second": readings[1] if second is None else second,

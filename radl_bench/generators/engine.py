@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.generators.numbers import real, steps, whole
 from radl_bench.runs.scale import base_scale
 from radl_bench.types import Sample
 
@@ -234,17 +235,6 @@ def flag(value: bool | str) -> bool:
     return str(value).lower() in {"true", "1", "yes"}
 
 
-def share(name: str, value: float | str) -> float:
-    """Return a setting that must lie in [0, 1] and may come as text; raises `UsageError`."""
-    try:
-        number = float(value)
-    except ValueError:
-        raise UsageError(f"{name}={value!r} is not a number.") from None
-    if not 0 <= number <= 1:
-        raise UsageError(f"{name}={number} must lie in [0, 1].")
-    return number
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the loaders' bars and remarks off the terminal; errors still show."""
@@ -264,19 +254,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _settings(defaults: Numbers, given: Mapping[str, object]) -> dict[str, Any]:
-    """Defaults, overridden by what is given, each converted to the type of its default."""
-    resolved = dict(defaults)
-    for key, value in given.items():
-        if value is None:
-            continue
-        try:
-            resolved[key] = type(defaults[key])(value)
-        except (TypeError, ValueError, OverflowError):
-            raise UsageError(f"{key}={value!r} is not a {type(defaults[key]).__name__}.") from None
-    for key in ("num_inference_steps", "max_batch"):
-        if resolved[key] < 1:
-            raise UsageError(f"{key} must be at least 1, not {resolved[key]}.")
-    return resolved
+    """Defaults, overridden by what is given, each held to its range."""
+    checks: dict[str, Callable[[str, object], float]] = {
+        "num_inference_steps": steps,
+        "guidance_scale": real,
+        "max_batch": whole,
+    }
+    own = {key: value for key, value in given.items() if value is not None}
+    return {**defaults, **{key: checks[key](key, value) if key in checks else str(value) for key, value in own.items()}}
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radl_bench.errors import MissingWeights
-from radl_bench.generators.engine import BaseSettings, EngineGenerator, share
+from radl_bench.generators.engine import BaseSettings, EngineGenerator
+from radl_bench.generators.numbers import share
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -111,6 +112,6 @@ def find(model: str, adapter: str | None) -> Path:
 def _gated(unet: Path) -> bool:
     try:
         config = json.loads((unet / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and str(config.get("attention_type", "")).startswith("gated")

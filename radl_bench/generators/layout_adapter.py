@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radl_bench.errors import UsageError
-from radl_bench.generators.engine import BaseSettings, EngineGenerator, flag, share
+from radl_bench.generators.engine import BaseSettings, EngineGenerator, flag
+from radl_bench.generators.numbers import share
 from radl_bench.types import Sample
 
 if TYPE_CHECKING:

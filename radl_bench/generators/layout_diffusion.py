@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radl_bench.errors import MissingWeights, UsageError
+from radl_bench.generators.numbers import real, whole
+from radl_bench.generators.numbers import steps as checked_steps
 from radl_bench.runs.scale import base_scale
-from radl_bench.types import Sample
+from radl_bench.types import MAX_SIDE, Sample
 from radl_model.checkpoints.places import PACKAGED
 from radl_model.home import data_home
 
@@ -57,15 +59,21 @@ class LayoutDiffusionGenerator:
         from radl_model.checkpoints.places import weights_sha256
         from radl_model.layout_diffusion.pipeline import load
 
-        if steps < 1 or max_batch < 1 or not 0 <= guidance < 100:
-            raise UsageError("layout-diffusion wants steps and max_batch of at least 1, and guidance from 0 to 100.")
+        numbers: dict[str, int | float] = {
+            "steps": checked_steps("steps", steps),
+            "guidance": real("guidance", guidance),
+        }
+        if not 0 <= numbers["guidance"] < 100:
+            raise UsageError(f"guidance={guidance} must be at least 0 and under 100.")
+        most = whole("max_batch", max_batch)
+        side = None if size is None else whole("size", size, 1, MAX_SIDE)
         place = find(model)
         self.scale = base_scale(place)
         self.network = load(place).to(device or "cpu")
         self.device = device or "cpu"
-        self.max_batch = 1 if self.device == "cpu" else max_batch  # each is finished by itself there
+        self.max_batch = 1 if self.device == "cpu" else most  # each is finished by itself there
         native = self.network.config.image_size
-        self.params = {"steps": steps, "guidance": float(guidance), "native": native, "size": size or 2 * native}
+        self.params = {**numbers, "native": native, "size": side or 2 * native}
         self.weights_sha256 = weights_sha256(place)
         self.revision = self.weights_sha256[:12]
 

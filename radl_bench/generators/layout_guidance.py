@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.generators.engine import BaseSettings, Numbers
-from radl_bench.generators.training_free import TrainingFreeGenerator, number
+from radl_bench.generators.numbers import real, whole
+from radl_bench.generators.training_free import TrainingFreeGenerator
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -48,9 +49,9 @@ class LayoutGuidanceGenerator(TrainingFreeGenerator):
     ) -> None:
         readings = READINGS.get(base.get("recipe", "unified"), READINGS["unified"])
         self.own: dict[str, Any] = {
-            "strength": number("strength", strength, float),
-            "threshold": number("threshold", threshold, float),
-            "turns": number("turns", turns, int),
+            "strength": real("strength", strength),
+            "threshold": real("threshold", threshold),
+            "turns": whole("turns", turns, 0, 1000),
             "tokens": readings[0] if tokens is None else tokens,
             "stop": readings[1] if stop is None else stop,
         }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from radl_bench.errors import UsageError
 from radl_bench.generators.engine import BaseSettings, Numbers
+from radl_bench.generators.numbers import whole
 from radl_bench.generators.training_free import TrainingFreeGenerator
 
 if TYPE_CHECKING:
@@ -46,11 +47,9 @@ class MultiDiffusionGenerator(TrainingFreeGenerator):
     ) -> None:
         if region.count("{}") != 1 or region.count("{") + region.count("}") != 2:
             raise UsageError(f"region={region!r} must hold {{}} once, where the phrase goes.")
-        if not str(max_rows).isdecimal() or int(max_rows) < 1:
-            raise UsageError(f"max_rows={max_rows!r} must be a whole number and at least 1.")
-        self.region = region
+        self.region, rows = region, whole("max_rows", max_rows)
         super().__init__(model, device, **base)
-        self.params |= {"region": region, "max_rows": int(max_rows)}
+        self.params |= {"region": region, "max_rows": rows}
 
     def _adapter(self) -> MultiDiffusionAdapter:
         from radl_model.guidance.multidiffusion import MultiDiffusionAdapter

@@ -151,7 +151,7 @@ def _sum_of_folder(folder: Path) -> str:
         entries = [recorded[f.name] for f in files]
         sound = all(e["size"] == f.stat().st_size for e, f in zip(entries, files, strict=True))
         sums = [e["sha256"] for e in entries] if sound else [file_sha256(f) for f in files]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         sums = [file_sha256(f) for f in files]
     return hashlib.sha256("".join(sums).encode()).hexdigest()[:8]
 

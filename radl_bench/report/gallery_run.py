@@ -38,9 +38,8 @@ class GalleryRun:
     def going(self) -> str | None:
         """A sentence when the run is not complete, or has grown since it was scored; else None."""
         done, planned = len(self.plan.rows), self.plan.run.planned
-        status = self.plan.run.manifest["status"]
         if done < planned:
-            state = "still going" if status == "running" else "unfinished"
+            state = "still going" if self.plan.run.status == "running" else "unfinished"
             return f"{self.label}: this run is {state}, {done:,} of {planned:,} images are made."
         if not self.scored.complete or 0 < len(self.scores) < planned:
             return f"{self.label}: this run was scored before it was complete. {self.scored.again}"

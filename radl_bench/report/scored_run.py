@@ -135,7 +135,7 @@ class ScoredRun:
         try:
             recorded = json.loads((self.path / "manifest.json").read_text("utf-8"))["benchmark"]
             return int(recorded["n_samples"]) * int(recorded["images_per_sample"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return self.images
 
     @property

@@ -115,7 +115,7 @@ class Dealer(Generic[B, R]):
     ) -> None:
         self.crew, self._agree, self._parts, self._give_up = crew, agree, parts, give_up
         self.facts: Any = None
-        self.lost = 0
+        self.losses: list[tuple[B | None, str]] = []
         self._free: set[int] = set()
         self._gone: set[int] = set()
         self._setups: Counter[int] = Counter()
@@ -144,7 +144,8 @@ class Dealer(Generic[B, R]):
 
     def remark(self) -> str:
         """Return "2 workers" or "2 workers, 1 lost"."""
-        return f"{self.workers} worker{'s' * (self.workers != 1)}" + (f", {self.lost} lost" if self.lost else "")
+        lost = len(self.losses)
+        return f"{self.workers} worker{'s' * (self.workers != 1)}" + (f", {lost} lost" if lost else "")
 
     def results(self, batches: Iterable[B]) -> Iterator[R]:
         """Yield the result of every batch, or of its parts, as they come.
@@ -186,8 +187,8 @@ class Dealer(Generic[B, R]):
 
     def _replace(self, place: int, why: str) -> list[R]:
         """Hire another worker for a lost one; return the result of its batch where that is given up."""
-        self.lost += 1
         held = self._held.pop(place, None)
+        self.losses.append((held.batch if held else None, why))
         self._free.discard(place)
         self._setups[place] += held is None
         if self._setups[place] < MOST_LOSSES:

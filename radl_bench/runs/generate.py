@@ -15,10 +15,12 @@ from radl_bench.errors import DiskFull, Interrupted, RadlBenchError, UsageError,
 from radl_bench.packages import cannot_import
 from radl_bench.progress import Stage, stage
 from radl_bench.registry import GENERATORS, describe_error, resolve
+from radl_bench.runs.apart import apart
 from radl_bench.runs.beside import beside
 from radl_bench.runs.environment import describe_git
 from radl_bench.runs.identity import forget_imports
-from radl_bench.runs.making import Finish, InProcess, Source, Task, facts_of, times
+from radl_bench.runs.in_hand import InHand, told
+from radl_bench.runs.making import Finish, InProcess, Source, Task, facts_of
 from radl_bench.runs.notes import notes_of
 from radl_bench.runs.scale import MINI
 from radl_bench.runs.seeds import image_seed
@@ -160,24 +162,25 @@ def build_generator(
     Raises:
         UsageError: unknown method or setting, or the class fails or is no generator.
     """
-    forget_imports(spec)
-    cls = resolve("generators", spec)
-    wanted = {"model": model, "device": device} | dict(settings or {})
-    arguments = {key: value for key, value in wanted.items() if value is not None or key in (settings or {})}
-    accepted = parameters_of(cls)
-    if accepted is not None:
-        for key in arguments:
-            if key not in accepted and key != "device":
-                raise UsageError(_not_accepted(spec, key, accepted))
-        arguments = {key: value for key, value in arguments.items() if key in accepted}
-    try:
-        return _checked(cls(**arguments), spec)
-    except RadlBenchError:
-        raise
-    except ImportError as error:
-        raise cannot_import(error, f"The method {spec}") from error
-    except (Exception, SystemExit) as error:
-        raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
+    with apart(fresh=True):
+        forget_imports(spec)
+        cls = resolve("generators", spec)
+        wanted = {"model": model, "device": device} | dict(settings or {})
+        arguments = {key: value for key, value in wanted.items() if value is not None or key in (settings or {})}
+        accepted = parameters_of(cls)
+        if accepted is not None:
+            for key in arguments:
+                if key not in accepted and key != "device":
+                    raise UsageError(_not_accepted(spec, key, accepted))
+            arguments = {key: value for key, value in arguments.items() if key in accepted}
+        try:
+            return _checked(cls(**arguments), spec)
+        except RadlBenchError:
+            raise
+        except ImportError as error:
+            raise cannot_import(error, f"The method {spec}") from error
+        except (Exception, SystemExit) as error:
+            raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
 
 
 def accepts(spec: str, setting: str) -> bool:
@@ -207,8 +210,10 @@ def _run(
         todo = [task for task in tasks if (task.sample.id, task.k) not in done]
         try:
             with stage("generate", len(tasks), resumed=len(tasks) - len(todo)) as bar:
+                if writer.in_hand.found is not None:
+                    bar.say(told(writer.in_hand.found, len(done)))
                 saved = _Saving(run.path, writer, keep, bar, maker)
-                beside(saved.save, maker.images(_batches(todo, batch_size)))
+                beside(saved.save, maker.images(_noted(_batches(todo, batch_size), writer.in_hand)))
         except BaseException as error:
             rows = []
             with contextlib.suppress(DiskFull):  # there is one on its way already
@@ -220,7 +225,7 @@ def _run(
             keep.catch_up()
         rows = run.settle()
     made = len(todo) - saved.failed
-    notes = (*notes_of(run.path, benchmark, rows), *(f"{times(n)}{what}" for what, n in maker.repeated.items()))
+    notes = (*notes_of(run.path, benchmark, rows), *maker.notes())
     seconds = time.perf_counter() - start
     return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), saved.failed, seconds, saved.spent, notes)
 
@@ -248,6 +253,13 @@ def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
     yield from [tasks[:1]] * bool(tasks)
     for first in range(1, len(tasks), size):
         yield tasks[first : first + size]
+
+
+def _noted(batches: Iterator[list[Task]], in_hand: InHand) -> Iterator[list[Task]]:
+    """Write down each batch before it is dealt out."""
+    for batch in batches:
+        in_hand.take([f"{task.sample.id}_{task.k}" for task in batch])
+        yield batch
 
 
 def _how_to_resume(run: RunFolder, rows: list[ImageRow]) -> str:

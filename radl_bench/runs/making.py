@@ -13,6 +13,7 @@ from typing import Any
 from radl_bench.errors import RadlBenchError
 from radl_bench.packages import cannot_import
 from radl_bench.registry import describe_error
+from radl_bench.runs.apart import apart
 from radl_bench.runs.environment import describe_environment
 from radl_bench.runs.image_checks import checked
 from radl_bench.runs.image_reading import BadImage
@@ -64,6 +65,13 @@ class Source(ABC):
     def remark(self) -> str:
         """Return what the progress line says of the workers, "" for nothing."""
         return ""
+
+    def notes(self) -> list[str]:
+        """Return sentences on what had to be done again."""
+        return [
+            f"{n} {'call was' if n == 1 else 'calls were'} repeated image by image: {what}"
+            for what, n in self.repeated.items()
+        ]
 
 
 class InProcess(Source):
@@ -128,10 +136,11 @@ def _encoded(images: list[tuple[MadeImage, Pixels | None]]) -> list[MadeImage]:
 def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:
     """Return one thing a task, or a sentence about what went wrong with the whole call."""
     try:
-        made = generator.generate([task.sample for task in batch], [task.seed for task in batch])
-        if not isinstance(made, Iterable):
-            return f"the generator returned {type(made).__name__} instead of a list of images"
-        made = list(made)
+        with apart():
+            made = generator.generate([task.sample for task in batch], [task.seed for task in batch])
+            if not isinstance(made, Iterable):
+                return f"the generator returned {type(made).__name__} instead of a list of images"
+            made = list(made)
     except RadlBenchError as error:
         if error.exit_code == 3:  # what is missing for one image is missing for all
             raise
@@ -164,8 +173,3 @@ def _checked(task: Task, image: Any, seconds: float) -> tuple[MadeImage, Pixels 
 def failed(task: Task, why: str, seconds: float = 0.0) -> MadeImage:
     """Return the failure of a task; `why` is one sentence."""
     return MadeImage(task.sample.id, task.k, task.seed, seconds, error=why)
-
-
-def times(n: int) -> str:
-    """Return how a note on repeated calls begins."""
-    return f"{n} {'call was' if n == 1 else 'calls were'} repeated image by image: "

@@ -27,6 +27,7 @@ from typing import Any
 
 from radl_bench.errors import UsageError
 from radl_bench.files import file_sha256, locked, replace_file
+from radl_bench.runs.in_hand import goes_on
 from radl_bench.runs.manifest import SCHEMA_VERSION, read_manifest
 from radl_bench.runs.rows import check_clock, newest_rows, read_rows
 from radl_bench.runs.writer import ImageRow, MadeRow, Shard, ShardWriter
@@ -131,6 +132,12 @@ class RunFolder:
         """Number of images that the manifest asks for."""
         recorded = self.manifest["benchmark"]
         return recorded["n_samples"] * recorded["images_per_sample"]
+
+    @property
+    def status(self) -> str:
+        """How far the run is, see `settle`; "running" while a call is at work on it, "stopped" where one died."""
+        said = str(self.manifest["status"])
+        return "stopped" if said == "running" and not goes_on(self.path) else said
 
     def rows(self) -> list[ImageRow]:
         """Return the newest row of every image, over all shards, sorted by sample id and k.

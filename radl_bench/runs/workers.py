@@ -17,6 +17,7 @@ from radl_bench.registry import is_file_spec
 from radl_bench.runs.dealing import Crew, Dealer, Job, check_number
 from radl_bench.runs.generate import build_generator
 from radl_bench.runs.identity import identity_of
+from radl_bench.runs.image_checks import few
 from radl_bench.runs.local_workers import LocalCrew
 from radl_bench.runs.made import MadeImage
 from radl_bench.runs.making import Facts, Finish, InProcess, Source, Task, facts_of, failed, make_batch
@@ -89,6 +90,17 @@ class Workers(Source):
     def remark(self) -> str:
         """Return "2 workers" or "2 workers, 1 lost"."""
         return self._dealer.remark()
+
+    def notes(self) -> list[str]:
+        """Return what had to be done again, and how workers were lost."""
+        lost = Counter(_loss(held, why) for held, why in self._dealer.losses)
+        return [*super().notes(), *(f"{n} {'worker' if n == 1 else 'workers'} {how}" for how, n in lost.items())]
+
+
+def _loss(held: list[Task] | None, why: str) -> str:
+    if held is None:
+        return f"{why} while being set up."
+    return f"{why} while making {few([f'{task.sample.id}_{task.k}' for task in held], 'image')}."
 
 
 def check_alike(first: Facts, other: Facts) -> None:

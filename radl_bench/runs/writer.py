@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, cast
 
 from radl_bench.errors import DiskFull, UsageError
 from radl_bench.files import NO_ROOM, no_room, own_tag, remove_leftovers, replace_file, temporary_name
+from radl_bench.runs.in_hand import InHand
 from radl_bench.runs.made import MadeImage, encode_png
 from radl_bench.text import safe
 
@@ -111,12 +112,26 @@ class ShardWriter:
         self._file = run / f"generations-{shard.name}.jsonl"
         _cut_torn_end(self._file)
         self._pool = ThreadPoolExecutor(_SYNCS)  # starts a thread only when there is something to do
-        self._rows = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self.in_hand = InHand(run, shard.name)
+        self._open()
 
     def close(self) -> None:
         """Close the rows file."""
         self._pool.shutdown()
-        os.close(self._rows)
+        self.in_hand.remove()
+        if self._is_open():
+            os.close(self._rows)
+
+    def _open(self) -> None:
+        self._rows = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._place = os.fstat(self._rows)
+
+    def _is_open(self) -> bool:
+        """Say whether the rows file is still the one behind its number, which a method may have closed."""
+        try:
+            return os.path.samestat(os.fstat(self._rows), self._place)
+        except OSError:
+            return False
 
     def write(self, batch: Sequence[MadeImage]) -> list[ImageRow]:
         """Save images and append their rows, and those of failures; returns the rows.
@@ -169,6 +184,8 @@ class ShardWriter:
         for row in rows:
             row["at"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
         lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        if not self._is_open():
+            self._open()
         before = os.fstat(self._rows).st_size
         try:
             if os.write(self._rows, lines) < len(lines):

@@ -20,7 +20,7 @@ from torch import nn
 
 from radl_model.checkpoints.adapters import load_folder, save_adapter
 from radl_model.checkpoints.places import resolve_base
-from radl_model.errors import UsageError
+from radl_model.errors import BadInput, UsageError
 from radl_model.files import replace_file
 from radl_model.pipelines.bases import load_pipeline
 from radl_model.train.adapted import AdaptedUNet
@@ -125,7 +125,7 @@ class Training:
         now = json.loads(json.dumps(content, default=str))
         file = self.out / SETTINGS
         if file.is_file():
-            old = json.loads(file.read_text())
+            old = _settings(file)
             differ = sorted(key for key in now if old.get(key) != now[key])
             if differ:
                 raise UsageError(
@@ -163,3 +163,11 @@ def weights_digest(pipe: StableDiffusionPipeline) -> str:
 def train(settings: Mapping[str, object], out: Path, minutes: float | None) -> None:
     """Train by a configuration as read from TOML: what `radl-train layouts` does."""
     Training(Program.from_dict(settings), out).run(minutes)
+
+
+def _settings(file: Path) -> dict[str, object]:
+    """Return the settings of the training in a folder; raises `BadInput`."""
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BadInput(f"{file} cannot be read ({error}). Use another --out, or train again from the start.") from None

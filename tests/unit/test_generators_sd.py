@@ -139,7 +139,7 @@ def _run_folder(folder):
 
 
 def test_settings_are_checked(model):
-    with pytest.raises(UsageError, match="num_inference_steps='many' is not a int"):
+    with pytest.raises(UsageError, match="num_inference_steps='many' is not a whole number"):
         StableDiffusionGenerator(model, num_inference_steps="many")
     with pytest.raises(UsageError, match="at least 1"):
         StableDiffusionGenerator(model, num_inference_steps="0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import itertools
 import os
 import shutil
 import sys
@@ -157,7 +158,8 @@ def test_a_size_that_is_not_the_benchmarks_is_said_and_stands_in_the_signature(
 
     from radl_bench.scoring.score import score_each
 
-    method = Method(lambda: noise(3, side), everywhere=True)
+    seeds = itertools.count()
+    method = Method(lambda: noise(next(seeds), side), everywhere=True)
     method.scale = scale
     outcome = generate_run(benchmark, method, out=tmp_path, source=str(tiny_benchmark))
     assert list(outcome.notes) == ([words] if words else [])

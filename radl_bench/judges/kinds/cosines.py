@@ -9,7 +9,7 @@ import numpy as np
 
 from radl_bench.judges.checks import asking, check_same_space, check_vectors
 from radl_bench.judges.contracts import Encoder, Role
-from radl_bench.judges.kinds import Desk, Kind, Seen, Store, batches, box_key
+from radl_bench.judges.kinds import Desk, Kind, Seen, Store, batches, box_key, sound
 from radl_bench.judges.templates import Look, sentences
 from radl_bench.runs.images import FULL, Picture, crop_square, stretched, swapped
 from radl_bench.scoring.protocol import Match, Protocol
@@ -39,7 +39,7 @@ class Cosines(Kind[Encoder]):
         """See `Kind.read`."""
         look = look_of(desk.facts.ensembles, desk.rules)
         asked = _questions(picture, seen, desk.rules)
-        whole, *local = (float(desk.table[_key(q, look)][0]) if q else float("nan") for q in asked)  # type: ignore[arg-type]
+        whole, *local = (float(sound(desk.table[_key(q, look)][0])) if q else float("nan") for q in asked)
         return {"clip": whole, "local_clip": tuple(local)}
 
 

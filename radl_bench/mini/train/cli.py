@@ -13,6 +13,7 @@ import radl_model
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
 from radl_bench.mini.train.all_stages import Stage, run_all
 from radl_bench.mini.train.config import CONFIGS, load_config
+from radl_bench.streams import finish, prepare
 
 STAGES = {
     "autoencoder": "radl_bench.mini.train.stages:autoencoder",
@@ -92,8 +93,11 @@ def _print_plan(stage: str, config: Path | None, card: str, gpus: int, measure: 
 
 def main() -> None:
     """Entry point; errors are one sentence on stderr."""
+    prepare()
     try:
         typer.run(train)
     except RadlBenchError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    finally:
+        finish()
