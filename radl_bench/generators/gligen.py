@@ -78,7 +78,7 @@ class GligenGenerator(EngineGenerator):
         return load_gligen(self.weights, self.pipe.unet)
 
     def _weight_places(self) -> list[Path]:
-        from radl_model.checkpoints.adapters import kind_of
+        from radl_model.checkpoints.kinds import kind_of
         from radl_model.gligen.public import weight_file
 
         layers = self.weights if kind_of(self.weights) == "GligenAdapter" else weight_file(self.weights)

@@ -195,7 +195,7 @@ class ScoredRun:
         return f"Run `radl-bench score {self.path}` again."
 
     @cached_property
-    def tests(self) -> dict[tuple[str, str, int | None, frozenset[str] | None], SwapTest | None]:
+    def tests(self) -> dict[tuple[str, str, int | None, frozenset[str] | None, str | None], SwapTest | None]:
         """Tests against other runs that were made already: file of the other, metric, level, samples."""
         return {}
 
