@@ -41,7 +41,7 @@ def main() -> None:
             folder = top / str(rows)
             if not folder.exists():
                 measured(lambda at=folder, n=rows: make_run(at, max(n // PER_SAMPLE, 1)), ())  # its memory is not ours
-            (run,) = folder.glob("runs/*/*/*")
+            (run,) = (file.parent for file in folder.glob("runs/*/*/*/manifest.json"))
             for step in given.steps.split(","):
                 cpu, wall, memory = measured(globals()[f"_{step}"], (run,))
                 print(f"| {rows:,} | {step} | {cpu:.1f} | {wall:.1f} | {memory:.0f} |", flush=True)
