@@ -72,6 +72,12 @@ class GligenGenerator(EngineGenerator):
         own = self.adapter.settings = replace(own, ramp=own.ramp if ramp is None else share("ramp", ramp))
         self.params["adapter"] = own.to_dict()
 
+    @classmethod
+    def check_weights(cls, model: str) -> None:
+        """Raise `MissingWeights` where the base or its layers are not on this machine."""
+        super().check_weights(model)
+        find(model, None)
+
     def _adapter(self) -> GligenAdapter:
         from radl_model.gligen.public import load_gligen
 

@@ -43,8 +43,7 @@ class GalleryRun:
             state = "still going" if status == "running" else "unfinished"
             return f"{self.label}: this run is {state}, {done:,} of {planned:,} images are made."
         if not self.scored.complete or 0 < len(self.scores) < planned:
-            again = f"Run `radl-bench score {self.name}` again."
-            return f"{self.label}: this run was scored before it was complete. {again}"
+            return f"{self.label}: this run was scored before it was complete. {self.scored.again}"
         return None
 
     @property
@@ -55,7 +54,7 @@ class GalleryRun:
     @cached_property
     def scores(self) -> dict[tuple[str, int], list[ScoreRow]]:
         """Rows of the scores by (sample id, k); {} where the file is not there."""
-        rows = self.scored.rows
+        rows = self.scored.rows()
         if rows is None:
             return {}
         found: dict[tuple[str, int], list[ScoreRow]] = {}

@@ -222,7 +222,7 @@ def test_a_run_without_its_benchmark_keeps_its_numbers(tmp_path, make_benchmark)
     (folder / "samples.jsonl").unlink()
     write_report(build_report(runs), "html", tmp_path / "html", figures=False)
     text = (tmp_path / "html" / "index.html").read_text("utf-8")
-    assert "has no pictures in this report" in text
+    assert "has no images in this report" in text
     assert "R_inst" in text
 
 
