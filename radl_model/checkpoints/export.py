@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from radl_model.adapters.adapter import FusionAdapter
-from radl_model.checkpoints.adapters import kind_of, load_adapter, load_folder
+from radl_model.checkpoints.adapters import load_adapter, load_folder
+from radl_model.checkpoints.kinds import kind_of
 from radl_model.checkpoints.public import SD_LAYERS
 from radl_model.checkpoints.public_keys import HEADS, infer, original_block, public_key
 from radl_model.checkpoints.tensors import first_line
