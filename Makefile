@@ -1,10 +1,11 @@
 # make demo: the whole way, from layouts to the table, with the embedded models. make test: every test, on all cores.
+# make docs: the pages as a site in build/site.
 # PYTHON: the interpreter to start from. VENV: where to install. ARGS: passed on to the command.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/radl-bench demo $(ARGS)
@@ -16,6 +17,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/mkdocs build --strict
 
 # Installed in place, so a changed source file needs no new installation; a changed pyproject.toml does.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python

@@ -4,7 +4,8 @@
     python benchmarks/speed/layers.py --size tiny         # the same on a small UNet, in seconds
 
 A step is one UNet call with guidance (two rows an image) on 64 x 64 latents, and costs CPU-seconds of one thread, so
-that other work on the machine counts little. Shown are the smallest of the repeats and the median ratio of neighbours.
+that other work on the machine counts little. Shown are the smallest of the repeats and the median ratio of neighbours;
+rows are printed as they are made. RaDL and MIGC (`--methods`) are the published settings with random weights.
 """
 
 from __future__ import annotations
@@ -16,60 +17,60 @@ import gc
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention import GatedSelfAttentionDense
 from diffusers.models.embeddings import GLIGENTextBoundingboxProjection
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from radl_model.adapters.adapter import FusionAdapter
+from radl_model.adapters.wording import slot_generators
 from radl_model.gligen.adapter import GligenAdapter
 from radl_model.gligen.layers import attention_arguments
 from radl_model.layers.config import FusionConfig
 from radl_model.layers.context import LayoutContext, build_context
+from radl_model.layers.variants import MIGC, PAPER
 from radl_model.pipelines.sd14 import TEXT, TOKENS, UNET, VAE
 
 TINY = {**UNET, "sample_size": 16, "cross_attention_dim": 32, "block_out_channels": (32, 32, 64, 64)}
 SIZES = {"sd14": UNET, "tiny": TINY}
-BARS = {"active": 1.15, "inactive": 1.00, "batch": 4.0, "memory": 1.10, "bound": 1.10}
+METHODS = {"radl": PAPER, "migc": MIGC}
+BARS = {"active": 1.10, "inactive": 1.00, "memory": 1.10, "bound": 1.10}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: CPU-seconds of the smallest repeat, the ratio to its reference, peak bytes."""
+    """A line of the table: CPU-seconds of the smallest repeat, ratio to the reference, peak bytes."""
 
     what: str
-    seconds: float
+    seconds: float | None
     ratio: float
     bar: float | None
     peak: int | None = None
 
 
 class Bench:
-    """A UNet with an adapter, and steps on them.
+    """A UNet of a size (a key of `SIZES`) with an adapter, and steps on them with so many boxes an image."""
 
-    Args:
-        size: a key of `SIZES`; instances: boxes an image; config: settings of the layers.
-    """
-
-    def __init__(self, size: str, instances: int, config: FusionConfig) -> None:
-        from diffusers import UNet2DConditionModel
-
+    def __init__(self, size: str, instances: int) -> None:
         torch.manual_seed(0)
-        # Text encoder and autoencoder lie in memory all through a run, so they belong to its peak.
-        self.held = held_parts() if size == "sd14" else []
+        if size == "sd14":  # these lie in memory all through a run, so they belong to its peak
+            self.held = CLIPTextModel(CLIPTextConfig(**TEXT)), AutoencoderKL(**VAE)
         self.unet = UNet2DConditionModel(**SIZES[size]).eval().requires_grad_(False)
         self.side = self.unet.config.sample_size
         self.width = self.unet.config.cross_attention_dim
-        self.instances, self.config = instances, config
+        self.instances, self.config = instances, PAPER
         self.adapter: FusionAdapter | None = None
 
-    def attach(self) -> None:
-        """Make the layers."""
+    def attach(self, config: FusionConfig) -> None:
+        """Make the layers with these settings."""
+        self.config = config
         self.adapter = FusionAdapter.from_unet(self.unet, self.config).eval().requires_grad_(False)
         self.adapter.attach(self.unet)
 
@@ -90,6 +91,7 @@ class Bench:
             verb_valid=torch.ones(images, dtype=torch.bool),
             guidance=True,
             mask_mode=self.config.mask_mode,
+            rngs=slot_generators(self.config, None, images),
         )
 
     def inputs(self, images: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -97,9 +99,14 @@ class Bench:
         latents = torch.randn(2 * images, 4, self.side, self.side, generator=rng)
         return latents, torch.tensor(500), torch.randn(2 * images, TOKENS, self.width, generator=rng)
 
+    def drop(self) -> None:
+        """Let go of the layers."""
+        self.switch(attached=False)
+        self.adapter = None
+        gc.collect()
+
     def switch(self, attached: bool) -> None:
         """Put the layers into the UNet, or take them out."""
-        assert self.adapter is not None
         (self.adapter.attach if attached else self.adapter.detach)(self.unet)
 
     @torch.no_grad()
@@ -110,43 +117,34 @@ class Bench:
         return timed(lambda: self.unet(*inputs))
 
 
-def held_parts() -> list[torch.nn.Module]:
-    """The other two models of a Stable Diffusion v1 pipeline, with random weights."""
-    from diffusers import AutoencoderKL
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    return [CLIPTextModel(CLIPTextConfig(**TEXT)), AutoencoderKL(**VAE)]
-
-
-def compare(bench: Bench, repeats: int) -> list[Row]:
-    """Plain, inactive and active steps of one image, in turn; then batches of four against one."""
+def step_rows(bench: Bench, method: str, repeats: int) -> Iterator[Row]:
+    """Plain, inactive and active steps of one image, in turn, and what their memory reaches."""
     one = bench.inputs(1)
     bench.step(one)
     plain_peak = peak_of(lambda: bench.step(one))
-    bench.attach()
-    assert bench.adapter is not None
+    bench.attach(METHODS[method])
     on, off = bench.context(1), bench.context(1)
-    assert on is not None
-    assert off is not None
     off.active = False
     first = bench.step(one, on)
     active_peak = peak_of(lambda: bench.step(one, on))
     calls = {"plain": None, "inactive": off, "active": on}
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(repeats):
-        # Each comes first in its turn: what runs before a step decides what lies in the caches.
         for name in np.roll(list(calls), turn):
             bench.switch(name != "plain")
             times[name].append(bench.step(one, calls[name]))
-    rows = [Row("plain", min(times["plain"]), 1.0, None, plain_peak)]
+    bench.drop()
+    plain = min(times["plain"])
+    yield Row("plain", plain, 1.0, None, plain_peak)
     for name in ("inactive", "active"):
         peak = active_peak if name == "active" else None
-        rows.append(Row(name, min(times[name]), paired(times[name], times["plain"]), BARS[name], peak))
-    rows.append(Row("active, first of a run", first, first / rows[0].seconds, None))
-    return [*rows, *batch_rows(bench, repeats)]
+        yield Row(f"{method}, {name}", min(times[name]), paired(times[name], times["plain"]), BARS[name], peak)
+    yield Row(f"{method}, active, first of a run", first, first / plain, None)
+    if plain_peak is not None and active_peak is not None:
+        yield Row(f"{method}, peak memory to plain", None, active_peak / plain_peak, BARS["memory"])
 
 
-def gligen_rows(bench: Bench, repeats: int) -> list[Row]:
+def gligen_rows(bench: Bench, repeats: int) -> Iterator[Row]:
     """Steps with GLIGEN's layers, ours and diffusers' own in the same places, against plain ones.
 
     Diffusers' do the arithmetic that the method asks for and nothing beside it, so ours may cost a tenth more.
@@ -176,7 +174,7 @@ def gligen_rows(bench: Bench, repeats: int) -> list[Row]:
             times[name] += [seconds] if turn else []  # the first turn warms up
     ratios = {name: paired(own, times["plain"]) for name, own in times.items()}
     bars = {"GLIGEN, layers off": BARS["inactive"], "GLIGEN": BARS["bound"] * ratios["GLIGEN, diffusers' layers"]}
-    return [Row(name, min(times[name]), ratios[name], bars.get(name)) for name in calls if name != "plain"]
+    yield from (Row(name, min(times[name]), ratios[name], bars.get(name)) for name in calls if name != "plain")
 
 
 class DiffusersLayers:
@@ -214,22 +212,26 @@ def paired(some: list[float], others: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(some, others, strict=True))
 
 
-def batch_rows(bench: Bench, repeats: int) -> list[Row]:
-    """Four images against one, interleaved: of the plain UNet, and of first steps of a run on different layouts.
+def batch_rows(bench: Bench, methods: Sequence[str], images: int, repeats: int) -> Iterator[Row]:
+    """`images` of different layouts against one, in turn: of the plain UNet, whose ratio is the bar, and of methods.
 
-    In a first step the caches of a run (keys and values of the phrases, masks) are filled too.
+    A method's are first steps of a run, in which its caches (keys and values of the phrases, masks) are filled too.
     """
-    one, four = bench.inputs(1), bench.inputs(4)
-    rows = []
-    for name, bar in (("plain, 4 images", None), ("active, 4 layouts, first of a run", BARS["batch"])):
-        active = bar is not None
-        bench.switch(active)
-        singles, fours = [], []
+    one, many = bench.inputs(1), bench.inputs(images)
+    bar = None
+    for method in (None, *methods):
+        if method is not None:
+            bench.attach(METHODS[method])
+        singles, batches = [], []
         for _ in range(repeats):
-            singles.append(bench.step(one, bench.context(1) if active else None))
-            fours.append(bench.step(four, bench.context(4) if active else None))
-        rows.append(Row(name, min(fours), paired(fours, singles), bar))
-    return rows
+            singles.append(bench.step(one, bench.context(1) if method else None))
+            batches.append(bench.step(many, bench.context(images) if method else None))
+        ratio = paired(batches, singles)
+        name = f"{method}, {images} layouts, first of a run" if method else f"plain, {images} images"
+        yield Row(name, min(batches), ratio, bar)
+        bar = bar or ratio
+        if method is not None:
+            bench.drop()
 
 
 def peak_of(call: Callable[[], object]) -> int | None:
@@ -247,24 +249,33 @@ def peak_of(call: Callable[[], object]) -> int | None:
     return int(line.split()[1]) * 1024
 
 
-def table(rows: list[Row], precision: str) -> str:
-    """The rows as Markdown."""
-    lines = []
-    for row in rows:
-        bar = "" if row.bar is None else f"<= {row.bar:.2f}"
-        peak = "" if row.peak is None else f"{row.peak / 2**30:.2f}"
-        lines.append(f"| {precision} | {row.what} | {row.seconds:.2f} | {row.ratio:.3f} | {bar} | {peak} |")
-    peaks = [row.peak for row in rows if row.peak is not None]
-    if len(peaks) == 2:
-        bar = f"<= {BARS['memory']:.2f}"
-        lines.append(f"| {precision} | peak memory, active to plain | | {peaks[1] / peaks[0]:.3f} | {bar} | |")
-    return "\n".join(lines)
+def line(row: Row, precision: str) -> str:
+    """The row as Markdown."""
+    seconds = "" if row.seconds is None else f"{row.seconds:.2f}"
+    bar = "" if row.bar is None else f"<= {row.bar:.2f}"
+    peak = "" if row.peak is None else f"{row.peak / 2**30:.2f}"
+    return f"| {precision} | {row.what} | {seconds} | {row.ratio:.3f} | {bar} | {peak} |"
+
+
+def rows_of(bench: Bench, args: argparse.Namespace) -> Iterator[Row]:
+    """What was asked for, as it is made."""
+    fusing = [method for method in args.methods if method in METHODS]
+    if "step" in args.what:
+        for method in fusing:
+            yield from step_rows(bench, method, args.repeats)
+        if "gligen" in args.methods:
+            yield from gligen_rows(bench, args.repeats)
+    if "batch" in args.what and fusing:
+        yield from batch_rows(bench, fusing, args.batch, args.repeats)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="sd14")
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
+    parser.add_argument("--methods", nargs="+", choices=(*METHODS, "gligen"), default=[*METHODS, "gligen"])
+    parser.add_argument("--what", nargs="+", choices=("step", "batch"), default=["step", "batch"])
+    parser.add_argument("--batch", type=int, default=4, help="images of a batch")
     parser.add_argument("--instances", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
@@ -275,10 +286,9 @@ def main() -> None:
     for precision in args.precision:
         low = torch.autocast("cpu", dtype=torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
         with low:
-            bench = Bench(args.size, args.instances, FusionConfig())
-            print(table(compare(bench, args.repeats), precision), flush=True)
-            bench.switch(attached=False)
-            print(table(gligen_rows(bench, args.repeats), precision), flush=True)
+            bench = Bench(args.size, args.instances)
+            for row in rows_of(bench, args):
+                print(line(row, precision), flush=True)
         del bench
         gc.collect()
 

@@ -4,7 +4,10 @@
 
 On the mini base, images with four instances, CPU-seconds of one thread; a row is printed as it is made. A bound:
 
-- layers on the UNet (RaDL, MIGC, GLIGEN): a plain run, times the operations of the run over those of a plain one;
+- layers on the UNet (RaDL, MIGC, GLIGEN), which make as many forwards as a plain run: a plain run, and the matrix
+  products, convolutions and attentions that it has beyond a plain one, each measured by itself. That is work which the
+  method asks for; masks, softmax over phases, norms, gathering and sums are not in it, and neither is a cold cache. The
+  column "work" says how many operations more these products are;
 - MultiDiffusion: a plain batch of as many rows as it has regions;
 - layout guidance, BoxDiff: a plain run, and for each time they measure one forward up to the last layer they read with
   a backward from it, of the plain sum of the maps;
@@ -21,11 +24,13 @@ import contextlib
 import platform
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
 
 from radl_bench.mini.train.config import CONFIGS, load_config
 from radl_bench.mini.train.layout_diffusion import build
@@ -46,6 +51,10 @@ NAMES = ("car", "dog", "cup", "bench")
 BOXES = ((0.0, 0.0, 0.4, 0.4), (0.5, 0.1, 0.9, 0.5), (0.1, 0.55, 0.5, 0.95), (0.55, 0.6, 0.95, 1.0))
 LAYOUT = Layout("a photo of " + " and ".join(PHRASES), PHRASES, BOXES)
 EVALUATIONS = 25
+ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)
+}
+"""What the counter of operations does not know: attention on a CPU."""
 
 
 class Kept:
@@ -60,6 +69,28 @@ class Kept:
     def start(self, run: Run) -> Session | None:
         self.session, self.step = self.inner.start(run), Step(run, 0, run.timesteps[0])
         return self.session
+
+
+class Products(TorchDispatchMode):
+    """Counts the products of what runs in it by kind and shapes, and keeps the first call of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[tuple[object, ...]] = Counter()
+        self.first: dict[tuple[object, ...], tuple[Callable[..., object], tuple[object, ...], dict[str, object]]] = {}
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        if getattr(func, "_overloadpacket", None) in {*flop_registry, *ATTENTION}:
+            key = func, *(tuple(a.shape) if isinstance(a, torch.Tensor) else repr(a) for a in args)
+            self.counts[key] += 1
+            self.first.setdefault(key, (func, args, kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
 
 @runtime_checkable
@@ -86,9 +117,17 @@ class Bench:
 
     def operations(self, adapter: LayoutAdapter | None = None) -> int:
         """Floating-point operations of a run: those of its matrix products, convolutions and attention."""
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
             self.run(adapter)
         return counter.get_total_flops()
+
+    def products(self, adapter: LayoutAdapter) -> float:
+        """CPU-seconds of the matrix products, convolutions and attentions that a run has beyond a plain one."""
+        with Products() as own:
+            self.run(adapter)
+        with Products() as plain:
+            self.run()
+        return sum(n * timed_alone(*own.first[key]) for key, n in (own.counts - plain.counts).items())
 
     def measure(self, step: Step, store: AttentionStore) -> float:
         """CPU-seconds of one forward to the last layer of `store` and the backward from there."""
@@ -124,6 +163,12 @@ def timed(call: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
+@torch.no_grad()
+def timed_alone(call: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> float:
+    """CPU-seconds of a small call, the median of some after the first."""
+    return statistics.median([timed(lambda: call(*args, **kwargs)) for _ in range(8)][1:])
+
+
 def bound_of(bench: Bench, kept: Kept, plain: float) -> tuple[str, float]:
     """What a method did in its last run, and the CPU-seconds that this alone takes."""
     if isinstance(kept.inner, MultiDiffusionAdapter):
@@ -133,8 +178,8 @@ def bound_of(bench: Bench, kept: Kept, plain: float) -> tuple[str, float]:
         count = kept.session.measured
         once = statistics.median(bench.measure(kept.step, kept.session.store) for _ in range(5))
         return f"{count} backwards", plain + count * once
-    share = bench.operations(kept) / bench.operations()
-    return f"{share:.2f} of the operations", plain * share
+    more = bench.operations(kept) / bench.operations() - 1
+    return f"{100 * more:.0f} % more operations", plain + bench.products(kept)
 
 
 def engine_row(bench: Bench, name: str, repeats: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radl_bench.errors import MissingData, MissingExtra, UsageError
+from radl_bench.hints import command
 from radl_bench.report.collect import collect
 from radl_bench.report.scored_run import ScoredRun
 from radl_bench.runs.generate import Outcome
@@ -80,7 +81,9 @@ def read_scores(*runs: str | Path | Outcome, notes: Sequence[str] = ()) -> Score
     """Return the newest scores of runs that are scored; raises `MissingData` for one that is not."""
     scored, unscored = collect([run_path(run) for run in runs])
     if unscored:
-        raise MissingData(f"{unscored[0]} is not scored yet. Call score(run), or run `radl-bench score {unscored[0]}`.")
+        raise MissingData(
+            f"{unscored[0]} is not scored yet. Call score(run), or run `{command('score', unscored[0])}`."
+        )
     return Scores(tuple(scored), tuple(dict.fromkeys([*notes, *(note for run in scored for note in run.notes)])))
 
 

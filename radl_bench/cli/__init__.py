@@ -11,6 +11,7 @@ import typer
 
 from radl_bench import __version__
 from radl_bench.errors import RadlBenchError
+from radl_bench.packages import cannot_import
 from radl_bench.text import safe
 
 COMMANDS = (
@@ -32,7 +33,6 @@ def build_app() -> typer.Typer:
         help="Measure layout-to-image generation of several instances: generate, score, report.",
         epilog=EPILOG,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -53,7 +53,8 @@ def main() -> None:
     """
     try:
         build_app()(prog_name="radl-bench")
-    except (RadlBenchError, OSError) as error:
+    except (RadlBenchError, OSError, ImportError) as caught:
+        error = cannot_import(caught, "This command") if isinstance(caught, ImportError) else caught
         if isinstance(error, BrokenPipeError):  # the reader of a pipe, e.g. `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs
+from radl_bench.cli import completing
+from radl_bench.cli.runs_folder import DEFAULT, Runs, fetched, no_runs, run_at
 from radl_bench.errors import MissingData, UsageError, did_you_mean
 from radl_bench.text import safe
 
@@ -18,7 +19,12 @@ def report(
         typer.Argument(metavar="[RUN]...", help="Run folders; every run under --runs when not given."),
     ] = None,
     format: Annotated[
-        str, typer.Option("--format", help="markdown, latex, json, csv, html, harness or model-index.")
+        str,
+        typer.Option(
+            "--format",
+            help="markdown, latex, json, csv, html, harness or model-index.",
+            autocompletion=completing.part("report_formats"),
+        ),
     ] = "markdown",
     out: Annotated[
         Path | None, typer.Option("--out", help="File or folder to write to; reports/ when not given.")
@@ -66,7 +72,8 @@ def report(
     from radl_bench.runs.store import find_runs
 
     find_writer(format)  # an unknown format is named before anything is read
-    folders = list(runs or find_runs(root))
+    fetched(root, images=format == "html")
+    folders = [run_at(run, root) for run in runs] if runs else find_runs(root)
     if not folders:
         raise MissingData(no_runs(root))
     if scores not in ("newest", "all"):

@@ -24,9 +24,12 @@ class BoxDiffGenerator(TrainingFreeGenerator):
 
     Args:
         model: as for `EngineGenerator`.
-        step_size, refine, after, second, tokens: see `radl_model.guidance.boxdiff.BoxDiffConfig`; `after` and `second`
-            are the release's with the recipe "official", and the careful ones with "unified". `tokens` is "last", on
-            the mini model "phrase".
+        step_size: factor of the gradient; it belongs to the scale of the latents.
+        refine: whether three steps repeat the update of the inner part, up to 20 times.
+        after: terms of the update after a refinement, "all" or "inner"; "inner" with recipe=official when not set.
+        second: what PNDM's second first step starts from, "kept" or "lost"; "lost" with recipe=official when not set.
+        tokens: words of a phrase that are looked at, "last" or "phrase"; "last" when not set, on mini "phrase". See
+            `radl_model.guidance.boxdiff.BoxDiffConfig`.
         base: settings of `TrainingFreeGenerator`.
     """
 

@@ -72,13 +72,19 @@ class GligenGenerator(EngineGenerator):
         own = self.adapter.settings = replace(own, ramp=own.ramp if ramp is None else share("ramp", ramp))
         self.params["adapter"] = own.to_dict()
 
+    @classmethod
+    def check_weights(cls, model: str) -> None:
+        """Raise `MissingWeights` where the base or its layers are not on this machine."""
+        super().check_weights(model)
+        find(model, None)
+
     def _adapter(self) -> GligenAdapter:
         from radl_model.gligen.public import load_gligen
 
         return load_gligen(self.weights, self.pipe.unet)
 
     def _weight_places(self) -> list[Path]:
-        from radl_model.checkpoints.adapters import kind_of
+        from radl_model.checkpoints.kinds import kind_of
         from radl_model.gligen.public import weight_file
 
         layers = self.weights if kind_of(self.weights) == "GligenAdapter" else weight_file(self.weights)

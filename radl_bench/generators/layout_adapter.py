@@ -68,6 +68,14 @@ class LayoutAdapterGenerator(EngineGenerator):
         if self.weights.name != self.adapter_name:
             self.params["weights"] = self.weights.name
 
+    @classmethod
+    def check_weights(cls, model: str) -> None:
+        """Raise `MissingWeights` where the base or its adapter is not on this machine."""
+        from radl_model.checkpoints.places import resolve_adapter
+
+        super().check_weights(model)
+        resolve_adapter(model, cls.adapter_name)
+
     def _adapter(self) -> FusionAdapter:
         from radl_model.adapters.adapter import layer_names
         from radl_model.checkpoints.adapters import load_adapter

@@ -32,9 +32,9 @@ class LayoutDiffusionGenerator:
         model: "mini", "coco-256" (also "sd14"), "coco-128", or a folder or state dict of your own.
         device: "cpu", "cuda", ...; the CPU when None.
         steps: calls of DPM-Solver-fast; each runs the network twice.
-        guidance: s in e_c + s (e_c - e_u), as published; 1 is 2 in the usual notation.
+        guidance: weight of the layout, s in e_c + s (e_c - e_u) as published; 1 is 2 in the usual notation.
         size: side of the images in pixels, resized bicubically; twice the network's own when None.
-        max_batch: images a call.
+        max_batch: images made at once, at most; one on a CPU.
 
     Raises:
         MissingWeights, BadInput: see `radl_model.layout_diffusion.pipeline.load`.
@@ -43,6 +43,7 @@ class LayoutDiffusionGenerator:
 
     name = "layout-diffusion"
     models = ("mini", *PUBLISHED)
+    packages = ("torch", "safetensors")
 
     def __init__(
         self,
@@ -61,11 +62,17 @@ class LayoutDiffusionGenerator:
         place = find(model)
         self.scale = base_scale(place)
         self.network = load(place).to(device or "cpu")
-        self.device, self.max_batch = device or "cpu", max_batch
+        self.device = device or "cpu"
+        self.max_batch = 1 if self.device == "cpu" else max_batch  # each is finished by itself there
         native = self.network.config.image_size
         self.params = {"steps": steps, "guidance": float(guidance), "native": native, "size": size or 2 * native}
         self.weights_sha256 = weights_sha256(place)
         self.revision = self.weights_sha256[:12]
+
+    @classmethod
+    def check_weights(cls, model: str) -> None:
+        """Raise `MissingWeights` where the model is not on this machine."""
+        find(model)
 
     def generate(self, samples: Sequence[Sample], seeds: Sequence[int]) -> list[Image]:
         """Return one image a (sample, seed). On a CPU each is made by itself, so no byte depends on the batch."""

@@ -22,8 +22,12 @@ class LayoutGuidanceGenerator(TrainingFreeGenerator):
 
     Args:
         model: as for `EngineGenerator`.
-        strength, threshold, turns, tokens, stop: see `radl_model.guidance.layout_guidance.GuidanceConfig`; `tokens` and
-            `stop` are the release's with the recipe "official", and the careful ones with "unified".
+        strength: factor of the energy whose gradient moves the latents.
+        threshold: energy under which an image is left alone, 0 to 1.
+        turns: most updates a step.
+        tokens: how phrases are found in the prompt, "spans" or "words"; "words" with recipe=official when not set.
+        stop: when an image is left alone, "each-step" or "for-good"; "for-good" with recipe=official when not set. See
+            `radl_model.guidance.layout_guidance.GuidanceConfig`.
         base: settings of `TrainingFreeGenerator`.
     """
 

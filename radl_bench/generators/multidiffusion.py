@@ -19,7 +19,9 @@ OFFICIAL: Numbers = {"num_inference_steps": 50, "scheduler": "ddim", "guidance_s
 
 
 class MultiDiffusionGenerator(TrainingFreeGenerator):
-    """Layout to image; costs one row of the UNet for the prompt and one an instance. Official: 50 steps of DDIM.
+    """Layout to image: each phrase denoised in its box, the regions averaged in every step. Official: 50 steps of DDIM.
+
+    It costs one row of the UNet for the prompt and one an instance.
 
     Args:
         model: as for `EngineGenerator`.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import MissingData, UsageError
+from radl_bench.hints import command, judge_options
 
 if TYPE_CHECKING:
     from radl_bench.report.choice import Choice
@@ -56,7 +57,10 @@ def build_report(
     check_by(by)
     scored, unscored = collect(runs, choice)
     wanted = f"with {', '.join(choice.judges)}" if choice is not None and choice.judges else "yet"
-    notes = tuple(f"Not scored {wanted}: {_short(path)}. Run `radl-bench score {_short(path)}`." for path in unscored)
+    judges = judge_options(choice.judges if choice is not None else ())
+    notes = tuple(
+        f"Not scored {wanted}: {_short(path)}. Run `{command('score', _short(path), **judges)}`." for path in unscored
+    )
     if not scored:
         raise MissingData(" ".join(notes) or "There is no run to report. Run `radl-bench generate coco-mig` first.")
     groups = group_runs(scored)

@@ -43,8 +43,7 @@ class GalleryRun:
             state = "still going" if status == "running" else "unfinished"
             return f"{self.label}: this run is {state}, {done:,} of {planned:,} images are made."
         if not self.scored.complete or 0 < len(self.scores) < planned:
-            again = f"Run `radl-bench score {self.name}` again."
-            return f"{self.label}: this run was scored before it was complete. {again}"
+            return f"{self.label}: this run was scored before it was complete. {self.scored.again}"
         return None
 
     @property

@@ -43,17 +43,18 @@ def samples_of(run: ScoredRun, metric: str, level: int | None) -> frozenset[str]
 
 
 def difference_of(
-    a: ScoredRun, b: ScoredRun, metric: str, level: int | None, only: Only = None
+    a: ScoredRun, b: ScoredRun, metric: str, level: int | None, only: Only = None, category: str | None = None
 ) -> tuple[SwapTest, str]:
     """Return the paired difference a - b of a score, with interval and p, and the name of the test.
 
     Args:
         only: samples to compare them on; all that both have when not given.
+        category: compare them on the boxes of this class alone; for AP.
 
     "none", with NaN for interval and p, where nothing is kept to test it with.
     """
     first, second = sorted((a, b), key=lambda run: str(run.file))
-    key = (str(second.file), metric, level, None if only is None else frozenset(only))
+    key = (str(second.file), metric, level, None if only is None else frozenset(only), category)
     if key not in first.tests:
         first.tests.update({(key[0], name, *key[2:]): test for name, test in _tests(first, second, *key[1:]).items()})
     found = first.tests[key]
@@ -64,32 +65,35 @@ def difference_of(
     return (found if first is a else reversed_test(found)), TEST
 
 
-def _tests(a: ScoredRun, b: ScoredRun, metric: str, level: int | None, only: Only) -> dict[str, SwapTest | None]:
+def _tests(
+    a: ScoredRun, b: ScoredRun, metric: str, level: int | None, only: Only, category: str | None
+) -> dict[str, SwapTest | None]:
     """Return the tests of a score and of all that are measured with it; None where there is none."""
     one, other = a.kept(metric), b.kept(metric)
     if one is not None and other is not None:
         form = str(one.get("form"))
         alike = form in FORMS and form == str(other.get("form"))
-        found = FORMS[form](a, b, level, one, other, only) if alike else {}
+        found = FORMS[form](a, b, level, one, other, only, category) if alike else {}
         return {metric: None, **found}
     left, right = (sums_of(run, metric, level).only(only) for run in (a, b))
     return {metric: mean_test(left, right) if left.ids and right.ids else None}
 
 
-def box_parts(run: ScoredRun, kept: Kept, level: int | None, only: Only = None) -> ApParts:
-    """Return what a run kept of AP, of a level and of these samples; raises `BadInput` where it is broken."""
+def box_parts(run: ScoredRun, kept: Kept, level: int | None, only: Only = None, category: str | None = None) -> ApParts:
+    """Return what a run kept of AP, of a level, these samples and a class; raises `BadInput` where it is broken."""
     try:
         parts, levels = ApParts.from_arrays(kept), np.asarray(kept["levels"])
         at = dict(zip(parts.samples, levels.tolist(), strict=True))
+        parts = parts if category is None else parts.of_category(category)
         return parts.take([s for s in at if level in (None, at[s]) and (only is None or s in only)])
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise BadInput(f"What {run.file} keeps to compare AP is broken ({error}). {run.again}") from None
 
 
 def _box_tests(
-    a: ScoredRun, b: ScoredRun, level: int | None, one: Kept, other: Kept, only: Only
+    a: ScoredRun, b: ScoredRun, level: int | None, one: Kept, other: Kept, only: Only, category: str | None
 ) -> dict[str, SwapTest | None]:
-    tests = ap_tests(box_parts(a, one, level, only), box_parts(b, other, level, only))
+    tests = ap_tests(box_parts(a, one, level, only, category), box_parts(b, other, level, only, category))
     return {name: scaled_test(test, 100.0) for name, test in tests.items()}
 
 
@@ -108,7 +112,7 @@ def feature_vectors(run: ScoredRun) -> dict[tuple[str, int], np.ndarray]:
 
 
 def _feature_tests(
-    a: ScoredRun, b: ScoredRun, level: int | None, one: Kept, other: Kept, only: Only
+    a: ScoredRun, b: ScoredRun, level: int | None, one: Kept, other: Kept, only: Only, _: str | None
 ) -> dict[str, SwapTest | None]:
     """Return the tests of FID and KID over the images both have; {} where vectors or reference are gone."""
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import BadInput
+from radl_bench.hints import command
 from radl_bench.parsing import read_json
 from radl_bench.report.scores_schema import problem_of_scores
 from radl_bench.report.sums import Sums, read_sums
@@ -211,17 +212,17 @@ class ScoredRun:
     @property
     def again(self) -> str:
         """What to do where its files are broken, as a sentence."""
-        return f"Run `radl-bench score {self.path}` again."
+        return f"Run `{command('score', self.path)}` again."
 
     @cached_property
-    def tests(self) -> dict[tuple[str, str, int | None, frozenset[str] | None], SwapTest | None]:
+    def tests(self) -> dict[tuple[str, str, int | None, frozenset[str] | None, str | None], SwapTest | None]:
         """Tests against other runs that were made already: file of the other, metric, level, samples."""
         return {}
 
 
 def read_scored(path: Path, file: Path) -> ScoredRun:
     """Read the scores of a run; raises `BadInput` for a `scores.json` that cannot be used."""
-    again = f"Run `radl-bench score {path}` again."
+    again = f"Run `{command('score', path)}` again."
     try:
         data = read_json(file.read_bytes())
     except (OSError, ValueError) as error:

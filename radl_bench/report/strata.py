@@ -9,29 +9,22 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from radl_bench.benchmarks.strata import FACTS, MEANINGS, NAMES, tercile_of
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
 from radl_bench.report.collect import Group
 from radl_bench.report.layouts import AVERAGE, in_order
-from radl_bench.report.paired import box_parts, difference_of
+from radl_bench.report.paired import difference_of
 from radl_bench.report.scored_run import ScoredRun
+from radl_bench.report.strata_scores import Measured, measured_of
 from radl_bench.report.tables import Cell, Line, Section, Table
 from radl_bench.report.ties import too_many
 from radl_bench.runs.scale import LABELS
-from radl_bench.scoring.intervals import Interval, scaled
-from radl_bench.scoring.kinds import INTERVALS
 from radl_bench.scoring.metrics.ap_parts import NAMES as NAMES_OF_AP
-from radl_bench.scoring.metrics.ap_parts import ap_intervals, ap_values
 from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.permutation import tie_groups
 from radl_bench.scoring.shared_swaps import SharedSwaps, swaps_for
-from radl_bench.scoring.statistics import SampleSums, sample_sums
 from radl_bench.types import COLORS, Benchmark
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 BY = ("level", "size", "overlap", "class", "color")
 OF_INSTANCES = ("class", "color")
@@ -42,11 +35,17 @@ _ANY_COLOR = "any"
 
 @dataclass(frozen=True)
 class Stratum:
-    """A part of a benchmark: its samples, and of these the instances by number, None for all and the whole image."""
+    """A part of a benchmark.
+
+    Attributes:
+        samples: its samples; instances: of these, by number, None for all and the whole image.
+        category: the class that the instances are all of, None where they are not parted by class.
+    """
 
     name: str
     samples: frozenset[str]
     instances: frozenset[tuple[str, int]] | None = None
+    category: str | None = None
 
 
 def check_by(by: Sequence[str]) -> None:
@@ -76,7 +75,10 @@ def _of_instances(benchmark: Benchmark, by: str) -> list[Stratum]:
             found.setdefault(name, set()).add((sample.id, n))
     colors = (*COLORS, _ANY_COLOR)
     order = sorted(found, key=lambda name: (-len(found[name]), name) if by == "class" else (colors.index(name), name))
-    return [Stratum(name, frozenset(s for s, _ in found[name]), frozenset(found[name])) for name in order]
+    return [
+        Stratum(name, frozenset(s for s, _ in found[name]), frozenset(found[name]), name if by == "class" else None)
+        for name in order
+    ]
 
 
 def with_strata(section: Section, group: Group, by: Sequence[str]) -> Section:
@@ -110,28 +112,29 @@ class _Tables:
         self.specs = [spec for spec in in_order(group.specs.values()) if self._breaks_down(spec)]
         self.measured = self._measure()
         self.cells: list[tuple[ScoredRun, str, Cell]] = []
+        self.without: list[str] = []
 
     def _breaks_down(self, spec: ScoreSpec) -> bool:
         shown = self.by == "level" and self.layout.by_level and spec.name in self.layout.columns
         return not shown and (self.by not in OF_INSTANCES or spec.unit == "instance")
 
-    def _measure(self) -> dict[tuple[str, str], dict[int, _Measured]]:
+    def _measure(self) -> dict[tuple[str, str], dict[int, Measured]]:
         """Return by score and stratum what each run has, by number; one run at a time, as its rows are large."""
-        measured: dict[tuple[str, str], dict[int, _Measured]] = {}
+        measured: dict[tuple[str, str], dict[int, Measured]] = {}
         for n, run in enumerate(self.group.runs):
             rows = run.rows()
-            for spec in self.specs:
-                for stratum in self.strata:
-                    found = _measured(run, rows, spec, stratum)
-                    if found is not None:
-                        measured.setdefault((spec.name, stratum.name), {})[n] = found
+            for stratum in self.strata:
+                for name, found in measured_of(run, rows, self.specs, stratum).items():
+                    measured.setdefault((name, stratum.name), {})[n] = found
         return measured
 
     def tables(self) -> Iterator[Table]:
         """Yield a table for each score that can be broken down so."""
         for spec in self.specs:
             columns = [self._column(spec, stratum) for stratum in self.strata]
-            if any(columns):
+            if not any(columns) and spec.name in NAMES_OF_AP:
+                self.without.append(spec.column)
+            elif any(columns):
                 whole = {n: cell for (n, metric), cell in self.whole.items() if metric == spec.name}
                 mark = LABELS[self.group.scale]
                 title = f"{spec.column} by {self.by}" + (f" ({mark})" if mark else "")
@@ -141,7 +144,14 @@ class _Tables:
         """Say what the strata are."""
         if not any_table:
             return [f"No score can be broken down by {self.by}: the rows of these scores are not there."]
-        return [*self._meaning(), *self._bare()]
+        return [*self._meaning(), *self._no_ap(), *self._bare()]
+
+    def _no_ap(self) -> list[str]:
+        """Say where AP has no table: a detection that hits no box belongs to no instance."""
+        if not self.without:
+            return []
+        names = ", ".join(self.without)
+        return [f"By {self.by}, no table of {names}: what is kept of a detection does not say its {self.by}."]
 
     def _bare(self) -> list[str]:
         """Say why some numbers have no interval."""
@@ -196,69 +206,7 @@ def _reason(note: str) -> str:
     return re.sub(r", here (is|are) \d+\.$", ".", note)
 
 
-@dataclass(frozen=True)
-class _Measured:
-    value: float
-    interval: Interval
-    n: int
-    missing: int
-    sums: SampleSums | None = None
-    """What ties are tested with; None for AP."""
-
-    def cell(self, spec: ScoreSpec, stratum: str, signature: str, group: int | None, best: bool) -> Cell:
-        ends = (self.interval.low, self.interval.high)
-        low, high = (None if math.isnan(end) else end for end in ends)
-        changed = {"n": str(self.n), "ci": self.interval.how}
-        pairs = (part.partition(":") for part in signature.split("|"))
-        parts = [f"{key}:{changed[key]}" if key in changed else f"{key}{colon}{rest}" for key, colon, rest in pairs]
-        value = None if math.isnan(self.value) else self.value
-        text = "|".join([parts[0], f"stratum:{stratum}", *parts[1:]])
-        note = self.interval.note
-        return Cell(spec, None, value, low, high, self.n, self.missing, text, group, best, note, stratum)
-
-
-def _measured(run: ScoredRun, rows: pd.DataFrame | None, spec: ScoreSpec, stratum: Stratum) -> _Measured | None:
-    """Return a score over a stratum; None where the run keeps nothing to tell it from."""
-    if (spec.name, None) not in run.cells:
-        return None
-    if run.kept(spec.name) is not None:
-        return _ap(run, rows, spec.name, stratum) if spec.name in NAMES_OF_AP and stratum.instances is None else None
-    if rows is None:
-        return None
-    rows = rows[(rows["metric"] == spec.name) & rows["sample_id"].isin(stratum.samples)]
-    if stratum.instances is not None:
-        pairs = zip(rows["sample_id"], rows["instance"], strict=True)
-        rows = rows[[pair in stratum.instances for pair in pairs]]
-    if not len(rows):
-        return None
-    values = rows["value"].astype(float)
-    sums = sample_sums(rows["sample_id"], values, spec.missing)
-    return _Measured(sums.value, INTERVALS[spec.kind](sums), len(rows), int(values.isna().sum()), sums)
-
-
-def _ap(run: ScoredRun, rows: pd.DataFrame | None, name: str, stratum: Stratum) -> _Measured | None:
-    kept = run.kept(name)
-    if kept is None or str(kept.get("form")) != "boxes":
-        return None
-    parts = box_parts(run, kept, None, stratum.samples)
-    if not parts.samples:
-        return None
-    value = 100.0 * float(ap_values(parts)[NAMES_OF_AP.index(name)])
-    interval = scaled(ap_intervals(parts)[name], 100.0)
-    return _Measured(value, interval, len(parts.wanted), _gone(run, rows, stratum))
-
-
-def _gone(run: ScoredRun, rows: pd.DataFrame | None, stratum: Stratum) -> int:
-    """Return the boxes of a stratum that no image was there for, from the rows of another score of instances."""
-    specs = (s for s in run.specs.values() if s.unit == "instance" and s.missing is not None and not run.kept(s.name))
-    spec = next(specs, None)
-    if spec is None or rows is None:
-        return 0
-    rows = rows[(rows["metric"] == spec.name) & rows["sample_id"].isin(stratum.samples)]
-    return int(rows["value"].isna().sum())
-
-
-def _ties(runs: Sequence[ScoredRun], spec: ScoreSpec, stratum: Stratum, found: dict[int, _Measured]) -> dict[int, int]:
+def _ties(runs: Sequence[ScoredRun], spec: ScoreSpec, stratum: Stratum, found: dict[int, Measured]) -> dict[int, int]:
     """Return the tie group of each contestant, as `ties.column_groups` does for the whole."""
     contest = {n: of for n, of in found.items() if not runs[n].reference and not math.isnan(of.value)}
     if len(contest) < 2 or too_many(runs, spec.name):
@@ -278,7 +226,7 @@ def _ties(runs: Sequence[ScoredRun], spec: ScoreSpec, stratum: Stratum, found: d
         if swaps is not None:
             gap, p = swaps.test(place[a], place[b])
         else:
-            test, _ = difference_of(runs[a], runs[b], spec.name, None, stratum.samples)
+            test, _ = difference_of(runs[a], runs[b], spec.name, None, stratum.samples, stratum.category)
             gap, p = test.value, test.p
         known.append(not math.isnan(p))
         return p if spec.sign * gap > 0 else math.nan

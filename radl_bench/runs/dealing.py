@@ -16,6 +16,8 @@ from radl_bench.errors import RadlBenchError, UsageError
 
 MOST_LOSSES = 3
 """Workers that a batch, or the setting up of one worker, may cost before it is given up."""
+MOST_WORKERS = 4096
+"""Most workers of a run."""
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -140,6 +142,10 @@ class Dealer(Generic[B, R]):
         """Workers that are not given up."""
         return self.crew.size - len(self._gone)
 
+    def remark(self) -> str:
+        """Return "2 workers" or "2 workers, 1 lost"."""
+        return f"{self.workers} worker{'s' * (self.workers != 1)}" + (f", {self.lost} lost" if self.lost else "")
+
     def results(self, batches: Iterable[B]) -> Iterator[R]:
         """Yield the result of every batch, or of its parts, as they come.
 
@@ -201,4 +207,11 @@ class Dealer(Generic[B, R]):
         if len(parts) > 1:  # one worker more each, to find the guilty
             self._again.extendleft(_Held(part, MOST_LOSSES - 1) for part in reversed(parts))
             return []
-        return [self._give_up(held.batch, f"{MOST_LOSSES} workers that should have made it were lost: the last {why}")]
+        return [self._give_up(held.batch, f"{MOST_LOSSES} workers were lost over it: the last {why}")]
+
+
+def check_number(workers: int) -> int:
+    """Return a number of workers; raises `UsageError` for one out of range."""
+    if not 1 <= workers <= MOST_WORKERS:
+        raise UsageError(f"--workers must be at least 1 and at most {MOST_WORKERS}, not {workers}.")
+    return workers

@@ -67,11 +67,18 @@ class EvidenceTable:
 
     def __getitem__(self, key: Key) -> Value:
         """Return the values of a key, lists as arrays; raises `KeyError` for one that was never measured."""
+        found = self.get(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def get(self, key: Key) -> Value | None:
+        """Return the values of a key, lists as arrays; None for one that was never measured."""
         if key in self._pending:
             return self._pending[key]
         row = self._row(key)
         if row is None:
-            raise KeyError(key)
+            return None
         return tuple(_unpacked(v, kind) for v, kind in zip(row, self.values.values(), strict=True))
 
     def __iter__(self) -> Iterator[Key]:
@@ -128,6 +135,8 @@ class EvidenceTable:
         columns = [f'"{key}" TEXT NOT NULL' for key in self.keys]
         columns += [f'"{name}" {_TYPES[kind]}' for name, kind in self.values.items()]
         keys = ", ".join(f'"{key}"' for key in self.keys)
+        if base.execute("SELECT 1 FROM sqlite_master WHERE name = 'judge'").fetchone() is None:
+            base.execute("BEGIN IMMEDIATE")  # several processes may make it at once; what is there needs no lock
         base.execute("CREATE TABLE IF NOT EXISTS judge (signature TEXT NOT NULL, facts TEXT NOT NULL)")
         base.execute(f"CREATE TABLE IF NOT EXISTS evidence ({', '.join(columns)}, PRIMARY KEY ({keys}))")
         found = base.execute("SELECT signature, facts FROM judge").fetchone()

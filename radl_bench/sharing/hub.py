@@ -11,6 +11,7 @@ from typing import Any
 
 from radl_bench.downloads.download import DownloadFailed
 from radl_bench.errors import BadInput, MissingExtra, UsageError
+from radl_bench.hints import command
 from radl_bench.report.scored_run import ScoredRun
 from radl_bench.sharing.bundle import install, pack
 
@@ -94,7 +95,7 @@ def _card(scored: ScoredRun, repo: str) -> str:
             interval = "–" if low is None or high is None else f"{low:.1f} to {high:.1f}"
             heading = safe(scored.specs[metric].heading, "markdown").replace("|", "\\|")
             lines.append(f"| {heading} | {entry['value']:.2f} | {interval} | {entry['n']} | {entry['n_missing']} |")
-    lines += [f"\n```sh\nradl-bench pull {repo}\nradl-bench report\n```\n"]
+    lines += [f"\n```sh\n{command('pull', repo)}\n{command('report')}\n```\n"]
     return "\n".join(lines)
 
 

@@ -31,7 +31,7 @@ class RefiningProcessor(LayoutProcessor):
         return plain.index_copy(0, ctx.rows, refined.to(plain.dtype))
 
     def _frozen(self, attn: FrozenAttention, x: Tensor, ctx: LayoutContext) -> Tensor:
-        """Frozen attention of every pair on its own phrase, masked, [P, HW, C]."""
+        """Frozen attention of every pair on its own phrase, masked, [R, C] in the cells of the boxes."""
 
         def keys() -> tuple[Tensor, Tensor]:
             return split_heads(attn.to_k(ctx.phrases), attn.heads), split_heads(attn.to_v(ctx.phrases), attn.heads)
@@ -39,4 +39,4 @@ class RefiningProcessor(LayoutProcessor):
         rows, states = ctx.packed(x.shape[1]), ctx.once((self.name, "phrase keys"), keys)
         query = attn.to_q(x).flatten(0, 1).index_select(0, rows.source)
         shaded = attn.to_out[0](rows.attend(query, states))
-        return rows.spread(shaded * rows.mask.to(shaded.dtype), rows.pairs, x.shape[1])
+        return shaded * rows.mask.to(shaded.dtype)

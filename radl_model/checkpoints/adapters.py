@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,18 +14,23 @@ from torch import nn
 
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.adapter_config import check_adapter_config
+from radl_model.checkpoints.kinds import check_kind
 from radl_model.checkpoints.public import convert_public
 from radl_model.checkpoints.tensors import first_line, tensor_problems
 from radl_model.errors import BadInput, MissingWeights, UsageError
+from radl_model.files import room_for
 
 Adapter = TypeVar("Adapter", bound=ModelMixin)
-KINDS = {"FusionAdapter": "layers of RaDL or MIGC", "GligenAdapter": "layers of GLIGEN"}
 
 
 def save_adapter(adapter: ModelMixin, folder: str | Path, *, half: bool = True) -> None:
-    """Write `folder/config.json` and `folder/diffusion_pytorch_model.safetensors`; `half` stores fp16."""
+    """Write `folder/config.json` and `folder/diffusion_pytorch_model.safetensors`; `half` stores fp16.
+
+    Raises `DiskFull`: there is no room for it.
+    """
     stored = copy.deepcopy(adapter).half() if half else adapter
-    stored.save_pretrained(str(folder))
+    with room_for(Path(folder)):
+        stored.save_pretrained(str(folder))
 
 
 def load_adapter(folder: str | Path, unet: nn.Module | None = None) -> FusionAdapter:
@@ -47,9 +51,9 @@ def load_folder(folder: Path, kind: type[Adapter], unet: nn.Module | None = None
     """Read an adapter of one kind from its folder; the rest as in `load_adapter`."""
     if not (folder / "config.json").is_file():
         raise MissingWeights(f"There is no adapter at {folder}: config.json is missing.")
+    check_kind(folder, kind.__name__)
     if not any(folder.glob("*.safetensors")):
         raise MissingWeights(f"There is no adapter at {folder}: its safetensors file is missing.")
-    _check_kind(folder, kind)
     if kind is FusionAdapter:
         check_adapter_config(folder)
     _check_weights(folder)
@@ -64,21 +68,6 @@ def load_folder(folder: Path, kind: type[Adapter], unet: nn.Module | None = None
     if unet is not None:
         adapter.attach(unet)
     return adapter
-
-
-def kind_of(folder: Path) -> str:
-    """Return the class that the configuration in a folder names, "" where there is none to read."""
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return ""
-    return str(config.get("_class_name", "")) if isinstance(config, dict) else ""
-
-
-def _check_kind(folder: Path, kind: type[ModelMixin]) -> None:
-    found = kind_of(folder)
-    if found in KINDS and found != kind.__name__:
-        raise BadInput(f"The adapter at {folder} holds {KINDS[found]}, and {KINDS[kind.__name__]} are wanted here.")
 
 
 def _check_weights(folder: Path) -> None:

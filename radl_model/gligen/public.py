@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from radl_model.checkpoints.adapters import kind_of, load_folder
+from radl_model.checkpoints.adapters import load_folder
 from radl_model.checkpoints.conversion import Conversion, converted, refuse
+from radl_model.checkpoints.kinds import kind_of
 from radl_model.checkpoints.tensors import read_tensors, stand_in, tensor_problems
 from radl_model.errors import BadInput, MissingWeights
 from radl_model.gligen.adapter import GligenAdapter, block_sizes

@@ -15,11 +15,23 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 def attend(query: Tensor, keys: KeyValue, mask: Tensor | None = None) -> Tensor:
-    """Attention of `query` [M, L, C] over `keys`, each [M, heads, T, d]; bool `mask` broadcasts to [M, heads, L, T]."""
+    """Attention of `query` [M, L, C] over `keys`, each [M, heads, T, d].
+
+    Args:
+        mask: as `additive` makes it, broadcast to [M, heads, L, T].
+    """
     k, v = keys
     run = _explicit if _explicit_is_cheaper(query) else F.scaled_dot_product_attention
-    out = run(split_heads(query, k.shape[1]), k, v, mask)
+    out = run(split_heads(query, k.shape[1]), k, v, None if mask is None else mask.to(query.dtype))
     return out.transpose(1, 2).flatten(2)
+
+
+def additive(allowed: Tensor) -> Tensor:
+    """Turn a bool mask into what is added to the scores: 0, or -inf where it is False.
+
+    The fused kernel would do the same at every call; made once a run, it costs nothing in a step.
+    """
+    return torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, -torch.inf)
 
 
 def _explicit_is_cheaper(query: Tensor) -> bool:
@@ -33,7 +45,7 @@ def _explicit(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) ->
     """Scores written out; the softmax is in float32."""
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+        scores = scores + mask
     return scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
 
 

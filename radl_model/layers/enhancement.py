@@ -26,10 +26,10 @@ class AttributeEnhancement(nn.Module):
         self.attention = Attention(channels, heads, channels, zero_out=False)
         self.gamma = nn.Parameter(torch.zeros(1))
 
-    def forward(self, features: Tensor, rows: Rows, grid: tuple[int, int]) -> Tensor:
-        """[R, C] packed features of the cells inside the masks -> the same shape; `grid` is the layer's (H, W)."""
-        own = self.attention
-        query = self._query(grid).index_select(0, rows.cell)
+    def forward(self, features: Tensor, rows: Rows, ctx: LayoutContext, cells: int) -> Tensor:
+        """[R, C] packed features of the cells inside the masks, of a layer of `cells` positions -> the same shape."""
+        own, grid = self.attention, ctx.layer_grid(cells)
+        query = ctx.once((self, "query", id(rows)), lambda: self._query(grid).index_select(0, rows.cell))
         read = rows.attend_within(query, own.to_k(features), own.to_v(features), own.heads)
         return features + self.gamma * own.to_out(read)
 
@@ -49,7 +49,7 @@ class TokenEnhancement(nn.Module):
         self.write = Attention(channels, heads, channels, zero_out=False)
         self.gamma = nn.Parameter(torch.zeros(1))
 
-    def forward(self, features: Tensor, rows: Rows, grid: tuple[int, int]) -> Tensor:
+    def forward(self, features: Tensor, rows: Rows, ctx: LayoutContext, cells: int) -> Tensor:
         """[R, C] packed features of the cells inside the masks -> the same shape."""
         own, heads = self.attention, self.attention.heads
         keys, values = own.to_k(features), own.to_v(features)
@@ -57,7 +57,7 @@ class TokenEnhancement(nn.Module):
         for bucket in rows.buckets:
             states = split_heads(bucket.pad(keys), heads), split_heads(bucket.pad(values), heads)
             query = own.to_q(self.query).expand(len(bucket.real), -1, -1)
-            read = own.to_out(attend(query, states, bucket.real[:, None, None]))
+            read = own.to_out(attend(query, states, bucket.mask))
             gathered = read if bucket.pairs is None else gathered.index_copy(0, bucket.pairs, read)
         read = rows.attend(self.write.to_q(features), self.write.keys(gathered))
         return features + self.gamma * self.write.to_out(read)

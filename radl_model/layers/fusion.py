@@ -1,7 +1,8 @@
 """Fusion (7): per-pixel softmax weights over the phases of each image, from a shading-aggregation gate.
 
-Phases of one image: background, its instances, layout attention, relation. All phases of the batch come as one ragged
-list; `PhaseMap` says which image and which slot each entry belongs to.
+Phases of one image: background, its instances, layout attention, relation. All phases of the batch are one ragged list
+of L entries; `PhaseMap` says which image and which slot each belongs to. Features come packed: of an instance only the
+cells inside its box, since all others hold zeros.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ class CBAM(nn.Module):
         self.spatial = nn.Conv2d(2, 1, 7, padding=3, bias=False)
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        x = x * torch.sigmoid(self.channel(x.mean(1)) + self.channel(x.amax(1)))[:, None]
+        mean, highest = self.channel(torch.stack([x.mean(1), x.amax(1)]))
+        x = x * torch.sigmoid(mean + highest)[:, None]
         pooled = torch.stack([x.amax(2), x.mean(2)], 1).unflatten(2, grid)
         return x * torch.sigmoid(self.spatial(pooled)).flatten(2).transpose(1, 2)
 
@@ -100,20 +102,39 @@ class Fusion(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
-        """Fuse the phase list [L, HW, C] with its coverage [L, HW] into [B, HW, C]."""
-        where = self.where(ctx)
-        weighted = phases * self.weights(phases, cover, ctx)[..., None].to(phases.dtype)
-        table = weighted.new_zeros(ctx.images * where.width, *phases.shape[1:]).index_copy(0, where.dense, weighted)
+    def forward(self, features: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+        """Fuse the phases into [B, HW, C].
+
+        Args:
+            features: [M, C], the cells of the phase list at `places`; cover: [L, HW] coverage.
+        """
+        where, cells = self.where(ctx), cover.shape[1]
+        flat, dense = self.places(ctx, cells)
+        weights = self.weights(features, cover, ctx).flatten().index_select(0, flat)
+        weighted = features * weights[:, None].to(features.dtype)
+        table = weighted.new_zeros(ctx.images * where.width * cells, features.shape[1]).index_copy(0, dense, weighted)
         # Summing fixed places, not scattering with atomics, keeps the result the same on every run and device.
-        return table.unflatten(0, (ctx.images, where.width)).sum(1)
+        return table.view(ctx.images, where.width, cells, -1).sum(1)
+
+    def places(self, ctx: LayoutContext, cells: int) -> tuple[Tensor, Tensor]:
+        """Places of the features in the flattened [L * HW], and in [images * width * HW]; made once a run."""
+
+        def make() -> tuple[Tensor, Tensor]:
+            where = self.where(ctx)
+            first = ctx.images * cells * self.config.first_slot
+            last = first + ctx.owner.numel() * cells
+            every = torch.arange(where.dense.numel() * cells, device=ctx.rows.device)
+            flat = torch.cat([every[:first], ctx.inside(cells) + first, every[last:]])
+            return flat, where.dense[flat // cells] * cells + flat % cells
+
+        return ctx.once(("places", cells, self.config, torch.is_grad_enabled()), make)
 
     def where(self, ctx: LayoutContext) -> PhaseMap:
         """The places of the phase list, made once a run."""
         return ctx.once(("phases", self.config), lambda: phase_map(ctx, self.config))
 
-    def weights(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
-        """Weights [L, HW] (float32) of the phase list [L, HW, C] with coverage [L, HW]."""
+    def weights(self, features: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+        """Weights [L, HW] (float32) of the phases with features [M, C] and coverage [L, HW]."""
         raise NotImplementedError
 
     def softmax(self, logits: Tensor, ctx: LayoutContext) -> Tensor:
@@ -148,31 +169,27 @@ class PhaseFusion(Fusion):
         self.cbam1 = CBAM(channels, 16)
         self.conv2 = nn.Linear(channels, 1)
 
-    def weights(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
-        """Weights [L, HW] (float32) of the phase list [L, HW, C]; at each cell an image's phases sum to 1."""
-        cells, where = phases.shape[1], self.where(ctx)
-        logits = self._slots(self._logits(phases, cover, ctx), where, ctx, cells).float()
+    def weights(self, features: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+        """Weights [L, HW] (float32) of the phases; at each cell an image's phases sum to 1."""
+        logits = self._slots(self._logits(features, cover, ctx), self.where(ctx), ctx, cover.shape[1]).float()
         if self.config.mask_prior:
-            logits = logits + self._prior(cover.float(), where, ctx)
+            logits = logits + ctx.once((self, "prior", cover.shape), lambda: self._prior(cover.float(), ctx))
         return self.softmax(logits, ctx)
 
-    def _logits(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
-        """[L, HW, C] -> [L + 1, HW]; the last row is the all-zero phase. Cells without a feature cost nothing."""
-        cells = phases.shape[1]
-        rows = ctx.once(("fused rows", phases.shape[0], cells), lambda: self._rows(phases, ctx))
-        joined = torch.cat([phases, cover[..., None].to(phases.dtype)], -1).flatten(0, 1)
-        z = self.conv1(joined.index_select(0, rows))
-        blank = self.conv1.bias.to(z.dtype).expand((phases.shape[0] + 1) * cells, -1)
-        z = blank.index_copy(0, rows, z).unflatten(0, (-1, cells))
+    def _logits(self, features: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+        """[M, C] -> [L + 1, HW]; the last row is the all-zero phase. Cells without a feature cost nothing."""
+        count, cells = cover.shape
+        flat, _ = self.places(ctx, cells)
+        z = self.conv1(torch.cat([features, self._covered(features, cover, ctx)], -1))
+        blank = self.conv1.bias.to(z.dtype).expand((count + 1) * cells, -1)
+        z = blank.index_copy(0, flat, z).unflatten(0, (-1, cells))
         return self.conv2(self.cbam1(z, ctx.layer_grid(cells)))[..., 0]
 
-    @staticmethod
-    def _rows(phases: Tensor, ctx: LayoutContext) -> Tensor:
-        """Flat positions that can hold something: all of the image phases, the inside of each instance's box."""
-        cells, pairs = phases.shape[1], ctx.owner.numel()
-        first, last = ctx.images * cells, (ctx.images + pairs) * cells
-        every = torch.arange(phases.shape[0] * cells, device=phases.device)
-        return torch.cat([every[:first], ctx.inside(cells) + first, every[last:]])
+    def _covered(self, features: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+        """Coverage of the features' cells, [M, 1]."""
+        flat, _ = self.places(ctx, cover.shape[1])
+        make = lambda: cover.flatten().index_select(0, flat)[:, None].to(features.dtype)  # noqa: E731
+        return ctx.once((self, "covered", features.shape, features.dtype), make)
 
     def _slots(self, logits: Tensor, where: PhaseMap, ctx: LayoutContext, cells: int) -> Tensor:
         """Let the phases of an image see each other in their slots: [L + 1, HW] -> [L, HW]."""
@@ -181,8 +198,9 @@ class PhaseFusion(Fusion):
         gated = self.cbam2(table.unflatten(0, (ctx.images, -1)).transpose(1, 2), ctx.layer_grid(cells))
         return gated.transpose(1, 2).flatten(0, 1).index_select(0, slot)
 
-    def _prior(self, cover: Tensor, where: PhaseMap, ctx: LayoutContext) -> Tensor:
+    def _prior(self, cover: Tensor, ctx: LayoutContext) -> Tensor:
         """Log coverage, less for the larger of overlapping boxes, plus a bias by kind, [L, HW]."""
+        where = self.where(ctx)
         excess = ctx.once(("excess", cover.shape), lambda: _size_excess(cover, where, ctx.images))
         log_cover = cover.clamp_min(COVER_FLOOR).log()
         return self.cover_gain * log_cover - self.size_gain * excess + self.kind_bias[where.kind][:, None]

@@ -19,18 +19,32 @@ def naive_fusion(plain: Tensor, frozen: Tensor, ctx: LayoutContext) -> Tensor:
     (CA + 10 sum_i M_i CA_i) / (1 + 10 sum_i M_i + 1e-6), CA of the prompt and CA_i of phrase i.
 
     Args:
-        plain: [B, HW, C], CA; frozen: [P, HW, C], M_i CA_i.
+        plain: [B, HW, C], CA; frozen: [R, C], M_i CA_i in the cells of the boxes.
     """
-    mask = ctx.masks(plain.shape[1]).instance[..., None].to(plain.dtype)
-    features, weight = (_sum(v, ctx) for v in (frozen.to(plain.dtype), mask))
-    return (plain + BOX_WEIGHT * features) / (1 + BOX_WEIGHT * weight + 1e-6)
+    cells = plain.shape[1]
+
+    def scale() -> Tensor:
+        mask = ctx.packed(cells).mask.to(plain.dtype)
+        return 1 + BOX_WEIGHT * _sum(mask, ctx, cells) + 1e-6
+
+    weight = ctx.once(("scale of boxes", cells, plain.dtype), scale)
+    return (plain + BOX_WEIGHT * _sum(frozen.to(plain.dtype), ctx, cells)) / weight
 
 
-def _sum(values: Tensor, ctx: LayoutContext) -> Tensor:
-    """Sum over the instances of each image, [P, HW, C] -> [B, HW, C], in a fixed order."""
-    table = values.new_zeros(ctx.images * ctx.width, *values.shape[1:])
-    table = table.index_copy(0, ctx.owner * ctx.width + ctx.place, values)
-    return table.unflatten(0, (ctx.images, ctx.width)).sum(1)
+def _sum(values: Tensor, ctx: LayoutContext, cells: int) -> Tensor:
+    """Sum over the instances of each image, [R, C] of the cells in the boxes -> [B, HW, C], in a fixed order."""
+    table = values.new_zeros(ctx.images * ctx.width * cells, values.shape[1]).index_copy(0, _at(ctx, cells), values)
+    return table.view(ctx.images, ctx.width, cells, -1).sum(1)
+
+
+def _at(ctx: LayoutContext, cells: int) -> Tensor:
+    """Place of each packed cell in [images * width * HW], made once a run."""
+
+    def make() -> Tensor:
+        flat = ctx.inside(cells)
+        return (ctx.owner * ctx.width + ctx.place)[flat // cells] * cells + flat % cells
+
+    return ctx.once(("cells by image", cells, torch.is_grad_enabled()), make)
 
 
 class RefinedFusion(PhaseFusion):
@@ -43,13 +57,14 @@ class RefinedFusion(PhaseFusion):
         self.conv2 = nn.Linear(channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
 
-    def _logits(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
-        logits = self.conv2(phases)[..., 0]
-        blank = self.conv2.bias.to(logits.dtype).expand(1, logits.shape[1])
-        return torch.cat([logits, blank])
+    def _logits(self, features: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+        count, cells = cover.shape
+        logits = self.conv2(features)[:, 0]
+        blank = self.conv2.bias.to(logits.dtype).expand((count + 1) * cells)
+        return blank.index_copy(0, self.places(ctx, cells)[0], logits).view(count + 1, cells)
 
     def refine(self, plain: Tensor, frozen: Tensor, fused: Tensor, ctx: LayoutContext) -> Tensor:
-        """Add the fused phases [B, HW, C] to `naive_fusion` of the frozen attentions, by tanh(gamma)."""
+        """Add the fused phases [B, HW, C] to `naive_fusion` of the frozen attentions [R, C], by tanh(gamma)."""
         return naive_fusion(plain, frozen, ctx) + torch.tanh(self.gamma).to(plain.dtype) * fused
 
 
@@ -63,8 +78,10 @@ class ConvFusion(PhaseFusion):
     def _make_logit(self, channels: int) -> None:
         self.conv2 = nn.Linear(channels + 1, 1)
 
-    def _logits(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
-        logits = self.conv2(torch.cat([phases, cover[..., None].to(phases.dtype)], -1))[..., 0]
+    def _logits(self, features: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+        inside = self.conv2(torch.cat([features, self._covered(features, cover, ctx)], -1))[:, 0]
+        blank = self.conv2.bias.to(inside.dtype).expand(cover.numel())
+        logits = blank.index_copy(0, self.places(ctx, cover.shape[1])[0], inside).view_as(cover)
         return logits if self.config.mask_prior else logits + cover.clamp_min(COVER_FLOOR).log()
 
     def _slots(self, logits: Tensor, where: PhaseMap, ctx: LayoutContext, cells: int) -> Tensor:
@@ -74,7 +91,7 @@ class ConvFusion(PhaseFusion):
 class MeanFusion(Fusion):
     """No learned weights: background and instances are averaged by coverage; layout and relation are added."""
 
-    def weights(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+    def weights(self, features: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
         where = self.where(ctx)
         placed = ((where.kind == BACKGROUND) | (where.kind == INSTANCE))[:, None]
         table = cover.new_zeros(ctx.images * where.width, cover.shape[1], dtype=torch.float32)
@@ -86,7 +103,7 @@ class MeanFusion(Fusion):
 class SumFusion(Fusion):
     """No weights at all: the masked phases are added."""
 
-    def weights(self, phases: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
+    def weights(self, features: Tensor, cover: Tensor, ctx: LayoutContext) -> Tensor:
         return torch.ones_like(cover, dtype=torch.float32)
 
 

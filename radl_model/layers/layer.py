@@ -6,7 +6,7 @@ import torch
 from diffusers.models.attention_processor import Attention as FrozenAttention
 from torch import Tensor, nn
 
-from radl_model.layers.attention import Attention, KeyValue, attend, split_heads
+from radl_model.layers.attention import Attention, KeyValue, additive, attend, split_heads
 from radl_model.layers.config import FusionConfig
 from radl_model.layers.context import LayoutContext
 from radl_model.layers.enhancement import InstanceAttention, make_enhancement
@@ -55,31 +55,34 @@ class InstanceFusionLayer(nn.Module):
             x: [B, HW, C] its input; plain: [B, HW, C] its output for the global prompt.
             ctx: the batch; name: unique name of this layer, the key of its caches.
         """
-        masks, rows = ctx.masks(x.shape[1]), ctx.packed(x.shape[1])
+        rows = ctx.packed(x.shape[1])
         frozen = self._frozen(attn if self.shading is None else self.shading, x, rows, ctx, name)
         read = self._read(frozen, x, rows, ctx, name)
-        refined = isinstance(self.fusion, RefinedFusion)
-        phases = [self._spread(read if refined else frozen + read, rows, ctx, x.shape[1])]
-        covers = [masks.instance_cover]
-        if not refined:
-            phases.insert(0, plain * masks.background[..., None].to(x.dtype))
-            covers.insert(0, masks.background_cover)
+        if isinstance(self.fusion, RefinedFusion):
+            fused = self._fused([read], x, plain, ctx, name)
+            return self.fusion.refine(plain, frozen, fused, ctx)
+        ground = plain * ctx.masks(x.shape[1]).background[..., None].to(x.dtype)
+        return self._fused([ground.flatten(0, 1), frozen + read], x, plain, ctx, name)
+
+    def _fused(self, phases: list[Tensor], x: Tensor, plain: Tensor, ctx: LayoutContext, name: str) -> Tensor:
+        """(7) over the packed `phases`, each [*, C], and those of the whole image."""
         if self.layout is not None:
-            phases.append(self._layout(x, ctx))
+            phases.append(self._layout(x, ctx).flatten(0, 1))
+        if self.relation is not None:
+            phases.append(self._relation(x, ctx, name).flatten(0, 1))
+        cover = ctx.once(("cover", x.shape[1], self.config), lambda: self._cover(ctx, x.shape[1]))
+        return self.fusion(torch.cat([p.to(plain.dtype) for p in phases]), cover, ctx)
+
+    def _cover(self, ctx: LayoutContext, cells: int) -> Tensor:
+        """Coverage of the phases, [L, HW]."""
+        masks = ctx.masks(cells)
+        covers = [masks.background_cover] * self.config.first_slot + [masks.instance_cover]
+        if self.layout is not None:
             covers.append(torch.ones_like(masks.union))
         if self.relation is not None:
-            phases.append(self._relation(x, ctx, name))
-            union = ctx.relation_mask(x.shape[1], self.config)[ctx.speakers]
+            union = ctx.relation_mask(cells, self.config)[ctx.speakers]
             covers.append(union if self.config.relation_mask == "union" else torch.ones_like(union))
-        fused = self.fusion(torch.cat([p.to(plain.dtype) for p in phases]), torch.cat(covers), ctx)
-        if isinstance(self.fusion, RefinedFusion):
-            return self.fusion.refine(plain, self._spread(frozen, rows, ctx, x.shape[1]), fused, ctx)
-        return fused
-
-    @staticmethod
-    def _spread(values: Tensor, rows: Rows, ctx: LayoutContext, cells: int) -> Tensor:
-        """[R, C] -> [P, HW, C]."""
-        return rows.spread(values, len(ctx.owner), cells)
+        return torch.cat(covers)
 
     def _read(self, frozen: Tensor, x: Tensor, rows: Rows, ctx: LayoutContext, name: str) -> Tensor:
         """(2) and (3): what each instance reads from its label and box, masked, [R, C]."""
@@ -87,7 +90,7 @@ class InstanceFusionLayer(nn.Module):
         if self.config.instance_query == "input":
             features = x.flatten(0, 1).index_select(0, rows.source)
         if self.enhancement is not None:
-            features = self.enhancement(features, rows, ctx.layer_grid(x.shape[1]))
+            features = self.enhancement(features, rows, ctx, x.shape[1])
         read = self.instance(features, rows, self.norm, ctx, name)
         return read * rows.mask.to(read.dtype)
 
@@ -128,9 +131,9 @@ class InstanceFusionLayer(nn.Module):
 
 
 def _meeting(ctx: LayoutContext, cells: int) -> Tensor:
-    """[B, 1, HW, HW] bool: cells u and v have a phase (an instance or the background) in which both masks are > 0."""
+    """[B, 1, HW, HW], 0 where two cells have a phase (an instance or the background) with both masks > 0, else -inf."""
     masks = ctx.masks(cells)
     together = masks.background.new_zeros(ctx.images, ctx.width + 1, cells)
     together[:, 0] = (masks.background > 0).float()
     together[ctx.owner, 1 + ctx.place] = (masks.instance > 0).float()
-    return (torch.einsum("bnu,bnv->buv", together, together) > 0)[:, None]
+    return additive(torch.einsum("bnu,bnv->buv", together, together) > 0)[:, None]

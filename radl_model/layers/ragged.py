@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from radl_model.layers.attention import KeyValue, attend, split_heads
+from radl_model.layers.attention import KeyValue, additive, attend, split_heads
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,13 @@ class Bucket:
         pairs: [Q] index of each into the P pairs, or None when the bucket holds all of them in order.
         take: [Q * L] index into the R rows; padding repeats a row of the same instance.
         real: [Q, L], False at the padding.
+        mask: [Q, 1, 1, L], keeps attention off the padding; None where there is none.
     """
 
     pairs: Tensor | None
     take: Tensor
     real: Tensor
+    mask: Tensor | None
 
     def pad(self, rows: Tensor) -> Tensor:
         """[R, C] -> [Q, L, C]."""
@@ -59,11 +61,6 @@ class Rows:
     restore: Tensor
     pairs: int
 
-    def spread(self, rows: Tensor, pairs: int, cells: int) -> Tensor:
-        """[R, C] -> [P, HW, C], zeros outside the boxes."""
-        dense = rows.new_zeros(pairs * cells, rows.shape[-1])
-        return dense.index_copy(0, self.flat, rows).unflatten(0, (pairs, cells))
-
     def attend(self, query: Tensor, keys: KeyValue) -> Tensor:
         """Attention of each row of `query` [R, C] over its instance's keys, each [P, heads, T, d]; [R, C]."""
         return self._joined(query, [attend(b.pad(query), b.of(keys)) for b in self.buckets])
@@ -73,7 +70,7 @@ class Rows:
         done = []
         for bucket in self.buckets:
             keys = split_heads(bucket.pad(key), heads), split_heads(bucket.pad(value), heads)
-            done.append(attend(bucket.pad(query), keys, bucket.real[:, None, None]))
+            done.append(attend(bucket.pad(query), keys, bucket.mask))
         return self._joined(query, done)
 
     def _joined(self, query: Tensor, done: list[Tensor]) -> Tensor:
@@ -119,7 +116,9 @@ def _bucket(index: Tensor, counts: Tensor, starts: Tensor, whole: bool) -> tuple
     rank = torch.arange(int(size.max()), device=index.device).expand(len(index), -1)
     real = rank < size[:, None]
     take = starts[index][:, None] + torch.where(real, rank, 0)
-    return Bucket(None if whole else index, take.flatten(), real), take[real], real.flatten().nonzero().squeeze(1)
+    mask = None if bool(real.all()) else additive(real)[:, None, None]
+    bucket = Bucket(None if whole else index, take.flatten(), real, mask)
+    return bucket, take[real], real.flatten().nonzero().squeeze(1)
 
 
 def _by_size(counts: list[int], buckets: int) -> list[list[int]]:

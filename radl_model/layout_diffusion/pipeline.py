@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from radl_model.checkpoints.kinds import check_kind
 from radl_model.checkpoints.tensors import read_tensors
 from radl_model.errors import BadInput, MissingWeights
 from radl_model.layout_diffusion.blocks import ObjectAwareCrossAttention
@@ -29,6 +30,7 @@ def load(place: Path) -> LayoutDiffusionUNet:
     """
     if not place.exists():
         raise MissingWeights(f"There are no LayoutDiffusion weights at {place}.")
+    check_kind(place, LayoutDiffusionUNet.__name__)
     file = place / WEIGHTS if place.is_dir() else place
     state = read_tensors(file)
     config = _config_beside(place) if place.is_dir() else _config_of(state, file)

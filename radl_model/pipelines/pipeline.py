@@ -14,7 +14,8 @@ from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput
 from torch import Tensor, nn
 
 from radl_model.adapters.adapter import FusionAdapter
-from radl_model.checkpoints.adapters import kind_of, load_adapter, load_folder
+from radl_model.checkpoints.adapters import load_adapter, load_folder
+from radl_model.checkpoints.kinds import kind_of
 from radl_model.engine.engine import Engine
 from radl_model.engine.layouts import Layout, Values, as_layouts
 from radl_model.engine.protocol import LayoutAdapter

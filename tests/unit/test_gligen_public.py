@@ -265,10 +265,10 @@ def test_checkpoints_of_other_methods_and_theirs_of_ours(tmp_path):
     with pytest.raises(BadInput, match="is none of GLIGEN"):
         load_gligen(tmp_path / "migc.ckpt", unet)
     save_adapter(FusionAdapter.from_unet(unet), tmp_path / "radl")
-    with pytest.raises(BadInput, match="holds layers of RaDL or MIGC, and layers of GLIGEN are wanted"):
+    with pytest.raises(BadInput, match="holds layers of RaDL or MIGC; wanted here: layers of GLIGEN"):
         load_gligen(tmp_path / "radl", unet)
     save_adapter(awake(unet), tmp_path / "gligen")
-    with pytest.raises(BadInput, match="holds layers of GLIGEN, and layers of RaDL or MIGC are wanted"):
+    with pytest.raises(BadInput, match="holds layers of GLIGEN; wanted here: layers of RaDL or MIGC"):
         load_adapter(tmp_path / "gligen")
     save_file(original(gated_unet(**V1)), tmp_path / "gligen.safetensors")
     with pytest.raises(BadInput, match="run it with the method gligen"):

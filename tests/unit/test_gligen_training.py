@@ -152,5 +152,5 @@ def test_the_stage_trains_goes_on_and_draws_a_sheet(work, tmp_path, monkeypatch)
     again = settings_of("gligen-again", work, init_from=str(tmp_path / "short" / "adapter"))
     stages.adapter(again, tmp_path / "long", None)
     save_adapter(FusionAdapter.from_unet(tiny_unet()), tmp_path / "radl")
-    with pytest.raises(BadInput, match="layers of GLIGEN are wanted"):
+    with pytest.raises(BadInput, match="wanted here: layers of GLIGEN"):
         stages.adapter({**again, "init_from": str(tmp_path / "radl")}, tmp_path / "other", None)

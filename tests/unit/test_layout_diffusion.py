@@ -131,6 +131,23 @@ def test_guidance(precise):
     assert torch.allclose(made[2], made[4], atol=1e-4)
 
 
+def test_without_guidance_the_layout_alone_is_read(precise):
+    """s = 0 is the plain loop over the conditional network, of one pass an evaluation; s > 0 makes two."""
+    layout, rows = encode(["car"], BOXES[:1], TINY), []
+    hook = precise.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    made = [pipeline.sample(precise, [layout], [torch.Generator().manual_seed(5)], 25, scale) for scale in (0.0, 1.0)]
+    hook.remove()
+    assert rows == [1] * 25 + [2] * 25
+
+    @torch.no_grad()
+    def conditional(x, t):
+        times = torch.tensor([1000 * max(t - 0.001, 0.0)])
+        return precise(x, times, layout.classes[None], layout.boxes[None])[:, :3]
+
+    noise = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(5)).double()
+    assert torch.allclose(made[0], solve(conditional, noise, 25).clamp(-1, 1), atol=1e-9)
+
+
 def test_time_embedding_has_cosines_first():
     """diffusers' `get_timestep_embedding` with flip_sin_to_cos is an independent implementation."""
     from diffusers.models.embeddings import get_timestep_embedding

@@ -26,6 +26,7 @@ from radl_bench.runs.store import RunFolder
 from radl_bench.scoring.score import score_runs
 from radl_bench.types import Detection, Instance, Sample
 
+APS = ("ap", "ap50", "ap75")
 SCORES = ("success_inst", "success_img", "miou", "ap", "ap50", "ap75")
 
 
@@ -165,7 +166,41 @@ def test_classes_and_colours_part_the_instances(world, by, key) -> None:
     got = {c.stratum.removeprefix(f"{by}="): c for _, _, c in section.more if c.metric == "success_inst"}
     assert {name: c.value for name, c in got.items()} == pytest.approx({n: np.mean(v) for n, v in wanted.items()})
     assert {name: c.n for name, c in got.items()} == {n: len(v) for n, v in wanted.items()}
-    assert {c.metric for _, _, c in section.more} == {"success_inst", "miou"}  # images have no class
+    # Images have no class, and detections no colour.
+    assert {c.metric for _, _, c in section.more} == {"success_inst", "miou"} | ({*APS} if by == "class" else set())
+    assert any("no table of AP, AP50, AP75" in note for note in section.notes) == (by == "color")
+
+
+def test_ap_of_a_class_equals_that_of_a_benchmark_with_nothing_else(world, make_benchmark) -> None:
+    (section,) = build_report([world.run("one")], by=["class"]).sections
+    got = {(c.stratum.removeprefix("class="), c.metric): c for _, _, c in section.more if c.metric in APS}
+    rows = world.rows
+    for name in ("cat", "dog", "car"):
+        world.rows = [
+            ({**row, "instances": [i for i in row["instances"] if i["category"] == name]}, found) for row, found in rows
+        ]
+        world.folder = make_benchmark([row for row, _ in world.rows if row["instances"]], name=f"only-{name}")
+        with open(world.folder / "benchmark.toml", "a", encoding="utf-8") as stream:
+            stream.write("[metrics.average_precision]\n")
+        (alone,) = build_report([world.run(f"of-{name}")]).sections
+        for cell in (c for _, _, c in alone.cells if c.level is None and c.metric in APS):
+            assert numbers(got[name, cell.metric]) == numbers(cell)
+    whole = {c.metric: c.value for _, _, c in section.cells if c.level is None}
+    for metric in APS:
+        assert whole[metric] == pytest.approx(np.mean([got[name, metric].value for name in ("cat", "dog", "car")]))
+
+
+def test_ties_of_ap_by_class_are_tested_on_that_class(world) -> None:
+    from radl_bench.report.paired import difference_of
+
+    (section,) = build_report([world.run("one"), world.run("weak", blue=9)], by=["class"]).sections
+    cells = {(label, c.stratum): c for _, label, c in section.more if c.metric == "ap50"}
+    (one, _), (weak, _), *_ = ((run, label) for run, label, c in section.more if c.metric == "ap50")
+    for stratum in strata_of(load_benchmark(world.folder), "class"):
+        test, _ = difference_of(one, weak, "ap50", None, stratum.samples, stratum.name)
+        best, other = (cells[label, f"class={stratum.name}"] for label in ("one", "weak"))
+        assert test.value == pytest.approx(best.value - other.value)
+        assert (best.group, other.group) == ((1, 2) if test.p < 0.05 else (1, 1))
 
 
 def test_ties_are_those_of_the_stratum(world) -> None:

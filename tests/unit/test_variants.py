@@ -228,6 +228,6 @@ def test_the_naive_fuser_by_hand():
         mask_mode="area",
     )  # fmt: skip
     plain, mask = torch.full((1, 16, 1), 2.0), context.masks(16).instance[..., None]
-    out = naive_fusion(plain, 5 * mask, context).view(4, 4)
+    out = naive_fusion(plain, 5 * mask.flatten(0, 1)[context.inside(16)], context).view(4, 4)
     assert torch.allclose(out[:, :2], torch.tensor((2 + 10 * 5) / (11 + 1e-6)))
     assert torch.allclose(out[:, 2:], torch.tensor(2.0))

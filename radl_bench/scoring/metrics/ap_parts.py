@@ -60,6 +60,14 @@ class ApParts:
             bits=self.bits[keep],
         )
 
+    def of_category(self, name: str) -> ApParts:
+        """Return the boxes and detections of one category alone; none where no layout has it."""
+        number = self.categories.index(name) if name in self.categories else -1
+        wanted, found = self.wanted[:, 1] == number, self.found[:, 1] == number
+        return replace(
+            self, wanted=self.wanted[wanted], found=self.found[found], score=self.score[found], bits=self.bits[found]
+        )
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the parts as arrays for an npz file without pickles; `from_arrays` reads them."""
         names = {"samples": np.array(self.samples, str), "categories": np.array(self.categories, str)}
