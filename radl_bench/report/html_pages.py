@@ -16,9 +16,10 @@ from radl_bench.report.layouts import AVERAGE
 from radl_bench.report.tables import Cell, Line, Section, Table
 
 _TEMPLATES = Path(__file__).with_name("templates")
-_SHEETS = ("style.css", "controls.css")
-_SCRIPTS = ("common", "overlay", "grid", "gallery", "sample", "compare", "board", "live", "now")
-ASSETS = (*_SHEETS, *(f"{name}.js" for name in _SCRIPTS))
+_SCRIPTS = ("common", "overlay", "grid", "gallery", "sample", "compare", "board")
+ASSETS = ("style.css", "controls.css", *(f"{name}.js" for name in _SCRIPTS))
+LIVE_ASSETS = ("live.js", "now.js")
+"""What asks a server for news, which a report that is written to be kept has not."""
 
 NOW = "now.html"
 """The page that a server alone has: what goes on at this moment."""
@@ -47,7 +48,7 @@ def write_pages(
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     (part / "assets").mkdir()
-    for name in ASSETS:
+    for name in (*ASSETS, *(LIVE_ASSETS if live else ())):
         shutil.copyfile(_TEMPLATES / name, part / "assets" / name)
     # autoescape for every template: names, prompts and reasons are text of others
     pages = Environment(loader=PackageLoader("radl_bench.report"), autoescape=True, undefined=StrictUndefined)

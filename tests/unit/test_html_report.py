@@ -19,6 +19,7 @@ from radl_bench.report import build_report, write_report
 from radl_bench.report import html as module
 from radl_bench.report.gallery import outcome
 from radl_bench.report.html_folder import MARK, replaced_folder
+from radl_bench.report.html_pages import ASSETS, LIVE_ASSETS
 from radl_bench.runs.in_hand import InHand
 from radl_bench.runs.store import RunFolder
 from radl_bench.scoring.compare import compare_runs
@@ -70,7 +71,7 @@ class Links(HTMLParser):
 
 
 def test_every_address_of_the_pages_is_a_file_of_the_folder(folder):
-    for page in ("index.html", "gallery.html", "compare.html"):
+    for page in ("index.html", "leaderboard.html", "gallery.html", "compare.html"):
         links = Links()
         links.feed((folder / page).read_text("utf-8"))
         targets = {link.partition("#")[0] for link in links.found if not link.startswith(("#", "data:"))}
@@ -88,7 +89,7 @@ def test_nothing_in_the_assets_asks_the_network(folder):
 
 
 def test_assets_stay_small_and_plain():
-    assets = [Path(module.__file__).with_name("templates") / name for name in module.ASSETS]
+    assets = [Path(module.__file__).with_name("templates") / name for name in (*ASSETS, *LIVE_ASSETS)]
     assert [f.name for f in assets if len(f.read_text("utf-8").splitlines()) > 300] == []
 
 
