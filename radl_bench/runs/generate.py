@@ -213,7 +213,12 @@ def _run(
                 if writer.in_hand.found is not None:
                     bar.say(told(writer.in_hand.found, len(done)))
                 saved = _Saving(run.path, writer, keep, bar, maker)
-                beside(saved.save, maker.images(_noted(_batches(todo, batch_size), writer.in_hand)))
+                images = maker.images(_noted(_batches(todo, batch_size), writer.in_hand))
+                if maker.alone:
+                    for finish in images:
+                        saved.save(finish)
+                else:
+                    beside(saved.save, images)
         except BaseException as error:
             rows = []
             with contextlib.suppress(DiskFull):  # there is one on its way already

@@ -51,9 +51,12 @@ class Source(ABC):
     Attributes:
         facts: what is known of the generator.
         repeated: why calls of the generator had to be repeated image by image.
+        alone: nothing may be done in this process while a generator is called, which is somebody else's: it may change
+            the umask or close files meanwhile (`runs.apart`).
     """
 
     facts: Facts
+    alone = False
 
     def __init__(self) -> None:
         self.repeated = Counter[str]()
@@ -80,6 +83,7 @@ class InProcess(Source):
     def __init__(self, generator: Generator, facts: Facts) -> None:
         super().__init__()
         self.generator, self.facts = generator, facts
+        self.alone = not type(generator).__module__.startswith("radl_bench.")
 
     def images(self, batches: Iterable[list[Task]]) -> Iterator[Finish]:
         """Yield the images in the order of the batches."""
