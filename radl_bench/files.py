@@ -11,6 +11,7 @@ from radl_bench.errors import UsageError
 from radl_model.files import (
     NO_ROOM,
     file_sha256,
+    is_alive,
     known_sha256,
     no_room,
     own_tag,
@@ -23,6 +24,7 @@ from radl_model.files import (
 __all__ = [
     "NO_ROOM",
     "file_sha256",
+    "is_alive",
     "known_sha256",
     "locked",
     "no_room",
@@ -58,4 +60,8 @@ def locked(file: Path, busy: str | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        try:
+            lock.release()
+        except OSError as error:
+            if error.errno != errno.EBADF:  # a method closed every file there is, and with it the lock
+                raise

@@ -28,6 +28,10 @@ class Stage:
         self.failed += failed
         self._show()
 
+    def say(self, sentence: str) -> None:
+        """Write a sentence above the progress."""
+        raise NotImplementedError
+
     def counts(self) -> str:
         """Return "388 resumed, 3 failed", without the parts that are zero, and the remark."""
         counts = ((self.resumed, "resumed"), (self.failed, "failed"))
@@ -50,14 +54,18 @@ class PlainStage(Stage):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name, total, resumed, unit)
-        self._stream = stream or sys.stderr
+        self._stream = stream  # None: that of the moment, which a method may have closed and we have opened again
         self._clock = clock
         self._start = self._last = clock()
         self._silent = True
 
+    def say(self, sentence: str) -> None:
+        """Write a line."""
+        print(f"{self.name}: {sentence}", file=self._stream or sys.stderr, flush=True)
+
     def close(self) -> None:
         """Write the last line."""
-        print(self.line(), file=self._stream, flush=True)
+        print(self.line(), file=self._stream or sys.stderr, flush=True)
 
     def line(self) -> str:
         """Return the state in one line; the rate counts what was done since the start, without the resumed."""
@@ -74,7 +82,7 @@ class PlainStage(Stage):
         now = self._clock()
         if self._silent or now - self._last >= EVERY_SECONDS:
             self._last, self._silent = now, False
-            print(self.line(), file=self._stream, flush=True)
+            print(self.line(), file=self._stream or sys.stderr, flush=True)
 
 
 class BarStage(Stage):
@@ -97,6 +105,10 @@ class BarStage(Stage):
         self._task = self._bar.add_task(name, total=total, completed=resumed, rate="", counts=self.counts())
         self._start = time.monotonic()
         self._bar.start()
+
+    def say(self, sentence: str) -> None:
+        """Write a line above the bar."""
+        self._bar.console.print(f"{self.name}: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the bar as it is on the screen."""

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from radl_bench.errors import MissingExtra, RadlBenchError, UsageError, did_you_mean
+from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
+from radl_bench.packages import cannot_import
 from radl_bench.text import safe
 
 GENERATORS = {
@@ -157,8 +158,7 @@ def _import(spec: str, name: str) -> Any:
     except RadlBenchError:
         raise
     except ImportError as error:
-        package = (error.name or module_name).partition(".")[0]
-        raise MissingExtra(f"'{name}' needs the package {package} ({error}). Run: pip install {package}") from error
+        raise cannot_import(error, f"'{name}'") from error
     except (Exception, SystemExit) as error:
         raise UsageError(f"'{name}' ({module_name}) cannot be imported: {describe_error(error)}.") from error
     return _attribute(module, attribute, f"name in {module_name}") if attribute else module
@@ -177,6 +177,9 @@ def _import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except RadlBenchError:
         raise
+    except ModuleNotFoundError as error:
+        del sys.modules[name]
+        raise cannot_import(error, str(path)) from error
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UsageError(f"{path} cannot be imported: {describe_error(error)}.") from error

@@ -17,6 +17,8 @@ from radl_model.errors import DiskFull
 
 _PIECE = 1 << 22
 
+_TOLD_BY_TORCH = ("file write failed", "iostream error", "unexpected pos")
+"""What `torch.save` says of a write that failed."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a reached quota and a file too large for the file system."""
 
@@ -74,6 +76,22 @@ def replacing(file: Path, tag: str = "", size: int | None = None, beside: Path |
         raise
 
 
+@contextlib.contextmanager
+def room_for(file: Path) -> Iterator[None]:
+    """Context that writes `file` in place; raises `DiskFull` where it finds no room.
+
+    torch and safetensors do not raise `OSError` then, but errors of their own that tell of it.
+    """
+    try:
+        yield
+    except Exception as error:
+        code, said = error.errno if isinstance(error, OSError) else None, str(error)
+        numbers = any(f"os error {number})" in said or f"code: {number}," in said for number in NO_ROOM)
+        if code in NO_ROOM or numbers or any(words in said for words in _TOLD_BY_TORCH):
+            raise no_room(file) from error
+        raise
+
+
 def no_room(file: Path, size: int | None = None) -> DiskFull:
     """Return the error for a file that found no room, naming it, what it needs and what is free."""
     needs = "" if size is None else f" of {size:,} bytes"
@@ -89,6 +107,12 @@ def own_tag() -> str:
     return f"{_machine()}-{os.getpid()}"
 
 
+def is_alive(tag: str) -> bool:
+    """Say whether the process of an `own_tag` runs; that it does, where that cannot be told from here."""
+    machine, _, process = tag.rpartition("-")
+    return machine != _machine() or not process.isdigit() or process_runs(int(process))
+
+
 def temporary_name(file: Path, tag: str) -> Path:
     """Return the name under which `replacing` writes; hidden, so no `*.png` pattern meets it."""
     return file.with_name(f".{file.name}.{tag}.part")
@@ -99,7 +123,7 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
     pattern = f".{'*' if name is None else glob.escape(name)}.{glob.escape(_machine())}-*.part"
     for part in folder.glob(pattern):
         process = part.name.rpartition("-")[2].removesuffix(".part")
-        if process.isdigit() and not _runs(int(process)):
+        if process.isdigit() and not process_runs(int(process)):
             shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
 
 
@@ -107,7 +131,7 @@ def _machine() -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", platform.node()) or "here"
 
 
-def _runs(process: int) -> bool:
+def process_runs(process: int) -> bool:
     """Say whether a process runs; where that cannot be asked without harm (Windows), that it does."""
     if os.name == "nt":
         return True

@@ -32,15 +32,16 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("rows", type=int, nargs="+", help="rows of each run, at least 100")
     options.add_argument("--steps", default=",".join(STEPS), help="of %(default)s")
-    options.add_argument("--folder", type=Path, help="where the runs are made; a temporary folder by default")
+    options.add_argument("--folder", type=Path, help="where runs are made, or found again; a temporary one by default")
     given = options.parse_args()
     top = given.folder or Path(mkdtemp())
     print("| rows | step | CPU s | wall s | memory MB |\n|---|---|---|---|---|", flush=True)
     try:
         for rows in given.rows:
             folder = top / str(rows)
-            measured(lambda at=folder, n=rows: make_run(at, max(n // PER_SAMPLE, 1)), ())  # its memory is not ours
-            (run,) = folder.glob("runs/*/*/*")
+            if not folder.exists():
+                measured(lambda at=folder, n=rows: make_run(at, max(n // PER_SAMPLE, 1)), ())  # its memory is not ours
+            (run,) = (file.parent for file in folder.glob("runs/*/*/*/manifest.json"))
             for step in given.steps.split(","):
                 cpu, wall, memory = measured(globals()[f"_{step}"], (run,))
                 print(f"| {rows:,} | {step} | {cpu:.1f} | {wall:.1f} | {memory:.0f} |", flush=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radl_bench.errors import MissingData, MissingExtra, UsageError
+from radl_bench.hints import command
 from radl_bench.report.collect import collect
 from radl_bench.report.scored_run import ScoredRun
 from radl_bench.runs.generate import Outcome
@@ -80,7 +81,9 @@ def read_scores(*runs: str | Path | Outcome, notes: Sequence[str] = ()) -> Score
     """Return the newest scores of runs that are scored; raises `MissingData` for one that is not."""
     scored, unscored = collect([run_path(run) for run in runs])
     if unscored:
-        raise MissingData(f"{unscored[0]} is not scored yet. Call score(run), or run `radl-bench score {unscored[0]}`.")
+        raise MissingData(
+            f"{unscored[0]} is not scored yet. Call score(run), or run `{command('score', unscored[0])}`."
+        )
     return Scores(tuple(scored), tuple(dict.fromkeys([*notes, *(note for run in scored for note in run.notes)])))
 
 
@@ -136,7 +139,8 @@ def _about(run: ScoredRun) -> dict[str, object]:
 def _rows(run: ScoredRun) -> pd.DataFrame:
     import pandas as pd
 
-    if run.rows is None:
+    rows = run.rows()
+    if rows is None:
         raise MissingData(f"The rows of {run.path} are not there any more. {run.again}")
     things = [
         (sample.id, n, i.phrase, i.category, i.color, i.box)
@@ -144,8 +148,8 @@ def _rows(run: ScoredRun) -> pd.DataFrame:
         for n, i in enumerate(sample.instances)
     ]
     about = pd.DataFrame(things, columns=["sample_id", "instance", "phrase", "category", "color", "box"], dtype=object)
-    about["instance"] = about["instance"].astype(run.rows["instance"].dtype)
-    joined = run.rows.merge(about, how="left", on=["sample_id", "instance"], validate="many_to_one")
+    about["instance"] = about["instance"].astype(rows["instance"].dtype)
+    joined = rows.merge(about, how="left", on=["sample_id", "instance"], validate="many_to_one")
     for column in ("phrase", "category", "color", "box"):
         joined[column] = joined[column].astype(object).where(joined[column].notna(), None)
     names = {key: value for key, value in _about(run).items() if key in ROWS}

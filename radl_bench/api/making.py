@@ -11,6 +11,7 @@ from radl_bench.runs.generate import Outcome, generate_run, has_mini
 from radl_bench.runs.workers import Recipe, opened
 from radl_bench.runs.writer import Shard
 from radl_bench.scoring.chosen import choose
+from radl_bench.stores.roots import copy_of, root_of
 from radl_bench.types import Benchmark
 
 
@@ -48,7 +49,7 @@ def generate(
         shard: "I/N", the I-th of N parts.
         batch_size: images at once, at most.
         seed, seed_policy: base of all seeds; "hashed" or "fixed".
-        runs: folder of the runs.
+        runs: folder of the runs, or the address of a store as a text.
         device: "cpu", "cuda", ...; the best one when not given.
         argv: command line, for the manifest.
         started: called with the model when all is checked and the method is about to be loaded.
@@ -61,10 +62,13 @@ def generate(
     Raises:
         RadlBenchError: what is wrong with the call, or what is missing.
     """
-    part, place = Shard.parse(shard), Path(runs).absolute()
+    part, place = Shard.parse(shard), root_of(runs).absolute()
     check_device(device)
     chosen, source = _benchmark(benchmark, level=level, levels=levels, limit=limit)
     choose(chosen)  # a metric that cannot be scored is told before an image is made
+    keeper = copy_of(place)
+    if keeper is not None:
+        keeper.store.check()
     if model is None and has_mini(method):
         model = "mini"
     if started is not None:
@@ -81,6 +85,7 @@ def generate(
             batch_size=batch_size,
             argv=argv,
             source=source,
+            keeper=keeper,
         )
 
 

@@ -39,6 +39,7 @@ class Options(TypedDict, total=False):
     box_format: str
     judges: Mapping[str, str] | None
     batch_size: int
+    workers: int
 
 
 def score(

@@ -14,6 +14,7 @@ from radl_bench.benchmarks.toml import promises_of, read_toml
 from radl_bench.downloads.fetch import catalogue, verify_fetched
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
 from radl_bench.files import file_sha256
+from radl_bench.hints import command
 from radl_bench.runs.store import RunFolder
 from radl_bench.scoring.seen_files import SeenFiles
 
@@ -45,7 +46,7 @@ def verify(name: str | None = None) -> Iterator[Checked]:
     elif name in catalogue() and name not in benchmark_folders():
         fetched = {found: (folder, problems) for found, folder, problems in verify_fetched(name)}
         if not fetched:
-            raise UsageError(f"{name} was not fetched. Run: radl-bench fetch {name}")
+            raise UsageError(f"{name} was not fetched. Run: {command('fetch', name)}")
     else:
         yield _benchmark(name, _folder(name))
     for found, (folder, problems) in fetched.items():
@@ -100,7 +101,7 @@ def _files(folder: Path) -> list[str]:
         return []
     try:
         recorded = dict(json.loads(file.read_bytes())["files"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return [f"{file} is broken. Build the benchmark again."]
     return [
         f"{folder / name} is not what {MANIFEST} says. Build the benchmark again."

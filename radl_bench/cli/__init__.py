@@ -11,10 +11,13 @@ import typer
 
 from radl_bench import __version__
 from radl_bench.errors import RadlBenchError
+from radl_bench.leaving import end_without_threads
+from radl_bench.packages import cannot_import
+from radl_bench.streams import finish, prepare
 from radl_bench.text import safe
 
 COMMANDS = (
-    *("generate", "plan", "score", "report", "compare", "demo", "ls", "doctor", "data", "new", "fetch"),
+    *("generate", "plan", "score", "report", "view", "compare", "demo", "ls", "doctor", "data", "new", "fetch"),
     *("pack", "verify", "runs", "push", "pull"),
 )
 _LONGEST = 2000
@@ -32,7 +35,6 @@ def build_app() -> typer.Typer:
         help="Measure layout-to-image generation of several instances: generate, score, report.",
         epilog=EPILOG,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -51,22 +53,40 @@ def main() -> None:
 
     With `RADL_BENCH_TRACEBACK=1` in the environment the traceback is shown too.
     """
+    prepare()
+    code = _run()
+    end_without_threads(code)
+    raise SystemExit(code)
+
+
+def _run() -> int:
     try:
-        build_app()(prog_name="radl-bench")
-    except (RadlBenchError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # the reader of a pipe, e.g. `head`, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(0) from None
+        try:
+            build_app()(prog_name="radl-bench")
+        finally:
+            sys.stdout.flush()  # now, while an error can still be told
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except (RadlBenchError, OSError, ImportError) as caught:
+        error = cannot_import(caught, "This command") if isinstance(caught, ImportError) else caught
         if os.environ.get("RADL_BENCH_TRACEBACK"):
             traceback.print_exc()
         lines = f"{type(error).__name__}: {error}".split("\n")
         print("\n".join(safe(line)[:_LONGEST] for line in lines[:_LONGEST]), file=sys.stderr)
-        raise SystemExit(getattr(error, "exit_code", 2)) from None
+        finish()
+        return int(getattr(error, "exit_code", 2))
+    return 0
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
 
 
 def _options(
-    version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+    ),
 ) -> None:
-    if version:
-        print(__version__)
-        raise typer.Exit
+    pass

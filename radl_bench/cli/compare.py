@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, run_at
+from radl_bench.cli.runs_folder import DEFAULT, Runs, fetched, run_at
 from radl_bench.errors import UsageError, did_you_mean
 from radl_bench.text import safe
 
@@ -30,6 +30,7 @@ def compare(
 
     if format not in FORMATS:
         raise UsageError(did_you_mean(format, FORMATS, "format"))
+    fetched(root)
     found = compare_runs(run_at(a, root), run_at(b, root))
     if format == "json":
         typer.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False, allow_nan=False))

@@ -13,6 +13,7 @@ from radl_bench.cli.data_new import new
 from radl_bench.cli.data_verify import verify
 from radl_bench.cli.fid_reference import fid_reference
 from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.hints import command
 from radl_bench.text import safe
 from radl_bench.types import Sample
 
@@ -55,7 +56,7 @@ def import_(
         (_coco_mig if name == "coco-mig" else _coco_position)(files[0], skip)
     else:
         example = "mig_bench_anno.yaml" if name == "coco-mig" else "coco_position.jsonl"
-        raise UsageError(f"This benchmark is imported from one file: radl-bench data import {name} {example}")
+        raise UsageError(f"This benchmark is imported from one file: {command('data', 'import', name, example)}")
 
 
 def _drawbench(files: list[Path], skip: bool) -> None:
@@ -66,7 +67,7 @@ def _drawbench(files: list[Path], skip: bool) -> None:
     typer.echo(f"Imported {len(done.samples)} prompts with {boxes} boxes into {done.folder}.")
     for note in done.notes:
         typer.echo(f"Note: {safe(note)}", err=True)
-    typer.echo("Use it: radl-bench generate drawbench-public")
+    typer.echo(f"Use it: {command('generate', 'drawbench-public')}")
 
 
 def _coco_mig(file: Path, skip: bool) -> None:
@@ -76,7 +77,7 @@ def _coco_mig(file: Path, skip: bool) -> None:
     folder, samples = import_coco_mig(file, skipped=skipped)
     kind = "the public file, byte by byte" if is_public_file(file) else "not the public file: a set of its own"
     _say(folder, samples, skipped, f" ({kind})")
-    typer.echo("Use it: radl-bench generate coco-mig-public --level 6")
+    typer.echo(f"Use it: {command('generate', 'coco-mig-public', level=6)}")
 
 
 def _coco_position(file: Path, skip: bool) -> None:
@@ -85,8 +86,8 @@ def _coco_position(file: Path, skip: bool) -> None:
     skipped: list[str] | None = [] if skip else None
     folder, samples = import_coco_position(file, skipped=skipped)
     _say(folder, samples, skipped)
-    typer.echo("Use it: radl-bench generate coco-position-public --model sd14")
-    typer.echo("Score it as its authors do: radl-bench score --protocol consistcompose_v1")
+    typer.echo(f"Use it: {command('generate', 'coco-position-public', model='sd14')}")
+    typer.echo(f"Score it as its authors do: {command('score', protocol='consistcompose_v1')}")
 
 
 def _say(folder: Path, samples: Sequence[Sample], skipped: list[str] | None, kind: str = "") -> None:

@@ -10,6 +10,7 @@ import typer
 
 from radl_bench.cli.data_layouts import layouts
 from radl_bench.errors import UsageError
+from radl_bench.hints import command
 
 NEEDED = {"annotations": "coco-annotations", "images": "coco-val2014"}
 
@@ -62,11 +63,11 @@ def _build(name: str, folder: Path, split: str, seed: int | None, count: int | N
         typer.echo(f"{number:>8,} {reason}")
     full = built.fields["name"]
     typer.echo(f"Built {full} {built.fields['version']} with {len(built.samples)} samples in {target}.")
-    typer.echo(f"Use it: radl-bench generate {full} --model sd14")
+    typer.echo(f"Use it: {command('generate', full, model='sd14')}")
     if "fid" in built.metrics:
         ids, statistics = target / "fid_reference.txt", target.parents[1] / "fid" / f"{full}.npz"
         photographs = _photographs(folder, split)
-        typer.echo(f"For FID: radl-bench data fid-reference {photographs} --ids {ids} --out {statistics}")
+        typer.echo(f"For FID: {command('data', 'fid-reference', photographs, ids=ids, out=statistics)}")
 
 
 def _downloaded(split: str, images: bool, offline: bool) -> Path:

@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from radl_bench.errors import BadInput, UsageError
+from radl_bench.hints import command
 from radl_bench.text import safe
 
 
 def new(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Samples as .jsonl, .csv or COCO .json.")],
     name: Annotated[str | None, typer.Option(help="Name of the benchmark; that of the file when not given.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; the user's data folder else.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; in the user's data folder when not given.")
+    ] = None,
     version: Annotated[str, typer.Option(help="Version; a changed set needs another one.")] = "1",
     license: Annotated[str, typer.Option(help="Licence of the samples.")] = "unstated",
     citation: Annotated[str, typer.Option(help="What to cite.")] = "unstated",
@@ -59,4 +62,4 @@ def new(
     typer.echo(f"{len(made.samples)} samples with {boxes} boxes are in {made.folder}.")
     for note in made.notes:
         typer.echo(f"Note: {safe(note)}", err=True)
-    typer.echo(f"Use it: radl-bench generate {out or made.folder.name}")
+    typer.echo(f"Use it: {command('generate', out or made.folder.name)}")

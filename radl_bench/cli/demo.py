@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs
+from radl_bench.cli.runs_folder import DEFAULT, RunsHere
 
 if TYPE_CHECKING:
     from radl_bench.types import Benchmark
@@ -20,7 +20,7 @@ METHODS = ("sprites", "stable-diffusion", "radl")
 
 def demo(
     limit: Annotated[int, typer.Option(help="Samples of COCO-MIG, spread evenly over its levels.")] = 40,
-    root: Runs = DEFAULT,
+    root: RunsHere = DEFAULT,
     reports: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
 ) -> None:
     """Generate, score and report COCO-MIG with the embedded models: real scenes, text-only model, RaDL."""

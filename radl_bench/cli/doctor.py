@@ -12,14 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
+from radl_bench.cli.runs_folder import DEFAULT, RunsHere
 from radl_bench.errors import MissingData, MissingWeights, RadlBenchError
+from radl_bench.hints import command, first_images
+from radl_bench.packages import cannot_import
 
-NEEDED = ("torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "torchmetrics", "pandas", "pyarrow")
-OPTIONAL = ("groundingdino-py", "clean-fid", "faster-coco-eval", "accelerate", "opencv-python", "spacy")
+NEEDED = (
+    *("torch", "torchvision", "diffusers", "transformers", "safetensors", "open_clip_torch", "torchmetrics"),
+    *("opencv-python", "pandas", "pyarrow"),
+)
+OPTIONAL = ("groundingdino-py", "clean-fid", "faster-coco-eval", "accelerate", "spacy")
 
 JUDGES = ("grounding-dino", "sam", "open-clip", "inception")
 """Weights of the judges at the scale of the papers, as `radl-bench fetch` names them."""
+
+NO_TORCH = "See the table above. What was found elsewhere can be scored and reported without them: " + command(
+    "score", detections="FILE", segmenter="box", encoder="none"
+)
 
 
 @dataclass(frozen=True)
@@ -32,17 +41,18 @@ class Check:
     needed: bool = True
 
 
-def doctor(root: Runs = DEFAULT) -> None:
+def doctor(root: RunsHere = DEFAULT) -> None:
     """Show versions, devices, weights and folders; exit code 3 when the embedded models cannot run here."""
     from radl_bench.cli.ls import show
 
-    checks = [*_versions(), _device(), *_benchmarks(), *_weights(), *_folders(root)]
-    marks = {(True, True): "ok", (True, False): "ok", (False, True): "MISSING", (False, False): "not here (optional)"}
+    checks = [*_versions(), _opencv(), _device(), *_benchmarks(), *_weights(), *_folders(root)]
+    marks = {(True, True): "ok", (True, False): "ok", (False, True): "MISSING", (False, False): "not here"}
     show("radl-bench doctor", ("check", "state", "detail"), [(c.what, marks[c.ok, c.needed], c.detail) for c in checks])
     lacking = [check.what for check in checks if check.needed and not check.ok]
     if lacking:
-        raise MissingData(f"The embedded models cannot run here; missing: {', '.join(lacking)}. See the table above.")
-    print(f"The embedded models can run: radl-bench generate coco-mig --level 6{runs_option(root)}")
+        raise MissingData(f"The embedded models cannot run here; missing: {', '.join(lacking)}. {NO_TORCH}")
+    print("What is not here is optional: methods and judges at the scale of the papers need it.")
+    print(f"The embedded models can run: {first_images(root)}")
 
 
 def _versions() -> Iterator[Check]:
@@ -55,11 +65,22 @@ def _versions() -> Iterator[Check]:
         yield Check(name, version is not None, version or f"pip install {name}", name in NEEDED)
 
 
+def _opencv() -> Check:
+    """Its import fails on slim images, which lack the system libraries that it links."""
+    try:
+        import cv2
+    except ImportError as error:
+        return Check("import cv2", False, str(cannot_import(error, "radl-bench")))
+    return Check("import cv2", True, f"OpenCV {cv2.__version__} with its system libraries")
+
+
 def _device() -> Check:
     try:
         import torch
-    except (ImportError, OSError) as error:  # a broken CUDA library is an OSError
-        return Check("device", False, f"torch cannot be imported: {error}")
+    except ImportError as error:
+        return Check("import torch", False, str(cannot_import(error, "radl-bench")))
+    except OSError as error:  # a broken CUDA library
+        return Check("import torch", False, f"torch cannot be imported: {error}")
     if torch.cuda.is_available():
         names = [_card(torch.cuda.get_device_properties(i)) for i in range(torch.cuda.device_count())]
         return Check("device", True, f"cuda: {', '.join(names)}")
@@ -95,7 +116,7 @@ def _weights() -> Iterator[Check]:
 
     for item in map(fetch.find, JUDGES):
         ready = fetch.is_ready(item)
-        get = f"{fetch.megabytes(item.size)}; radl-bench fetch {item.name}"
+        get = f"{fetch.megabytes(item.size)}; {command('fetch', item.name)}"
         yield Check(f"judge {item.name}", ready, item.what if ready else get, needed=False)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from radl_bench.errors import BadInput
+from radl_bench.hints import command
 
 if TYPE_CHECKING:
     from radl_bench.judges.contracts import FeatureExtractor
@@ -37,7 +38,7 @@ def fid_reference(
     for note in filter(None, (*found.notes(), few_images(reference))):
         typer.echo(f"Note: {note}", err=True)
     typer.echo(f"{reference.moments.n} images of {folder} are the reference {out} ({reference.setting}).")
-    typer.echo(f"Use it: radl-bench score --features {features} --fid-reference {out}")
+    typer.echo(f"Use it: {command('score', features=features, fid_reference=out, device=device)}")
 
 
 def _read_ids(file: Path | None) -> list[str] | None:

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
+from radl_bench.cli import completing
+from radl_bench.cli.runs_folder import DEFAULT, Runs
 from radl_bench.cli.signals import terminate_as_interrupt
 from radl_bench.errors import GenerationFailed, UsageError
+from radl_bench.hints import command, paper_judges
 from radl_bench.text import safe
 from radl_bench.types import PaperRun
 
 _STEPS = "num_inference_steps"
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting (`ls methods METHOD`); may be repeated."),
 ]
 
 
 def generate(
-    benchmark: Annotated[str, typer.Argument(help="A benchmark (`ls benchmarks`), its folder, or a file of samples.")],
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            help="A benchmark (`ls benchmarks`), its folder, or a file of samples.", autocompletion=completing.benchmark
+        ),
+    ],
     level: Annotated[int | None, typer.Option(help="Only samples with this many instances.")] = None,
     levels: Annotated[str | None, typer.Option(help="Only these levels, e.g. 2-6 or 2,4.")] = None,
-    method: Annotated[str, typer.Option(help="A method (`radl-bench ls methods`) or path/to/file.py:Class.")] = "radl",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="A method (`radl-bench ls methods`) or path/to/file.py:Class.",
+            autocompletion=completing.part("generators"),
+        ),
+    ] = "radl",
     model: Annotated[str | None, typer.Option(help="mini (embedded), sd14, or the path of a model.")] = None,
     settings: Set = None,
     limit: Annotated[int | None, typer.Option(help="Only this many samples, spread evenly over the levels.")] = None,
@@ -102,7 +116,8 @@ def generate(
         f"{outcome.made} made, {outcome.resumed} resumed, {outcome.failed} failed of {outcome.planned} images:", end=" "
     )
     run = root / outcome.run.relative_to(place)
-    print(f"{run}\nNext: radl-bench score {shlex.quote(str(run))}{runs_option(root)}")
+    judges = _judges_of(outcome.run, benchmark, method)
+    print(f"{run}\nNext: {command('score', run, runs=root, **judges, device=device)}")
     for note in outcome.notes:
         print(f"Note: {safe(note)}", file=sys.stderr)
     if outcome.failed:
@@ -111,6 +126,18 @@ def generate(
             f"{outcome.failed} of {outcome.planned} images failed; the reasons are in {rows}. "
             "Run the same command again to retry them."
         )
+
+
+def _judges_of(run: Path, benchmark: str, method: str) -> dict[str, object]:
+    """Return the judges that go with the images of a run; the default ones know the sprite world alone."""
+    from radl_bench.benchmarks.loading import load_benchmark
+    from radl_bench.cli.plan import weights_of
+    from radl_bench.runs.manifest import read_manifest
+    from radl_bench.runs.scale import scale_of_manifest
+
+    if scale_of_manifest(read_manifest(run / "manifest.json")) != "paper":
+        return {}
+    return paper_judges({item.name for item in weights_of(load_benchmark(benchmark), method)})
 
 
 def paper_steps(method: str, model: str | None, given: Mapping[str, object], preset: PaperRun) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, runs_option
+from radl_bench.cli import completing
+from radl_bench.cli.runs_folder import DEFAULT, Runs, fetched
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
+from radl_bench.hints import first_images
 from radl_bench.text import safe
 
 if TYPE_CHECKING:
@@ -22,20 +23,36 @@ _LAST = 30
 
 
 def ls(
-    what: Annotated[str, typer.Argument(help="methods, benchmarks, metrics, judges or runs")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="methods, benchmarks, metrics, judges or runs",
+            autocompletion=completing.one_of("methods", "benchmarks", "metrics", "judges", "runs"),
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Only this one, with its settings and what it lacks here.")
+    ] = None,
     root: Runs = DEFAULT,
 ) -> None:
-    """List methods, benchmarks, metrics, judges or runs."""
+    """List methods, benchmarks, metrics, judges or runs; with NAME, all about one of them."""
     tables: dict[str, Callable[[], None]] = {
         "methods": _methods,
         "benchmarks": _benchmarks,
         "metrics": _metrics,
         "judges": _judges,
-        "runs": lambda: _runs(root),
+        "runs": lambda: _runs(fetched(root)),
     }
     if what not in tables:
         raise UsageError(did_you_mean(what, tables, "list"))
-    tables[what]()
+    if name is None:
+        tables[what]()
+        return
+    from radl_bench.cli.ls_one import ONE
+
+    if what not in ONE:
+        raise UsageError("`ls runs` lists all runs under --runs and takes no name.")
+    ONE[what](name)
 
 
 def show(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -48,7 +65,8 @@ def show(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -
     heads, cells = list(columns), [[safe(cell) for cell in row] for row in rows]
     console = Console()
     console = console if console.is_terminal else Console(width=200)
-    if _before_last(heads, cells) + _LAST > console.width:
+    last = max((len(row[-1]) for row in cells), default=0)
+    if _before_last(heads, cells) + min(_LAST, last) + 4 > console.width:
         console.print(Text(title, "italic"))
         for first, *rest in cells:
             console.print(Text(first, "bold"))
@@ -70,71 +88,60 @@ def _before_last(heads: list[str], rows: list[list[str]]) -> int:
 
 
 def _methods() -> None:
-    from radl_bench.registry import GENERATORS, known
+    from radl_bench.registry import known
 
-    rows = [
-        (name, "built-in" if name in GENERATORS else "plug-in", *_described("generators", name))
-        for name in known("generators")
-    ]
-    show("Methods", ("name", "from", "models", "what it is"), rows)
+    rows = [(name, *_method(name)) for name in known("generators")]
+    show("Methods", ("name", "ready here", "what it is"), rows)
+    print("Settings, and what is missing here: radl-bench ls methods NAME")
     print("A method of your own: --method path/to/file.py:Class")
 
 
-def _described(kind: str, name: str) -> tuple[str, str]:
-    """Return the models of a method and what a part says it is, or why it cannot be used here."""
+def _method(name: str) -> tuple[str, str]:
+    """Return the models with which a method can run here and what it is, or why it cannot be used."""
+    from radl_bench.described import first_sentence, lacks
     from radl_bench.registry import resolve
 
     try:
-        part = resolve(kind, name)
+        part = resolve("generators", name)
     except RadlBenchError as error:  # one broken plug-in must not hide the others
-        return "", f"cannot be used here: {error}"
-    words = " ".join((part.__doc__ or "").split("\n\n")[0].replace("`", "").split())
-    return ", ".join(getattr(part, "models", ())), re.split(r"(?<=\.) (?=[A-Z])", words)[0]
+        return "no", f"cannot be used here: {error}"
+    models = getattr(part, "models", ())
+    ready = ", ".join(model for model in models if not lacks(part, model)) if models else _yes(lacks(part, ""))
+    return ready or "no", first_sentence(part.__doc__)
+
+
+def _yes(lacking: str) -> str:
+    return "no" if lacking else "yes"
 
 
 def _benchmarks() -> None:
     from radl_bench.benchmarks.loading import benchmark_folders
 
     rows = [_benchmark_row(name, folder) for name, folder in benchmark_folders().items()]
-    columns = ("name", "version", "samples", "by level", "images a sample", "source", "full size", "what")
-    show("Benchmarks", columns, rows)
+    show("Benchmarks", ("name", "samples", "levels", "what it is"), rows)
+    print("Source, full size and metrics: radl-bench ls benchmarks NAME")
 
 
 def _benchmark_row(name: str, folder: Path) -> tuple[object, ...]:
-    from radl_bench.benchmarks.loading import is_packaged, load_benchmark
+    from radl_bench.benchmarks.loading import load_benchmark
 
     try:
         b = load_benchmark(folder)
     except RadlBenchError as error:  # one broken set must not hide the others
-        return name, "broken", "", "", "", folder, "", str(error)
-    counts = Counter(s.level for s in b.samples)
-    source = "embedded" if is_packaged(folder) else folder
-    return name, b.version, len(b.samples), _levels(counts), b.images_per_sample, source, _full(name), b.description
-
-
-def _levels(counts: Counter[int]) -> str:
-    """`2-6: 160 each`, or every level with its number."""
-    levels, sizes = sorted(counts), set(counts.values())
-    if len(levels) > 1 and len(sizes) == 1 and levels == list(range(levels[0], levels[-1] + 1)):
-        return f"{levels[0]}-{levels[-1]}: {sizes.pop()} each"
-    return ", ".join(f"{level}: {counts[level]}" for level in levels)
-
-
-def _full(name: str) -> str:
-    """Whether the full-size version of an embedded benchmark is built, and how to build it."""
-    from radl_bench.benchmarks.builders import BUILDERS, MANIFEST, full_folder
-
-    if name not in BUILDERS:
-        return ""
-    built = (full_folder(name) / MANIFEST).is_file()
-    return f"built: {name}-full" if built else f"not built: radl-bench data build {name}"
+        return name, "broken", "", str(error)
+    levels = sorted({s.level for s in b.samples})
+    span = (
+        f"{levels[0]}-{levels[-1]}" if levels == list(range(levels[0], levels[-1] + 1)) else ",".join(map(str, levels))
+    )
+    return name, len(b.samples), span, b.description
 
 
 def _metrics() -> None:
     from radl_bench.registry import known
 
     rows = [row for name in known("metrics") for row in _metric_rows(name)]
-    show("Metrics", ("metric", "score", "kind", "counts", "missing is", "better", "thresholds"), rows)
+    show("Metrics", ("metric", "score", "counts", "missing is", "better"), rows)
+    print("Judges and thresholds of one: radl-bench ls metrics NAME")
     print("A metric of your own: a file in the benchmark's folder, see docs/metrics.md")
 
 
@@ -143,24 +150,37 @@ def _metric_rows(name: str) -> list[tuple[object, ...]]:
 
     try:
         found = resolve("metrics", name)
-        metric = getattr(found, "METRIC", found)
-        thresholds = ", ".join((*metric.thresholds, *metric.own, *metric.options)) or "–"
-        return [(name, *_score_row(spec), thresholds) for spec in metric.scores]
+        return [(name, *_score_row(spec)) for spec in getattr(found, "METRIC", found).scores]
     except (RadlBenchError, AttributeError, TypeError) as error:  # one broken plug-in must not hide the others
-        return [(name, "broken", "", "", "", "", str(error))]
+        return [(name, "broken", "", "", str(error))]
 
 
 def _score_row(spec: ScoreSpec) -> tuple[object, ...]:
     missing = "left out" if spec.missing is None else f"{spec.missing:g}"
-    return spec.heading, spec.kind, spec.unit, missing, "lower" if spec.lower_is_better else "higher"
+    return spec.heading, f"{spec.unit}s", missing, "lower" if spec.lower_is_better else "higher"
 
 
 def _judges() -> None:
-    from radl_bench.registry import known
+    from radl_bench.scoring.judging import roles
 
-    kinds = {"detectors": "detector", "segmenters": "segmenter", "encoders": "encoder", "features": "features"}
-    rows = [(kinds[kind], name, _described(kind, name)[1]) for kind in kinds for name in known(kind)]
-    show("Judges", ("kind", "name", "what it is"), rows)
+    rows = [row for role in roles() for row in _judge_rows(role.name, role.family)]
+    show("Judges", ("kind", "name", "ready", "what it is"), rows)
+    print("What is missing here, and thresholds: radl-bench ls judges NAME")
+    print("A judge of your own: --detector path/to/file.py:Class, and so on")
+
+
+def _judge_rows(role: str, family: str) -> list[tuple[object, ...]]:
+    from radl_bench.described import first_sentence, lacks
+    from radl_bench.registry import known, resolve
+
+    rows: list[tuple[object, ...]] = []
+    for name in known(family):
+        try:
+            part = resolve(family, name)
+            rows.append((role, name, _yes(lacks(part)), first_sentence(part.__doc__)))
+        except RadlBenchError as error:  # one broken plug-in must not hide the others
+            rows.append((role, name, "no", f"cannot be used here: {error}"))
+    return rows
 
 
 def _runs(root: Path) -> None:
@@ -170,7 +190,7 @@ def _runs(root: Path) -> None:
     columns = ("run", "filter", "model", "status", "images", "failed", "scored")
     show(f"Runs under {root}", columns, rows)
     if not rows:
-        print(f"None yet. Make one: radl-bench generate coco-mig --level 6{runs_option(root)}")
+        print(f"None yet. Make one: {first_images(root)}")
 
 
 def _run_row(path: Path) -> tuple[object, ...]:
@@ -185,4 +205,4 @@ def _run_row(path: Path) -> tuple[object, ...]:
     scored = "yes" if find_scores(path) else "no"
     images = f"{statuses['ok']}/{run.planned}"
     model = run.manifest["generator"].get("model") or ""
-    return path, chosen, model, run.manifest["status"], images, statuses["error"], scored
+    return path, chosen, model, run.status, images, statuses["error"], scored

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radl_bench.cli import completing
 from radl_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,8 +21,15 @@ _JUDGES = {"detections": "grounding-dino", "coverage": "sam", "cosines": "open-c
 
 
 def plan(
-    benchmark: Annotated[str, typer.Argument(help="Name of a benchmark (`radl-bench ls benchmarks`) or its folder.")],
-    method: Annotated[str, typer.Option(help="A method (`radl-bench ls methods`).")] = "radl",
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a benchmark (`radl-bench ls benchmarks`) or its folder.", autocompletion=completing.benchmark
+        ),
+    ],
+    method: Annotated[
+        str, typer.Option(help="A method (`radl-bench ls methods`).", autocompletion=completing.part("generators"))
+    ] = "radl",
     model: Annotated[str, typer.Option(help="sd14: the figures are those of Stable Diffusion v1.4.")] = "sd14",
     card: Annotated[str, typer.Option(help="h100, a100 or rtx4090.")] = "a100",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
@@ -35,7 +42,7 @@ def plan(
     if model != "sd14":
         raise UsageError("The figures of a plan are those of --model sd14. The mini model needs none: just run it.")
     chosen = load_benchmark(benchmark)
-    preset, needed = paper_of(chosen), _weights(chosen, method)
+    preset, needed = paper_of(chosen), weights_of(chosen, method)
     images = len(chosen.samples) * preset.images_per_sample
     instances = sum(sample.level for sample in chosen.samples) / len(chosen.samples)
     found = cost(method, images, preset.steps, instances, dtype=dtype, card=card)
@@ -47,7 +54,7 @@ def plan(
         typer.echo(line)
 
 
-def _weights(benchmark: Benchmark, method: str) -> list[Item]:
+def weights_of(benchmark: Benchmark, method: str) -> list[Item]:
     """Return what has to be fetched for the method and for the judges of the benchmark's metrics."""
     from radl_bench.downloads.fetch import find
     from radl_bench.scoring.chosen import choose
@@ -85,18 +92,18 @@ def _origin(method: str) -> list[str]:
 
 
 def _commands(benchmark: str, method: str, dtype: str, needed: list[Item]) -> list[str]:
-    name = shlex.quote(benchmark)
-    chosen = "" if dtype == "float32" else f" --set dtype={dtype}"
-    judges = {item.name for item in needed}
-    score = f"radl-bench score --detector grounding-dino --segmenter {'sam' if 'sam' in judges else 'box'}"
-    score += " --encoder open-clip" if "open-clip" in judges else " --encoder none"
-    photographs = ["radl-bench data fid-reference PHOTOGRAPHS --out coco.npz"] * ("inception" in judges)
-    score += " --features inception --fid-reference coco.npz" if photographs else " --features none"
+    from radl_bench.hints import command, paper_judges
+
+    judges = paper_judges({item.name for item in needed})
+    chosen = None if dtype == "float32" else f"dtype={dtype}"
+    options = {"method": method, "model": "sd14", "device": "cuda", "set": chosen, "paper_scale": True}
+    reference = "coco.npz" if judges["features"] == "inception" else None
+    photographs = [command("data", "fid-reference", "PHOTOGRAPHS", out=reference)] * (reference is not None)
     return [
         "",
-        *(f"radl-bench fetch {item.name}" for item in needed),
-        f"radl-bench generate {name} --method {method} --model sd14 --device cuda{chosen} --paper-scale",
+        *(command("fetch", item.name) for item in needed),
+        command("generate", benchmark, **options),
         *photographs,
-        f"{score} --device cuda",
-        "radl-bench report",
+        command("score", **judges, fid_reference=reference, device="cuda"),
+        command("report"),
     ]

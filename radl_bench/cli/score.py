@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radl_bench.cli.runs_folder import DEFAULT, Runs, no_runs, runs_option
+from radl_bench.cli import completing
+from radl_bench.cli.runs_folder import DEFAULT, Runs, is_store, no_runs
 from radl_bench.cli.signals import interruptible
 from radl_bench.devices import check_device
 from radl_bench.errors import GenerationFailed, MissingData, UsageError, did_you_mean
+from radl_bench.hints import command
 from radl_bench.parsing import is_file
 from radl_bench.text import safe
 from radl_bench.types import SCALES
+
+if TYPE_CHECKING:
+    from radl_bench.stores.working_copy import WorkingCopy
 
 
 def score(
@@ -25,16 +29,39 @@ def score(
         typer.Argument(metavar="[RUN]...", help="Run folders; every run under --runs when not given."),
     ] = None,
     detector: Annotated[
-        str, typer.Option(help="mini, grounding-dino, groundingdino-py, oracle, blind, or file.py:Class.")
+        str,
+        typer.Option(
+            help="mini, grounding-dino, groundingdino-py, oracle, blind, or file.py:Class.",
+            autocompletion=completing.part("detectors"),
+        ),
     ] = "mini",
     segmenter: Annotated[
-        str | None, typer.Option(help="mini, grabcut, sam, box, or file.py:Class; goes with the detector.")
+        str | None,
+        typer.Option(
+            help="mini, grabcut, sam, box, or file.py:Class; goes with the detector.",
+            autocompletion=completing.part("segmenters"),
+        ),
     ] = None,
-    encoder: Annotated[str, typer.Option(help="mini, open-clip, none, or path/to/file.py:Class.")] = "mini",
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="mini, open-clip, none, or path/to/file.py:Class.", autocompletion=completing.part("encoders", "none")
+        ),
+    ] = "mini",
     features: Annotated[
-        str | None, typer.Option(help="mini, inception, none, or path/to/file.py:Class; goes with the encoder.")
+        str | None,
+        typer.Option(
+            help="mini, inception, none, or path/to/file.py:Class; goes with the encoder.",
+            autocompletion=completing.part("features", "none"),
+        ),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="strict, mig_bench_v1 or consistcompose_v1.")] = "strict",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="strict, mig_bench_v1 or consistcompose_v1.",
+            autocompletion=completing.one_of("strict", "mig_bench_v1", "consistcompose_v1"),
+        ),
+    ] = "strict",
     iou: Annotated[float | None, typer.Option(help="Least IoU of a correct position, 0 to 1.")] = None,
     score_threshold: Annotated[float | None, typer.Option(help="Least score of a detection, 0 to 1.")] = None,
     coverage: Annotated[float | None, typer.Option(help="Least share of a mask that has the right colour.")] = None,
@@ -51,7 +78,10 @@ def score(
     box_format: Annotated[
         str, typer.Option(help="Boxes of --detections and --masks: auto, xywh, xyxy or cxcywh[-fraction][@WxH].")
     ] = "auto",
-    benchmark: Annotated[str | None, typer.Option(help="The benchmark the images were made for.")] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(help="The benchmark the images were made for.", autocompletion=completing.benchmark),
+    ] = None,
     level: Annotated[int | None, typer.Option(help="With --images: only samples with this many instances.")] = None,
     levels: Annotated[str | None, typer.Option(help="With --images: only these levels, e.g. 2-6 or 2,4.")] = None,
     limit: Annotated[
@@ -70,13 +100,15 @@ def score(
         list[str] | None,
         typer.Option(metavar="ROLE=NAME", help="A judge for a role that is not built in; may be repeated."),
     ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that judge side by side, each with judges of its own.")] = 1,
     root: Runs = DEFAULT,
 ) -> None:
     """Score the images of runs. What the judges saw is kept, so scoring again is quick."""
     from radl_bench.scoring.score import score_each
 
     part = {"level": level, "levels": levels, "limit": limit, "ids": _split(ids)}
-    _check_options(runs, images, benchmark, part, table, name, scale, fid_reference)
+    _check_options(runs, images, benchmark, part, table, name, scale, root)
+    _check_reference(fid_reference, features or ("mini" if encoder == "mini" else None), device)
     check_device(device)
     judges = _judges(judge or [])
     with interruptible("What the judges saw so far is kept. Run the same command again to continue."):
@@ -95,13 +127,14 @@ def score(
             fid_reference=fid_reference,
             device=device,
             judges=judges,
+            workers=workers,
         )
     for outcome in scored:
         print(outcome.file)
         for note in outcome.notes:
             print(f"Note: {safe(note)}", file=sys.stderr)
     bad = [outcome for outcome in scored if outcome.problems]
-    print(f"Next: radl-bench report{runs_option(root)}{''.join(f' {shlex.quote(str(run))}' for run in runs or ())}")
+    print(f"Next: {command('report', *(runs or ()), runs=root)}")
     if bad:
         raise GenerationFailed(" ".join(_lacking(o.run, o.problems, o.images) for o in bad))
 
@@ -114,8 +147,10 @@ def _check_options(
     table: Path | None,
     name: str | None,
     scale: str | None,
-    fid_reference: Path | None,
+    root: Path,
 ) -> None:
+    if images is not None and is_store(root):
+        raise UsageError("Images made elsewhere become a run in a folder, so --runs cannot be the address of a store.")
     if images is not None and (benchmark is None or runs):
         raise UsageError("--images needs --benchmark NAME, and no RUN beside it.")
     if images is None and any(option is not None for option in (benchmark, *part.values(), table, name, scale)):
@@ -124,10 +159,13 @@ def _check_options(
         )
     if scale is not None and scale not in SCALES:
         raise UsageError(did_you_mean(scale, SCALES, "scale"))
+
+
+def _check_reference(fid_reference: Path | None, features: str | None, device: str | None) -> None:
     if fid_reference is not None and not is_file(fid_reference):
         raise MissingData(
-            f"There is no reference {fid_reference}. Build it: radl-bench data fid-reference FOLDER "
-            f"--out {fid_reference}"
+            f"There is no reference {fid_reference}. Build it: "
+            + command("data", "fid-reference", "FOLDER", features=features, device=device, out=fid_reference)
         )
 
 
@@ -143,14 +181,37 @@ def _folders(
 ) -> Iterator[Path]:
     """Yield the run folders, importing the images first where there are some to import."""
     from radl_bench.runs.store import find_runs
+    from radl_bench.stores.roots import copy_of
 
     if images is not None and benchmark is not None:
         yield _import(images, benchmark, part, table, name, scale, root)
+        return
+    copy = copy_of(root)
+    if copy is not None:
+        yield from _stored(copy, runs, root)
         return
     folders = runs or find_runs(root)
     if not folders:
         raise MissingData(no_runs(root))
     yield from folders
+
+
+def _stored(copy: WorkingCopy, runs: list[Path] | None, root: Path) -> Iterator[Path]:
+    """Yield the folders of runs in a store, each fetched before it is scored, and what was found copied back after."""
+    from radl_bench.runs.store import find_runs
+
+    copy.store.check()
+    if runs is None:
+        copy.fetch()
+    folders = [run if run.is_absolute() else root / run for run in runs or find_runs(root)]
+    if not folders:
+        raise MissingData(no_runs(root))
+    for folder in folders:
+        copy.fetch(folder, images=True)
+        try:
+            yield folder
+        finally:
+            copy.push(folder)
 
 
 def _split(ids: list[str] | None) -> list[str] | None:

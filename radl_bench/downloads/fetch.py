@@ -18,6 +18,7 @@ from radl_bench.downloads.download import PAUSES, TIMEOUT, RemoteFile, download,
 from radl_bench.downloads.hub import from_hub
 from radl_bench.errors import MissingData, UsageError, did_you_mean
 from radl_bench.files import file_sha256, replace_file
+from radl_bench.hints import command
 from radl_model.home import data_home
 
 if sys.version_info >= (3, 11):
@@ -109,7 +110,7 @@ def require(items: Iterable[Item], offline: bool = True) -> None:
     """Do nothing when all items are here; else raise `MissingData` with one list of what is not, and the commands."""
     absent = [item for item in items if not is_ready(item)]
     if absent and offline:
-        lines = [f"  {i.name} ({megabytes(i.size)}, {i.license}): radl-bench fetch {i.name}" for i in absent]
+        lines = [f"  {i.name} ({megabytes(i.size)}, {i.license}): {command('fetch', i.name)}" for i in absent]
         raise MissingData("Not on this machine, and nothing is downloaded offline:\n" + "\n".join(lines))
 
 
@@ -176,6 +177,6 @@ def _record(folder: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((folder / RECORD).read_bytes())
         sound = all({"size", "sha256"} <= set(entry) for entry in record["files"].values()) and record["identity"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return record if sound else None

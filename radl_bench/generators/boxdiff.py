@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.generators.engine import BaseSettings, Numbers, flag
-from radl_bench.generators.training_free import TrainingFreeGenerator, number
+from radl_bench.generators.numbers import real
+from radl_bench.generators.training_free import TrainingFreeGenerator
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -24,9 +25,12 @@ class BoxDiffGenerator(TrainingFreeGenerator):
 
     Args:
         model: as for `EngineGenerator`.
-        step_size, refine, after, second, tokens: see `radl_model.guidance.boxdiff.BoxDiffConfig`; `after` and `second`
-            are the release's with the recipe "official", and the careful ones with "unified". `tokens` is "last", on
-            the mini model "phrase".
+        step_size: factor of the gradient; it belongs to the scale of the latents.
+        refine: whether three steps repeat the update of the inner part, up to 20 times.
+        after: terms of the update after a refinement, "all" or "inner"; "inner" with recipe=official when not set.
+        second: what PNDM's second first step starts from, "kept" or "lost"; "lost" with recipe=official when not set.
+        tokens: words of a phrase that are looked at, "last" or "phrase"; "last" when not set, on mini "phrase". See
+            `radl_model.guidance.boxdiff.BoxDiffConfig`.
         base: settings of `TrainingFreeGenerator`.
     """
 
@@ -47,7 +51,7 @@ class BoxDiffGenerator(TrainingFreeGenerator):
     ) -> None:
         readings = READINGS.get(base.get("recipe", "unified"), READINGS["unified"])
         self.own: dict[str, Any] = {
-            "step_size": number("step_size", step_size, float),
+            "step_size": real("step_size", step_size),
             "refine": flag(refine),
             "after": readings[0] if after is None else after,
             "second": readings[1] if second is None else second,

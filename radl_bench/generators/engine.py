@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.generators.numbers import real, steps, whole
 from radl_bench.runs.scale import base_scale
 from radl_bench.types import Sample
 
@@ -53,16 +54,19 @@ class EngineGenerator:
     Args:
         model: "mini", "sd14", a pipeline folder or a single safetensors file.
         device: "cpu", "cuda", "mps"; the best there is when None.
-        num_inference_steps, guidance_scale, scheduler, negative_prompt, max_batch: see `MINI` and `PAPER`, whose values
-            stand for what is None. Text from the command line is converted.
-        dtype: "float32", "bfloat16" or "float16".
-        exact: make each image by itself, so that its bytes depend on sample and seed alone, however the work is cut
-            into batches and shards. Other batch sizes take other matrix kernels, which moves a byte now and then.
-            Costs about a quarter of the speed on a CPU; on by default there, off on a GPU. The mini model then computes
-            with one thread, since the number of threads moves bytes too; RaDL took 1.4 times as long so as with two on
-            two idle cores, which two shards use just as well.
-        recipe: "official" runs the numbers of `official`, those the method was published with; "unified" the same for
-            all methods, so that they differ by method alone.
+        num_inference_steps: steps of the denoising.
+        guidance_scale: weight of classifier-free guidance; 1 is none.
+        scheduler: "base" (the model's own), "ddim", "dpm", "euler", "lms", "pndm" or "unipc".
+        negative_prompt: what the images should not show.
+        max_batch: images made at once, at most; one where `exact`. Where one of these five is None, the value of `MINI`
+            or `PAPER` stands for it; text from the command line is converted.
+        dtype: precision of the computation: "float32", "bfloat16" or "float16".
+        exact: make each image by itself, so that its bytes depend on sample and seed alone; when None, on a CPU only.
+            Other batch sizes take other matrix kernels, which moves a byte now and then; it costs a quarter of the
+            speed on a CPU. The mini model then computes with one thread, as the number of threads moves bytes too; RaDL
+            took 1.4 times as long so as with two on two idle cores, which two shards use just as well.
+        recipe: "official" runs the numbers that the method was published with (`official`); "unified" the same for all
+            methods, so that they differ by method alone.
 
     Raises:
         MissingWeights: the model is not on this machine.
@@ -72,6 +76,8 @@ class EngineGenerator:
     name: str
     models = ("mini", "sd14")
     """Names that `model` may have beside a place; a method that lists "mini" gets it where no model is asked for."""
+    packages = ("torch", "diffusers", "transformers", "safetensors")
+    """What it imports, for `radl-bench ls methods`."""
     defaults: tuple[Numbers, Numbers] = (MINI, PAPER)
     """On the mini model, and on others."""
     official: Numbers | None = None
@@ -108,6 +114,8 @@ class EngineGenerator:
             self.params["recipe"] = recipe
         self.device = device or _best_device()
         self.params["exact"] = self.device == "cpu" if exact is None else flag(exact)
+        if self.params["exact"]:
+            self.max_batch = 1  # each is finished by itself: it shows at once, and Ctrl-C keeps it
         with _quiet():
             self.pipe = self._load(model)
             self.adapter = self._adapter()
@@ -116,17 +124,18 @@ class EngineGenerator:
         self.weights_sha256 = weights_sha256(*self._weight_places())
         self.revision = self.weights_sha256[:12]
 
+    @classmethod
+    def check_weights(cls, model: str) -> None:
+        """Raise `MissingWeights` where the model, or what the method adds to it, is not on this machine."""
+        from radl_model.checkpoints.places import resolve_base
+
+        resolve_base(model)
+
     def generate(self, samples: Sequence[Sample], seeds: Sequence[int]) -> list[Image]:
         """Return one image a (sample, seed). Noise is drawn on the CPU by one generator an image."""
         exact = self.params["exact"]
-        made: list[Image] = self.engine.generate(
-            self._layouts(samples),
-            seeds,
-            self._run_settings(),
-            self.adapter,
-            exact=exact,
-            one_thread=self.small and exact,
-        )
+        layouts, settings, alone = self._layouts(samples), self._run_settings(), self.small and exact
+        made: list[Image] = self.engine.generate(layouts, seeds, settings, self.adapter, exact=exact, one_thread=alone)
         return made
 
     def _load(self, model: str) -> DiffusionPipeline:
@@ -226,17 +235,6 @@ def flag(value: bool | str) -> bool:
     return str(value).lower() in {"true", "1", "yes"}
 
 
-def share(name: str, value: float | str) -> float:
-    """Return a setting that must lie in [0, 1] and may come as text; raises `UsageError`."""
-    try:
-        number = float(value)
-    except ValueError:
-        raise UsageError(f"{name}={value!r} is not a number.") from None
-    if not 0 <= number <= 1:
-        raise UsageError(f"{name}={number} must lie in [0, 1].")
-    return number
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the loaders' bars and remarks off the terminal; errors still show."""
@@ -256,19 +254,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _settings(defaults: Numbers, given: Mapping[str, object]) -> dict[str, Any]:
-    """Defaults, overridden by what is given, each converted to the type of its default."""
-    resolved = dict(defaults)
-    for key, value in given.items():
-        if value is None:
-            continue
-        try:
-            resolved[key] = type(defaults[key])(value)
-        except (TypeError, ValueError, OverflowError):
-            raise UsageError(f"{key}={value!r} is not a {type(defaults[key]).__name__}.") from None
-    for key in ("num_inference_steps", "max_batch"):
-        if resolved[key] < 1:
-            raise UsageError(f"{key} must be at least 1, not {resolved[key]}.")
-    return resolved
+    """Defaults, overridden by what is given, each held to its range."""
+    checks: dict[str, Callable[[str, object], float]] = {
+        "num_inference_steps": steps,
+        "guidance_scale": real,
+        "max_batch": whole,
+    }
+    own = {key: value for key, value in given.items() if value is not None}
+    return {**defaults, **{key: checks[key](key, value) if key in checks else str(value) for key, value in own.items()}}
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radl_bench.errors import MissingWeights
-from radl_bench.generators.engine import BaseSettings, EngineGenerator, share
+from radl_bench.generators.engine import BaseSettings, EngineGenerator
+from radl_bench.generators.numbers import share
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -72,6 +73,12 @@ class GligenGenerator(EngineGenerator):
         own = self.adapter.settings = replace(own, ramp=own.ramp if ramp is None else share("ramp", ramp))
         self.params["adapter"] = own.to_dict()
 
+    @classmethod
+    def check_weights(cls, model: str) -> None:
+        """Raise `MissingWeights` where the base or its layers are not on this machine."""
+        super().check_weights(model)
+        find(model, None)
+
     def _adapter(self) -> GligenAdapter:
         from radl_model.gligen.public import load_gligen
 
@@ -105,6 +112,6 @@ def find(model: str, adapter: str | None) -> Path:
 def _gated(unet: Path) -> bool:
     try:
         config = json.loads((unet / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and str(config.get("attention_type", "")).startswith("gated")

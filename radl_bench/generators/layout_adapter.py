@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radl_bench.errors import UsageError
-from radl_bench.generators.engine import BaseSettings, EngineGenerator, flag, share
+from radl_bench.generators.engine import BaseSettings, EngineGenerator, flag
+from radl_bench.generators.numbers import share
 from radl_bench.types import Sample
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ class LayoutAdapterGenerator(EngineGenerator):
         self.params["adapter"] = own.to_dict()
         if self.weights.name != self.adapter_name:
             self.params["weights"] = self.weights.name
+
+    @classmethod
+    def check_weights(cls, model: str) -> None:
+        """Raise `MissingWeights` where the base or its adapter is not on this machine."""
+        from radl_model.checkpoints.places import resolve_adapter
+
+        super().check_weights(model)
+        resolve_adapter(model, cls.adapter_name)
 
     def _adapter(self) -> FusionAdapter:
         from radl_model.adapters.adapter import layer_names

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radl_bench.errors import MissingWeights, UsageError
+from radl_bench.generators.numbers import real, whole
+from radl_bench.generators.numbers import steps as checked_steps
 from radl_bench.runs.scale import base_scale
-from radl_bench.types import Sample
+from radl_bench.types import MAX_SIDE, Sample
 from radl_model.checkpoints.places import PACKAGED
 from radl_model.home import data_home
 
@@ -32,9 +34,9 @@ class LayoutDiffusionGenerator:
         model: "mini", "coco-256" (also "sd14"), "coco-128", or a folder or state dict of your own.
         device: "cpu", "cuda", ...; the CPU when None.
         steps: calls of DPM-Solver-fast; each runs the network twice.
-        guidance: s in e_c + s (e_c - e_u), as published; 1 is 2 in the usual notation.
+        guidance: weight of the layout, s in e_c + s (e_c - e_u) as published; 1 is 2 in the usual notation.
         size: side of the images in pixels, resized bicubically; twice the network's own when None.
-        max_batch: images a call.
+        max_batch: images made at once, at most; one on a CPU.
 
     Raises:
         MissingWeights, BadInput: see `radl_model.layout_diffusion.pipeline.load`.
@@ -43,6 +45,7 @@ class LayoutDiffusionGenerator:
 
     name = "layout-diffusion"
     models = ("mini", *PUBLISHED)
+    packages = ("torch", "safetensors")
 
     def __init__(
         self,
@@ -56,16 +59,28 @@ class LayoutDiffusionGenerator:
         from radl_model.checkpoints.places import weights_sha256
         from radl_model.layout_diffusion.pipeline import load
 
-        if steps < 1 or max_batch < 1 or not 0 <= guidance < 100:
-            raise UsageError("layout-diffusion wants steps and max_batch of at least 1, and guidance from 0 to 100.")
+        numbers: dict[str, int | float] = {
+            "steps": checked_steps("steps", steps),
+            "guidance": real("guidance", guidance),
+        }
+        if not 0 <= numbers["guidance"] < 100:
+            raise UsageError(f"guidance={guidance} must be at least 0 and under 100.")
+        most = whole("max_batch", max_batch)
+        side = None if size is None else whole("size", size, 1, MAX_SIDE)
         place = find(model)
         self.scale = base_scale(place)
         self.network = load(place).to(device or "cpu")
-        self.device, self.max_batch = device or "cpu", max_batch
+        self.device = device or "cpu"
+        self.max_batch = 1 if self.device == "cpu" else most  # each is finished by itself there
         native = self.network.config.image_size
-        self.params = {"steps": steps, "guidance": float(guidance), "native": native, "size": size or 2 * native}
+        self.params = {**numbers, "native": native, "size": side or 2 * native}
         self.weights_sha256 = weights_sha256(place)
         self.revision = self.weights_sha256[:12]
+
+    @classmethod
+    def check_weights(cls, model: str) -> None:
+        """Raise `MissingWeights` where the model is not on this machine."""
+        find(model)
 
     def generate(self, samples: Sequence[Sample], seeds: Sequence[int]) -> list[Image]:
         """Return one image a (sample, seed). On a CPU each is made by itself, so no byte depends on the batch."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.generators.engine import BaseSettings, Numbers
-from radl_bench.generators.training_free import TrainingFreeGenerator, number
+from radl_bench.generators.numbers import real, whole
+from radl_bench.generators.training_free import TrainingFreeGenerator
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -22,8 +23,12 @@ class LayoutGuidanceGenerator(TrainingFreeGenerator):
 
     Args:
         model: as for `EngineGenerator`.
-        strength, threshold, turns, tokens, stop: see `radl_model.guidance.layout_guidance.GuidanceConfig`; `tokens` and
-            `stop` are the release's with the recipe "official", and the careful ones with "unified".
+        strength: factor of the energy whose gradient moves the latents.
+        threshold: energy under which an image is left alone, 0 to 1.
+        turns: most updates a step.
+        tokens: how phrases are found in the prompt, "spans" or "words"; "words" with recipe=official when not set.
+        stop: when an image is left alone, "each-step" or "for-good"; "for-good" with recipe=official when not set. See
+            `radl_model.guidance.layout_guidance.GuidanceConfig`.
         base: settings of `TrainingFreeGenerator`.
     """
 
@@ -44,9 +49,9 @@ class LayoutGuidanceGenerator(TrainingFreeGenerator):
     ) -> None:
         readings = READINGS.get(base.get("recipe", "unified"), READINGS["unified"])
         self.own: dict[str, Any] = {
-            "strength": number("strength", strength, float),
-            "threshold": number("threshold", threshold, float),
-            "turns": number("turns", turns, int),
+            "strength": real("strength", strength),
+            "threshold": real("threshold", threshold),
+            "turns": whole("turns", turns, 0, 1000),
             "tokens": readings[0] if tokens is None else tokens,
             "stop": readings[1] if stop is None else stop,
         }

@@ -7,10 +7,11 @@ from radl_bench.generators.layout_adapter import LayoutAdapterGenerator
 
 
 class MigcGenerator(LayoutAdapterGenerator):
-    """Layout to image with MIGC's adapter, by default as its benchmark script runs it. Arguments as the base class's.
+    """Layout to image with MIGC's adapter, by default as its benchmark script runs it.
 
     50 steps of Euler with the layer on in the first 26, guidance 7.5, its negative prompt, phrases repeated. On the
     mini model, whose adapter has not seen repeated phrases in training, steps are the baseline's and phrases plain.
+    Arguments as the base class's.
     """
 
     name = "migc"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from radl_bench.errors import UsageError
 from radl_bench.generators.engine import BaseSettings, Numbers
+from radl_bench.generators.numbers import whole
 from radl_bench.generators.training_free import TrainingFreeGenerator
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ OFFICIAL: Numbers = {"num_inference_steps": 50, "scheduler": "ddim", "guidance_s
 
 
 class MultiDiffusionGenerator(TrainingFreeGenerator):
-    """Layout to image; costs one row of the UNet for the prompt and one an instance. Official: 50 steps of DDIM.
+    """Layout to image: each phrase denoised in its box, the regions averaged in every step. Official: 50 steps of DDIM.
+
+    It costs one row of the UNet for the prompt and one an instance.
 
     Args:
         model: as for `EngineGenerator`.
@@ -44,11 +47,9 @@ class MultiDiffusionGenerator(TrainingFreeGenerator):
     ) -> None:
         if region.count("{}") != 1 or region.count("{") + region.count("}") != 2:
             raise UsageError(f"region={region!r} must hold {{}} once, where the phrase goes.")
-        if not str(max_rows).isdecimal() or int(max_rows) < 1:
-            raise UsageError(f"max_rows={max_rows!r} must be a whole number and at least 1.")
-        self.region = region
+        self.region, rows = region, whole("max_rows", max_rows)
         super().__init__(model, device, **base)
-        self.params |= {"region": region, "max_rows": int(max_rows)}
+        self.params |= {"region": region, "max_rows": rows}
 
     def _adapter(self) -> MultiDiffusionAdapter:
         from radl_model.guidance.multidiffusion import MultiDiffusionAdapter

@@ -6,7 +6,10 @@ from radl_bench.generators.layout_adapter import LayoutAdapterGenerator
 
 
 class RadlGenerator(LayoutAdapterGenerator):
-    """Layout to image with RaDL's adapter: 60 steps, the layer on in the first 30. Arguments as the base class's."""
+    """Layout to image with RaDL's adapter: 60 steps, the layer on in the first 30.
+
+    Arguments as the base class's.
+    """
 
     name = "radl"
     adapter_name = "radl"

@@ -37,6 +37,7 @@ class SpritesGenerator:
     scale = "mini"
     revision = __version__
     max_batch = 64
+    packages = ("cv2",)
 
     def __init__(
         self, model: str = "mini", device: str | None = None, size: int = 128, wrong: str | None = None

@@ -6,6 +6,9 @@ from radl_bench.generators.engine import EngineGenerator
 
 
 class StableDiffusionGenerator(EngineGenerator):
-    """Text to image. Arguments as the base class's."""
+    """Text to image: the prompt alone, boxes unseen.
+
+    Arguments as the base class's.
+    """
 
     name = "stable-diffusion"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from radl_bench.errors import UsageError, did_you_mean
-from radl_bench.generators.engine import BaseSettings, EngineGenerator, share
+from radl_bench.generators.engine import BaseSettings, EngineGenerator
+from radl_bench.generators.numbers import share
 from radl_bench.types import Sample
 
-T = TypeVar("T", int, float)
 PROMPTS = ("caption", "caption+labels")
 
 if TYPE_CHECKING:
@@ -54,14 +54,3 @@ class TrainingFreeGenerator(EngineGenerator):
             return sample.prompt
         names = [instance.category for instance in sample.instances]
         return with_labels(sample.prompt, self._phrases(sample), names)
-
-
-def number(name: str, value: object, kind: type[T]) -> T:
-    """Return a setting as a number; text from the command line is converted. Raises `UsageError`."""
-    try:
-        made = kind(str(value))
-    except ValueError:
-        raise UsageError(f"{name}={value!r} is not a {kind.__name__}.") from None
-    if made != made:
-        raise UsageError(f"{name}={value!r} is not a number.")
-    return made

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from radl_bench.errors import RadlBenchError
+from radl_bench.packages import cannot_import
 from radl_bench.registry import describe_error
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 REACH = 0.5
 """How far over the edge of an image, in sides, a box may reach: no box of GroundingDINO reaches farther."""
+
+INSTEAD = "Or score what was found elsewhere: --detections FILE --segmenter box --encoder none."
+"""What needs no package of a judge."""
 
 UNIT = 1e-2
 """How far the length of an encoder's vector may be from 1; half precision stays under a tenth of it."""
@@ -40,11 +44,13 @@ class Found(NamedTuple):
 
 @contextlib.contextmanager
 def asking(judge: Judge) -> Iterator[None]:
-    """Turn whatever a judge raises into a `BadAnswer` that names it; errors of our own pass."""
+    """Turn whatever a judge raises into a `BadAnswer` that names it; errors of our own and missing packages pass."""
     try:
         yield
     except RadlBenchError:
         raise
+    except ImportError as error:
+        raise cannot_import(error, f"The judge '{judge.signature}'", INSTEAD) from error
     except Exception as error:
         raise BadAnswer(f"The judge '{judge.signature}' failed: {describe_error(error)}.") from error
 

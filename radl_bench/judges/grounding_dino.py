@@ -40,6 +40,12 @@ class GroundingDino(GroundingDetector):
     backend = "grounding-dino"
     takes = ("device",)
     scale = "paper"
+    packages: tuple[str, ...] = ("torch", "transformers", "safetensors")
+
+    @classmethod
+    def check_weights(cls) -> None:
+        """Raise `MissingWeights` where the checkpoint or its vocabulary is in none of the usual places."""
+        find_vocabulary(find_checkpoint(None, cls.backend))
 
     def __init__(
         self,

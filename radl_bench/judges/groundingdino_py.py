@@ -37,13 +37,16 @@ _SWINS = {96: "swin_T_224_1k", 128: "swin_B_384_22k", 192: "swin_L_384_22k"}
 
 
 class GroundingDinoPy(GroundingDino):
-    """GroundingDINO SwinT-OGC by groundingdino-py; arguments and errors are those of `GroundingDino`.
+    """GroundingDINO SwinT-OGC by groundingdino-py.
+
+    Arguments and errors are those of `GroundingDino`.
 
     Raises:
         MissingExtra: groundingdino-py is not installed (at the first `detect`).
     """
 
     backend = "groundingdino-py"
+    packages = (*GroundingDino.packages, "groundingdino")
 
     @cached_property
     def network(self) -> Network:

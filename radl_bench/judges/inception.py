@@ -33,7 +33,7 @@ def default_weights() -> Path:
 
 
 class InceptionFeatures:
-    """Feature judge `inception`.
+    """Inception v3 as clean-fid uses it: features of FID and KID.
 
     Args:
         weights: the file; `default_weights()` when not given.
@@ -47,14 +47,21 @@ class InceptionFeatures:
 
     takes = ("device",)
     scale = "paper"
+    packages = ("torch", "cleanfid")
+
+    @classmethod
+    def check_weights(cls, weights: Path | None = None) -> None:
+        """Raise `MissingWeights` where the file is not there."""
+        file = Path(weights or default_weights())
+        if not file.is_file():
+            raise MissingWeights(
+                f"The Inception weights of FID are not at {file}. Run `radl-bench fetch inception`, put "
+                f"{FILE} there yourself, or leave FID and KID out with --features none."
+            )
 
     def __init__(self, weights: Path | None = None, sha256: str = SHA256, device: str = "cpu") -> None:
         self.weights, self.device = Path(weights or default_weights()), device
-        if not self.weights.is_file():
-            raise MissingWeights(
-                f"The Inception weights of FID are not at {self.weights}. Run `radl-bench fetch inception`, put "
-                f"{FILE} there yourself, or leave FID and KID out with --features none."
-            )
+        self.check_weights(self.weights)
         found = file_sha256(self.weights)
         if found != sha256:
             raise BadInput(f"{self.weights} has sha256 {found}, not {sha256}. Delete it and fetch it again.")

@@ -33,8 +33,16 @@ _HOWTO = (
 )
 
 
+def _fetched() -> Path:
+    return data_home() / "weights" / "open-clip"
+
+
+def _absent(folder: Path) -> MissingWeights:
+    return MissingWeights(f"The open_clip model is not at {folder} (no {CONFIG}). {_HOWTO}")
+
+
 class OpenClip:
-    """Encoder `open-clip`; cosines are those of unit vectors, neither clamped nor scaled.
+    """CLIP by open_clip, OpenAI's ViT-L/14 or another; cosines are neither clamped nor scaled.
 
     Args:
         spec: which model, as above; None for the fetched one.
@@ -47,17 +55,24 @@ class OpenClip:
 
     takes = ("device", "spec")
     scale = "paper"
+    packages = ("torch", "open_clip")
     ensembles = True
     """Phrases are looked at through the 80 templates of ImageNet, as the public scorer does."""
 
+    @classmethod
+    def check_weights(cls) -> None:
+        """Raise `MissingWeights` where the model was not fetched."""
+        if not (_fetched() / CONFIG).is_file():
+            raise _absent(_fetched())
+
     def __init__(self, spec: str | None = None, device: str = "cpu") -> None:
         self.device = device
-        folder = Path(spec).expanduser() if spec else data_home() / "weights" / "open-clip"
+        folder = Path(spec).expanduser() if spec else _fetched()
         if (folder / CONFIG).is_file():
             self._load = {"model_name": f"local-dir:{folder}"}
             self.signature = f"open-clip:{folder.name}@{_sum_of_folder(folder)}"
         elif spec is None or ":" not in spec:
-            raise MissingWeights(f"The open_clip model is not at {folder} (no {CONFIG}). {_HOWTO}")
+            raise _absent(folder)
         else:
             self._take(*spec.split(":", 1))
 
@@ -136,7 +151,7 @@ def _sum_of_folder(folder: Path) -> str:
         entries = [recorded[f.name] for f in files]
         sound = all(e["size"] == f.stat().st_size for e, f in zip(entries, files, strict=True))
         sums = [e["sha256"] for e in entries] if sound else [file_sha256(f) for f in files]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         sums = [file_sha256(f) for f in files]
     return hashlib.sha256("".join(sums).encode()).hexdigest()[:8]
 

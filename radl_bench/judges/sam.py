@@ -42,6 +42,12 @@ class SamSegmenter:
 
     takes = ("device",)
     scale = "paper"
+    packages = ("torch", "transformers", "safetensors")
+
+    @classmethod
+    def check_weights(cls) -> None:
+        """Raise `MissingWeights` where the weights are in none of the usual places."""
+        find_weights(None, ("sam",), HUB, ABSENT)
 
     def __init__(self, device: str | None = None, weights: str | Path | None = None) -> None:
         self.device = device or "cpu"

@@ -48,6 +48,7 @@ class MiniSegmenter:
     """
 
     signature = "mini-hsv"
+    packages = ("cv2",)
     scale = "mini"
 
     def masks(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -60,7 +61,7 @@ class MiniSegmenter:
 
 
 class MiniReachSegmenter(MiniSegmenter):
-    """`MiniSegmenter` without the pixels of another thing that lies over the edge of a box.
+    """Sprites by their colour, without the pixels of another thing that lies over the edge of a box.
 
     A thing reaches across its box and has one colour: where one of the benchmark's colours reaches across the box, one
     that covers a part of it belongs to another thing, and is left out. A large thing behind a small one reaches across
@@ -107,6 +108,7 @@ class GrabCutSegmenter:
     """
 
     signature = "grabcut-5"
+    packages = ("cv2",)
 
     def masks(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Return bool [N, H, W]; about 0.1 s a box at 512 pixels."""

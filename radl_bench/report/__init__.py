@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import MissingData, UsageError
+from radl_bench.hints import command, judge_options
 
 if TYPE_CHECKING:
     from radl_bench.report.choice import Choice
@@ -46,6 +47,7 @@ def build_report(
         BadInput: a score file is broken.
     """
     from radl_bench.report.collect import collect, group_runs
+    from radl_bench.report.headline import headline
     from radl_bench.report.reported import reported_tables
     from radl_bench.report.strata import check_by, with_strata
     from radl_bench.report.tables import build_section
@@ -55,14 +57,17 @@ def build_report(
     check_by(by)
     scored, unscored = collect(runs, choice)
     wanted = f"with {', '.join(choice.judges)}" if choice is not None and choice.judges else "yet"
-    notes = tuple(f"Not scored {wanted}: {_short(path)}. Run `radl-bench score {_short(path)}`." for path in unscored)
+    judges = judge_options(choice.judges if choice is not None else ())
+    notes = tuple(
+        f"Not scored {wanted}: {_short(path)}. Run `{command('score', _short(path), **judges)}`." for path in unscored
+    )
     if not scored:
         raise MissingData(" ".join(notes) or "There is no run to report. Run `radl-bench generate coco-mig` first.")
     groups = group_runs(scored)
     published = reported_tables({group.benchmark["name"] for group in groups}) if reported else ()
     plain = [(build_section(group, title), group) for group, title in zip(groups, titles(groups), strict=True)]
     sections = [with_strata(with_unguided(section, group), group, by) for section, group in plain]
-    return Report(tuple(sections), notes, published)
+    return Report(tuple(replace(one, headline=headline(one)) for one in sections), notes, published)
 
 
 def report_runs(runs: Sequence[Path], format: str = "markdown", out: Path | None = None, reported: bool = False) -> str:

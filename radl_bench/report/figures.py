@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from radl_bench.errors import MissingExtra, RadlBenchError, UsageError, did_you_mean
 from radl_bench.report import Report
 from radl_bench.report.figures_style import STYLE, FigureFile, looks, save
+from radl_bench.report.foremost import baseline_of, foremost
 from radl_bench.report.scored_run import ScoredRun
 from radl_bench.report.tables import Section
 from radl_bench.runs.store import slug
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from radl_bench.report.figures_views import Seen
 
-BASELINE = "stable-diffusion"
-"""What differences are measured against when nothing else is asked for; the first contestant where it is absent."""
+MOST_IMAGES = 1_000
+"""Images of a run, spread evenly, in the figures about thresholds and failures; the curves are smooth by then."""
 
 LEVELS, DIFFERENCES, SENSITIVITY, FAILURES, JUDGE = "levels", "differences", "thresholds", "failures", "judge"
 
@@ -51,7 +52,7 @@ def write_figures(report: Report, folder: Path, baseline: str | None = None) -> 
     picture or a model; a run whose evidence is gone is left out with a note.
 
     Args:
-        baseline: method, or label in the tables, that differences are measured against; `BASELINE` when not given.
+        baseline: method, or label in the tables, that differences are measured against; by itself `foremost.BASELINE`.
 
     Raises:
         UsageError: no run is of that baseline, or the folder cannot be written.
@@ -72,7 +73,8 @@ def write_figures(report: Report, folder: Path, baseline: str | None = None) -> 
                 stem = _free_name(slug(section.title.lower()), names)
                 for drawing in drawings(section, baseline, notes):
                     svg, png = save(drawing.figure, folder / f"{stem}-{drawing.name}")
-                    files.append(FigureFile(drawing.name, drawing.title, drawing.caption, svg, png))
+                    width, height = (round(96 * inches) for inches in drawing.figure.get_size_inches())
+                    files.append(FigureFile(drawing.name, drawing.title, drawing.caption, svg, png, (width, height)))
     except OSError as error:
         raise UsageError(
             f"The figures cannot be written to {folder} ({error.strerror}). Give another folder."
@@ -84,10 +86,13 @@ def drawings(section: Section, baseline: str | None, notes: list[str]) -> Iterat
     """Yield the figures of a section; what cannot be drawn of a run becomes one of the `notes`."""
     from radl_bench.report.figures_scores import draw_differences, draw_levels
 
+    section, what = foremost(section, baseline)
+    if what:
+        notes.append(f"The figures of {section.title} show {what}.")
     levels = draw_levels(section)
     if levels is not None:
         yield Drawing(LEVELS, f"Success by number of objects, {section.title}", _captions()[LEVELS], levels)
-    base = _baseline_of(section, baseline)
+    base = baseline_of(section, baseline)
     if base is not None:
         run, label = base
         gaps = draw_differences(section, run, label)
@@ -112,7 +117,7 @@ def _evidence_drawings(section: Section, notes: list[str]) -> Iterator[Drawing]:
         for name, title, draw in drawn:
             yield Drawing(name, f"{title}, {section.title}", _captions()[name], draw())
     for run, label, of in seen:
-        if run.reference and not run.floor:
+        if run.ceiling:
             yield Drawing(JUDGE, f"The judge on {label}, {section.title}", _captions()[JUDGE], draw_reliability(of))
             return
 
@@ -122,14 +127,19 @@ def _seen(section: Section, notes: list[str]) -> Iterator[tuple[ScoredRun, str, 
 
     for run, label in section.runs:
         try:
-            yield run, label, seen_by(run)
+            seen = seen_by(run, MOST_IMAGES)
         except RadlBenchError as error:
             notes.append(f"{label} is not in the figures about thresholds and failures: {error}")
+            continue
+        if len(seen.views) < run.plan.run.planned:
+            part = f"{len(seen.views):,} of {run.plan.run.planned:,} images"
+            notes.append(f"{label}: the figures about thresholds and failures look at {part}, spread evenly.")
+        yield run, label, seen
 
 
 def _captions() -> dict[str, str]:
     return {
-        LEVELS: "Bands: 95 % intervals. Grey and dashed: pictures that are right by construction.",
+        LEVELS: "Bands: 95 % intervals. Grey and dashed: images that are right by construction.",
         DIFFERENCES: (
             "Paired over the samples both methods have; lines: 95 % intervals. Filled: the difference is there "
             "(paired permutation test, p < .05). Hollow: it may be chance."
@@ -143,7 +153,7 @@ def _captions() -> dict[str, str]:
             "nobody's place. Missed: every detection of the class belongs to another object, or there is none."
         ),
         JUDGE: (
-            "On pictures that are right by construction, so what is not judged right is an error of the judge (or an "
+            "On images that are right by construction, so what is not judged right is an error of the judge (or an "
             "object hidden by another). Lines: Wilson's 95 % intervals. Dotted: a score that is a probability."
         ),
     }
@@ -155,14 +165,6 @@ def _check_baseline(report: Report, baseline: str | None) -> None:
     }
     if baseline is not None and baseline not in known:
         raise UsageError(did_you_mean(baseline, known, "baseline"))
-
-
-def _baseline_of(section: Section, baseline: str | None) -> tuple[ScoredRun, str] | None:
-    contestants = [(run, label) for run, label in section.runs if not run.reference]
-    for run, label in contestants:
-        if (baseline or BASELINE) in (run.method, label):
-            return run, label
-    return contestants[0] if contestants and baseline is None else None
 
 
 def _free_name(name: str, taken: set[str]) -> str:

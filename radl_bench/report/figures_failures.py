@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KINDS = ("right", "wrong colour", "merged", "misplaced", "missed", "no picture")
+KINDS = ("right", "wrong colour", "merged", "misplaced", "missed", "no image")
 """Every wanted object is exactly one of these; see `failure_kinds`."""
 
 _LOOKS = {
@@ -27,7 +27,7 @@ _LOOKS = {
     "merged": (SKY, "//", "black"),
     "misplaced": (ORANGE, "", "black"),
     "missed": (VERMILION, "\\\\", "black"),
-    "no picture": (GREY, "", "white"),
+    "no image": (GREY, "", "white"),
 }
 _LEAST_NUMBER = 4.0  # per cent of a bar that a number fits into
 
@@ -48,7 +48,7 @@ def failure_kinds(view: View, strong: Mapping[str, Boxes], rules: Protocol) -> l
     """
     instances = view.sample.instances
     if view.problem is not None:
-        return ["no picture"] * len(instances)
+        return ["no image"] * len(instances)
     placed = [match.iou >= rules.iou for match in view.matches]
     kinds = []
     for n, (instance, match, share) in enumerate(zip(instances, view.matches, view.shares, strict=True)):

@@ -129,7 +129,7 @@ def draw_reliability(seen: Seen) -> Figure:
     _points(axes[0], [float(rate.x) for rate in rates], rates)
     axes[0].plot([float(rate.x) for rate in rates], [rate.value for rate in rates], "-", color=BLUE)
     axes[0].set(title="detections in place", xlabel="score of the detection", ylabel="per cent", xlim=(0, 1.02))
-    _bars(axes[1], by_size(seen), "objects judged right", "area of the box, per cent of the picture")
+    _bars(axes[1], by_size(seen), "objects judged right", "area of the box, per cent of the image")
     if colors:
         _bars(axes[2], colors, "objects judged right", "colour")
     axes[0].set_ylim(0, 104)

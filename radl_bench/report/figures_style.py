@@ -74,6 +74,8 @@ class FigureFile:
     caption: str
     svg: Path
     png: Path
+    size: tuple[int, int] = (0, 0)
+    """Width and height in CSS pixels."""
 
 
 @dataclass(frozen=True)

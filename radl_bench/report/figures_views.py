@@ -34,14 +34,16 @@ class Seen:
                     yield view, strong, instance, match, share
 
 
-def seen_by(run: ScoredRun) -> Seen:
-    """Read back what the detector and the segmenter of a run's scores saw.
+def seen_by(run: ScoredRun, most: int | None = None) -> Seen:
+    """Read back what the detector and the segmenter of a run's scores saw, in at most so many images spread evenly.
 
     Raises:
         MissingData: the evidence, or the benchmark, is not there any more; the message says what to run.
         RadlBenchError: the run, or its evidence, cannot be read.
     """
-    pictures = run.plan.planned(files=False)  # what was seen is enough, so their files need not be there any more
+    pictures = list(run.plan.planned(files=False))  # what was seen is enough, so their files need not be there any more
+    if most is not None and len(pictures) > most:
+        pictures = [pictures[n] for n in np.linspace(0, len(pictures) - 1, most).round().astype(int).tolist()]
     return Seen(tuple(run.views.of(pictures, ("detections", "coverage"))), run.views.rules)
 
 

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from radl_bench.report.glossary import AVG, LEVEL
+from radl_bench.report.layouts import AVERAGE
 from radl_bench.report.reported import REPORTED, ReportedTable
 from radl_bench.report.tables import NOTHING, Cell, Table
 from radl_bench.text import safe
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 LEGEND = (
     "Value with its 95 % interval. **Bold**: better than every other method (paired permutation test over samples, "
     "p < .05 by Holm's rule over all pairs of the column). = : in a tie with the best. "
-    "The reference takes no part. avg: over all objects or images, not the mean of the levels."
+    "The ceiling, images that are right by construction, takes no part."
 )
 UNSTATED = "unstated"
 """The scale of numbers whose method declares none, in CSV and JSON."""
@@ -30,7 +32,8 @@ def markdown(report: Report) -> str:
     """Return the report as GitHub-flavoured Markdown with padded columns, readable as it stands."""
     blocks = ["# Report"]
     for section in report.sections:
-        blocks += [f"## {_escaped(section.title)}", *(_escaped(note) for note in section.notes)]
+        blocks += [f"## {_escaped(section.title)}", *_said(section.headline)]
+        blocks += [_escaped(note) for note in section.notes]
         for table in section.tables:
             blocks += [f"### {_escaped(table.title)}", _markdown_table(table)]
         blocks += [LEGEND, _markdown_list(section.signatures)]
@@ -40,7 +43,19 @@ def markdown(report: Report) -> str:
             blocks += [f"### {_escaped(published.title)}", _markdown_reported(published)]
             blocks += [_markdown_list((f"Source: {published.source}.", *published.notes))]
     blocks += [_markdown_list(report.notes)] if report.notes else []
+    blocks += ["## Columns", _markdown_list(glossary(report))]
     return "\n\n".join(blocks) + "\n"
+
+
+def glossary(report: Report) -> list[str]:
+    """Return what each column of the tables means, once for all sections."""
+    found = dict(line for section in report.sections for line in section.glossary)
+    by_level = any(AVERAGE in table.heads for section in report.sections for table in section.tables)
+    return [*(f"{head}: {text}" for head, text in found.items()), *((LEVEL, AVG) if by_level else ())]
+
+
+def _said(headline: str) -> list[str]:
+    return [f"**{_escaped(headline)}**"] if headline else []
 
 
 def as_json(report: Report) -> str:
@@ -49,7 +64,12 @@ def as_json(report: Report) -> str:
         "schema_version": 1,
         "notes": list(report.notes),
         "sections": [
-            {"title": s.title, "notes": list(s.notes), "scores": [_record(*item) for item in (*s.cells, *s.more)]}
+            {
+                "title": s.title,
+                "headline": s.headline,
+                "notes": list(s.notes),
+                "scores": [_record(*item) for item in (*s.cells, *s.more)],
+            }
             for s in report.sections
         ],
     }
@@ -126,7 +146,7 @@ def _reported_records(table: ReportedTable) -> Iterator[dict[str, Any]]:
 
 def _markdown_table(table: Table) -> str:
     rows = [[*table.first, *table.heads]]
-    rows += [[line.label, line.model, *map(_markdown_cell, line.cells)] for line in table.lines]
+    rows += [[line.name, line.model, *map(_markdown_cell, line.cells)] for line in table.lines]
     return _grid(rows, words=2)
 
 

@@ -49,7 +49,7 @@ class Gallery:
     """
 
     def __init__(self, section: Section) -> None:
-        self.title, self.problems = section.title, list[str]()
+        self.section, self.title, self.problems = section, section.title, list[str]()
         labelled = {run.path: (run, label) for run, label, _ in section.cells}
         self.runs: list[GalleryRun] = []
         for scored, label in labelled.values():
@@ -58,7 +58,7 @@ class Gallery:
                 _ = run.benchmark, run.scores  # read now, so that a broken run costs its own pictures alone
                 self.runs.append(run)
             except RadlBenchError as error:
-                self.problems.append(f"{label} has no pictures in this report: {error}")
+                self.problems.append(f"{label} has no images in this report: {error}")
         self.samples = _union([run.benchmark.samples for run in self.runs])
         images = max((run.images_per_sample for run in self.runs), default=0)
         self.rows = [(n, k) for n in range(len(self.samples)) for k in range(images)]

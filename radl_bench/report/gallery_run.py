@@ -38,13 +38,11 @@ class GalleryRun:
     def going(self) -> str | None:
         """A sentence when the run is not complete, or has grown since it was scored; else None."""
         done, planned = len(self.plan.rows), self.plan.run.planned
-        status = self.plan.run.manifest["status"]
         if done < planned:
-            state = "still going" if status == "running" else "unfinished"
+            state = "still going" if self.plan.run.status == "running" else "unfinished"
             return f"{self.label}: this run is {state}, {done:,} of {planned:,} images are made."
         if not self.scored.complete or 0 < len(self.scores) < planned:
-            again = f"Run `radl-bench score {self.name}` again."
-            return f"{self.label}: this run was scored before it was complete. {again}"
+            return f"{self.label}: this run was scored before it was complete. {self.scored.again}"
         return None
 
     @property
@@ -55,7 +53,7 @@ class GalleryRun:
     @cached_property
     def scores(self) -> dict[tuple[str, int], list[ScoreRow]]:
         """Rows of the scores by (sample id, k); {} where the file is not there."""
-        rows = self.scored.rows
+        rows = self.scored.rows()
         if rows is None:
             return {}
         found: dict[tuple[str, int], list[ScoreRow]] = {}

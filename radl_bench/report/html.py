@@ -1,39 +1,41 @@
 """The HTML report: one folder that opens from disk and asks the network for nothing.
 
-index.html    tables with intervals and tie groups; every number leads to its pictures
-gallery.html  samples x methods, filters, overlays, every row with its reason
-compare.html  paired differences, and the samples that changed most
+index.html        tables with intervals and tie groups; numbers lead to their images
+leaderboard.html  every run in one table: sort by a score, filter, pin a baseline
+gallery.html      samples x methods, filters, overlays, every row with its reason
+compare.html      paired differences, and the samples that changed most
 data/ images/ assets/
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
-from radl_bench import __version__
 from radl_bench.errors import MissingExtra, UsageError
-from radl_bench.report import formats
-from radl_bench.report.gallery import Gallery, script
+from radl_bench.report.gallery import Gallery, Placing, script
 from radl_bench.report.gallery_images import PictureCopies, PictureLinks
+from radl_bench.report.html_board import board
 from radl_bench.report.html_folder import replaced_folder
-from radl_bench.report.tables import Cell, Line, Section, Table
+from radl_bench.report.html_pages import write_pages
 
 if TYPE_CHECKING:
     from radl_bench.report import Report
 
 PICTURES = ("copy", "link")
 
-ASSETS = ("style.css", "controls.css", "common.js", "overlay.js", "grid.js", "gallery.js", "sample.js", "compare.js")
-
-LEGEND = formats.LEGEND.replace("**", "") + " Every number leads to its pictures."
+_SINGLE = "failures"
+"""The figure of one panel; the others have many and need the whole width to be read."""
 
 
 def write_html(
-    report: Report, folder: Path, pictures: str = "copy", baseline: str | None = None, figures: bool = True
+    report: Report,
+    folder: Path,
+    pictures: str | Placing = "copy",
+    baseline: str | None = None,
+    figures: bool = True,
+    live: bool = False,
 ) -> Path:
     """Write the report's folder, complete or not at all, and return its first page.
 
@@ -42,23 +44,33 @@ def write_html(
         folder: replaced as a whole; it has to be absent, empty, or an earlier report.
         baseline: as in `figures.write_figures`.
         figures: whether to draw figures, which takes some seconds.
-        pictures: "copy" (WebP, at most 512 pixels, the folder can be sent) or "link" (the originals where they lie).
+        pictures: "copy" (WebP, at most 512 pixels, the folder can be sent), "link" (the originals where they lie), or
+            what places them otherwise.
+        live: as in `html_pages.write_pages`.
 
     Raises:
         UsageError: `folder` holds other things, or another process is writing it.
         BadInput: rows or evidence of a run cannot be read.
     """
-    if pictures not in PICTURES:
+    if isinstance(pictures, str) and pictures not in PICTURES:
         raise UsageError(f"Pictures are 'copy' or 'link', not '{pictures}'.")
     galleries = [Gallery(section) for section in report.sections]
     with replaced_folder(folder) as part:
-        placing = PictureCopies(part, folder) if pictures == "copy" else PictureLinks(folder)
+        placing = _placing(pictures, part, folder)
         for number, gallery in enumerate(galleries):
             gallery.write(part, number, placing)
+            content = script(f"{number}-board", board(report.sections[number], gallery))
+            (part / "data" / f"{number}-board.js").write_text(content, "ascii")
         compared = [n for n, gallery in enumerate(galleries) if _write_comparison(part, n, gallery)]
         drawn, undrawn = _figures(report, part, baseline) if figures else ([], [])
-        _write_pages(part, report, galleries, compared, drawn, undrawn)
+        write_pages(part, report, galleries, compared, drawn, undrawn, live)
     return folder / "index.html"
+
+
+def _placing(pictures: str | Placing, part: Path, folder: Path) -> Placing:
+    if not isinstance(pictures, str):
+        return pictures
+    return PictureCopies(part, folder) if pictures == "copy" else PictureLinks(folder)
 
 
 def _write_comparison(part: Path, number: int, gallery: Gallery) -> bool:
@@ -71,83 +83,21 @@ def _write_comparison(part: Path, number: int, gallery: Gallery) -> bool:
     return True
 
 
-def _figures(report: Report, part: Path, baseline: str | None) -> tuple[list[dict[str, str]], Sequence[str]]:
+def _figures(report: Report, part: Path, baseline: str | None) -> tuple[list[dict[str, Any]], Sequence[str]]:
     from radl_bench.report.figures import write_figures
 
     try:
         drawn = write_figures(report, part / "figures", baseline)
     except MissingExtra as error:
         return [], [str(error)]
-    shown = [{"file": f"figures/{f.svg.name}", "title": f.title, "caption": f.caption} for f in drawn.figures]
-    return shown, drawn.notes
-
-
-def _write_pages(
-    part: Path,
-    report: Report,
-    galleries: Sequence[Gallery],
-    compared: Sequence[int],
-    figures: Sequence[dict[str, str]],
-    undrawn: Sequence[str],
-) -> None:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Path(__file__).with_name("templates")
-    (part / "assets").mkdir()
-    for name in ASSETS:
-        shutil.copyfile(templates / name, part / "assets" / name)
-    # autoescape for every template: names, prompts and reasons are text of others
-    pages = Environment(loader=PackageLoader("radl_bench.report"), autoescape=True, undefined=StrictUndefined)
-    pages.trim_blocks = pages.lstrip_blocks = True
-    common = {
-        "version": __version__,
-        "galleries": galleries,
-        "compared": compared,
-        "going": [sentence for gallery in galleries for sentence in gallery.going],
-        "problems": [*report.notes, *(problem for gallery in galleries for problem in gallery.problems)],
-    }
-    sections = [_section(n, section, galleries[n]) for n, section in enumerate(report.sections)]
-    texts = {
-        "legend": LEGEND,
-        "sections": sections,
-        "reported": report.reported,
-        "figures": figures,
-        "undrawn": undrawn,
-    }
-    for name in ("index.html", "gallery.html", *(["compare.html"] if compared else [])):
-        (part / name).write_text(pages.get_template(name).render(page=name, **common, **texts), "utf-8")
-
-
-def _section(number: int, section: Section, gallery: Gallery) -> dict[str, Any]:
-    places = {(run.label, run.scored.model): n for n, run in enumerate(gallery.runs)}
-    return {
-        "title": section.title,
-        "notes": section.notes,
-        "signatures": [line.replace("`", "") for line in section.signatures],  # marks of the Markdown
-        "tables": [_table(number, table, places) for table in section.tables],
-    }
-
-
-def _table(number: int, table: Table, places: dict[tuple[str, str], int]) -> dict[str, Any]:
-    lines = [
+    shown = [
         {
-            "label": line.label,
-            "model": line.model,
-            "cells": [cell and _cell(cell, number, line, places) for cell in line.cells],
+            "file": f"figures/{f.svg.name}",
+            "title": f.title,
+            "caption": f.caption,
+            "size": f.size,
+            "single": f.name == _SINGLE,
         }
-        for line in table.lines
+        for f in drawn.figures
     ]
-    return {"title": table.title, "first": table.first, "heads": table.heads, "lines": lines}
-
-
-def _cell(cell: Cell, number: int, line: Line, places: dict[tuple[str, str], int]) -> dict[str, Any]:
-    run = places.get((line.label, line.model))
-    query = {"g": number, "m": run} | ({} if cell.level is None else {"level": cell.level})
-    return {
-        "text": cell.text,
-        "interval": cell.interval,
-        "best": cell.best,
-        "tied": cell.tied,
-        "title": f"n {cell.n:,}, missing {cell.missing:,}; {cell.signature}",
-        "href": None if run is None else f"gallery.html#{urlencode(query)}",
-    }
+    return shown, drawn.notes

@@ -9,13 +9,19 @@ from typing import Any
 
 from radl_bench.errors import RadlBenchError
 from radl_bench.progress import stage
+from radl_bench.report.foremost import MOST, foremost
 from radl_bench.report.gallery import Gallery
 from radl_bench.report.gallery_run import GalleryRun
 from radl_bench.report.layouts import in_order
+from radl_bench.report.paired import sums_of
 from radl_bench.scoring.compare import Comparison, compare_scored
-from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.scoring.permutation import ALPHA
-from radl_bench.scoring.statistics import SampleSums, sample_sums
+from radl_bench.scoring.statistics import SampleSums
+
+UNPAIRED = (
+    f"Of more than {MOST} methods, this page compares the best with each other. "
+    "`radl-bench compare A B` compares any two."
+)
 
 
 def comparison(gallery: Gallery) -> dict[str, Any]:
@@ -26,7 +32,7 @@ def comparison(gallery: Gallery) -> dict[str, Any]:
     with sign -1 where lower is better. `means` are by run, metric and sample of the gallery, null where nothing is
     known.
     """
-    pairs = [(b, a) for a, b in combinations(range(len(gallery.runs)), 2)]
+    pairs = _wanted(gallery)
     content = []
     with stage("compare", len(pairs), unit="pairs") as bar:
         for a, b in pairs:
@@ -37,14 +43,23 @@ def comparison(gallery: Gallery) -> dict[str, Any]:
     ids = [sample.id for sample in gallery.samples]
     return {
         "alpha": ALPHA,
+        "unpaired": UNPAIRED,
         "metrics": [
             [spec.name, spec.column, spec.decimals, spec.sign, gallery.metrics.get(spec.name)] for spec in specs
         ],
         "means": [
-            [_means(_sums(run, gallery.specs[metric]), ids) for metric in gallery.metrics] for run in gallery.runs
+            [_means(sums_of(run.scored, metric, None), ids) for metric in gallery.metrics] for run in gallery.runs
         ],
         "pairs": content,
     }
+
+
+def _wanted(gallery: Gallery) -> list[tuple[int, int]]:
+    """Return the pairs to compare: all, or in a large section those among the references and the foremost methods."""
+    kept, what = foremost(gallery.section, None)
+    paths = {run.path for run, _ in kept.runs}
+    shown = [n for n, run in enumerate(gallery.runs) if what is None or run.scored.path in paths]
+    return [(b, a) for a, b in combinations(shown, 2)]
 
 
 def _pair(a: GalleryRun, b: GalleryRun) -> dict[str, Any]:
@@ -61,11 +76,6 @@ def _by_metric(found: Comparison) -> dict[str, list[list[Any]]]:
         numbers = (line.a, line.b, line.difference, line.ci_low, line.ci_high, line.p)
         scores.setdefault(line.metric, []).append([line.level, *numbers, line.n])
     return scores
-
-
-def _sums(run: GalleryRun, spec: ScoreSpec) -> SampleSums:
-    rows = [(sample, v) for (sample, _), found in run.scores.items() for _, m, v, _ in found if m == spec.name]
-    return sample_sums((s for s, _ in rows), (v for _, v in rows), spec.missing)
 
 
 def _means(sums: SampleSums, ids: Sequence[str]) -> list[float | None]:

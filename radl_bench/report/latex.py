@@ -18,7 +18,8 @@ _HEADER = "% Tables of radl-bench. Put \\usepackage{booktabs} into the preamble 
 _LEGEND = (
     "Below each value its 95\\,\\% interval. \\textbf{Bold}: better than every other method (paired permutation test "
     "over samples, $p < .05$ by Holm's rule over all pairs of the column). $^{=}$: in a tie with the best. "
-    "The reference takes no part. avg: over all objects or images, not the mean of the levels."
+    "The ceiling, images that are right by construction, takes no part. "
+    "avg: over all objects or images, not the mean of the levels."
 )
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -70,7 +71,7 @@ def _section(section: Section, number: int) -> Iterator[str]:
         caption = f"{escaped(section.title)}. {escaped(table.title)}."
         columns = f"ll{'r' * len(table.heads)}"
         heads = [*map(escaped, (*table.first, *table.heads))]
-        body = [line for row, ends in table.ends() for line in _rows(row.label, row.model, row.cells, ends)]
+        body = [line for row, ends in table.ends() for line in _rows(row.name, row.model, row.cells, ends)]
         foot = [_LEGEND, *map(escaped, section.notes)] if n == 1 else []
         foot += [_signature(line) for line in section.signatures] if n == len(section.tables) else []
         yield _float(caption, f"tab:radl-bench-{number}-{n}", columns, heads, body, foot)

@@ -16,10 +16,10 @@ import numpy as np
 from radl_bench.errors import BadInput, RadlBenchError
 from radl_bench.report.scored_run import ScoredRun
 from radl_bench.scoring.fid_reference import read_reference
-from radl_bench.scoring.metrics.ap_parts import ApParts, ap_tests
+from radl_bench.scoring.metrics.ap_parts import AP_PERMUTATIONS, ApParts, ap_tests
 from radl_bench.scoring.metrics.set_distances import fid_test, kid_test, spread_evenly
-from radl_bench.scoring.permutation import NO_TEST, SwapTest, mean_test, reversed_test, scaled_test
-from radl_bench.scoring.statistics import SampleSums, sample_sums
+from radl_bench.scoring.permutation import NO_TEST, PERMUTATIONS, SwapTest, mean_test, reversed_test, scaled_test
+from radl_bench.scoring.statistics import EMPTY, SampleSums
 
 if TYPE_CHECKING:
     Kept = Mapping[str, np.ndarray]
@@ -31,14 +31,7 @@ NOT_TESTED = "none"
 
 def sums_of(run: ScoredRun, metric: str, level: int | None) -> SampleSums:
     """Return the per-sample sums of a metric at a level, or all; empty where the run has no such rows."""
-    rows = run.rows
-    if rows is None:
-        return sample_sums([], [])
-    rows = rows[rows["metric"] == metric]
-    if level is not None:
-        rows = rows[rows["level"] == level]
-    # Seeds of a sample and instances of an image are summed together: the sample is the unit.
-    return sample_sums(rows["sample_id"], rows["value"].astype(float), run.specs[metric].missing)
+    return run.sums.get((metric, level), EMPTY)
 
 
 def samples_of(run: ScoredRun, metric: str, level: int | None) -> frozenset[str]:
@@ -82,12 +75,8 @@ def _tests(
         alike = form in FORMS and form == str(other.get("form"))
         found = FORMS[form](a, b, level, one, other, only, category) if alike else {}
         return {metric: None, **found}
-    left, right = (_only(sums_of(run, metric, level), only) for run in (a, b))
+    left, right = (sums_of(run, metric, level).only(only) for run in (a, b))
     return {metric: mean_test(left, right) if left.ids and right.ids else None}
-
-
-def _only(sums: SampleSums, only: Only) -> SampleSums:
-    return sums if only is None else sums.take([sample for sample in sums.ids if sample in only])
 
 
 def box_parts(run: ScoredRun, kept: Kept, level: int | None, only: Only = None, category: str | None = None) -> ApParts:
@@ -155,6 +144,9 @@ def _feature_samples(run: ScoredRun, kept: Kept, level: int | None) -> frozenset
 
 FORMS: Mapping[str, Callable[..., dict[str, SwapTest | None]]] = {"boxes": _box_tests, "features": _feature_tests}
 """How scores are tested by what their pool keeps, by its `form`; each gives all scores that are measured together."""
+
+SWAPS: Mapping[str, int] = {"boxes": AP_PERMUTATIONS + 1, "features": PERMUTATIONS + 1}
+"""How many swaps the test of a pair has, by form."""
 
 SAMPLES: Mapping[str, Callable[[ScoredRun, Kept, int | None], frozenset[str]]] = {
     "boxes": _box_samples,

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import BadInput
+from radl_bench.hints import command
 from radl_bench.parsing import read_json
 from radl_bench.report.scores_schema import problem_of_scores
+from radl_bench.report.sums import Sums, read_sums
 from radl_bench.runs.plan import RunImages
 from radl_bench.runs.scale import MINI, PAPER, scale_of_scores
 from radl_bench.scoring.metrics.known import known_spec
@@ -84,6 +86,11 @@ class ScoredRun:
         return self.data["generator"].get("reference") == FLOOR
 
     @property
+    def ceiling(self) -> bool:
+        """Whether these pictures are right by construction: no method can score more."""
+        return self.reference and not self.floor
+
+    @property
     def wrong(self) -> str | None:
         """What is wrong in the pictures of a floor, one of `WAYS_TO_BE_WRONG`; None where it is not said."""
         wrong = (self.data["generator"].get("params") or {}).get("wrong")
@@ -128,7 +135,7 @@ class ScoredRun:
         try:
             recorded = json.loads((self.path / "manifest.json").read_text("utf-8"))["benchmark"]
             return int(recorded["n_samples"]) * int(recorded["images_per_sample"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return self.images
 
     @property
@@ -165,8 +172,21 @@ class ScoredRun:
         return {name: read_spec(name, facts[name]) if name in facts else known_spec(name) for name in names}
 
     @cached_property
+    def sums(self) -> Sums:
+        """Sums over samples of every score with rows, by (metric, level); {} when the file of rows is not there."""
+        file = part_of(self.file, self.data, "rows")
+        if not file.is_file():
+            return {}
+        try:
+            return read_sums(file, self.specs)
+        except (OSError, ValueError, KeyError) as error:
+            raise BadInput(f"{file} cannot be read ({error}). {self.again}") from None
+
     def rows(self) -> pd.DataFrame | None:
-        """The rows of the scores (one an instance or image), or None when the file is not there."""
+        """Read the rows of the scores (one an instance or image); None when the file is not there.
+
+        They are large, and kept by nobody: what needs sums alone takes `sums`.
+        """
         file = part_of(self.file, self.data, "rows")
         if not file.is_file():
             return None
@@ -192,7 +212,7 @@ class ScoredRun:
     @property
     def again(self) -> str:
         """What to do where its files are broken, as a sentence."""
-        return f"Run `radl-bench score {self.path}` again."
+        return f"Run `{command('score', self.path)}` again."
 
     @cached_property
     def tests(self) -> dict[tuple[str, str, int | None, frozenset[str] | None, str | None], SwapTest | None]:
@@ -202,7 +222,7 @@ class ScoredRun:
 
 def read_scored(path: Path, file: Path) -> ScoredRun:
     """Read the scores of a run; raises `BadInput` for a `scores.json` that cannot be used."""
-    again = f"Run `radl-bench score {path}` again."
+    again = f"Run `{command('score', path)}` again."
     try:
         data = read_json(file.read_bytes())
     except (OSError, ValueError) as error:

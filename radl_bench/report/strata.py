@@ -5,10 +5,10 @@ instances of a class or colour, with interval and ties as for the whole. Read fr
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from radl_bench.benchmarks.strata import FACTS, MEANINGS, NAMES, tercile_of
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
@@ -16,12 +16,14 @@ from radl_bench.report.collect import Group
 from radl_bench.report.layouts import AVERAGE, in_order
 from radl_bench.report.paired import difference_of
 from radl_bench.report.scored_run import ScoredRun
-from radl_bench.report.strata_scores import Measured, ap_of, mean_of
+from radl_bench.report.strata_scores import Measured, measured_of
 from radl_bench.report.tables import Cell, Line, Section, Table
+from radl_bench.report.ties import too_many
 from radl_bench.runs.scale import LABELS
 from radl_bench.scoring.metrics.ap_parts import NAMES as NAMES_OF_AP
 from radl_bench.scoring.metrics.spec import ScoreSpec
-from radl_bench.scoring.permutation import mean_test, tie_groups
+from radl_bench.scoring.permutation import tie_groups
+from radl_bench.scoring.shared_swaps import SharedSwaps, swaps_for
 from radl_bench.types import COLORS, Benchmark
 
 BY = ("level", "size", "overlap", "class", "color")
@@ -107,16 +109,28 @@ class _Tables:
         self.whole = {(places[run.path], cell.metric): cell for run, _, cell in section.cells if cell.level is None}
         self.layout, self.labels = section.layout, group.labels()
         self.strata = strata_of(benchmark, by)
+        self.specs = [spec for spec in in_order(group.specs.values()) if self._breaks_down(spec)]
+        self.measured = self._measure()
         self.cells: list[tuple[ScoredRun, str, Cell]] = []
-        self.known_ap: dict[tuple[Path, str], dict[str, Measured]] = {}
         self.without: list[str] = []
+
+    def _breaks_down(self, spec: ScoreSpec) -> bool:
+        shown = self.by == "level" and self.layout.by_level and spec.name in self.layout.columns
+        return not shown and (self.by not in OF_INSTANCES or spec.unit == "instance")
+
+    def _measure(self) -> dict[tuple[str, str], dict[int, Measured]]:
+        """Return by score and stratum what each run has, by number; one run at a time, as its rows are large."""
+        measured: dict[tuple[str, str], dict[int, Measured]] = {}
+        for n, run in enumerate(self.group.runs):
+            rows = run.rows()
+            for stratum in self.strata:
+                for name, found in measured_of(run, rows, self.specs, stratum).items():
+                    measured.setdefault((name, stratum.name), {})[n] = found
+        return measured
 
     def tables(self) -> Iterator[Table]:
         """Yield a table for each score that can be broken down so."""
-        for spec in in_order(self.group.specs.values()):
-            shown = self.by == "level" and self.layout.by_level and spec.name in self.layout.columns
-            if shown or (self.by in OF_INSTANCES and spec.unit != "instance"):
-                continue
+        for spec in self.specs:
             columns = [self._column(spec, stratum) for stratum in self.strata]
             if not any(columns) and spec.name in NAMES_OF_AP:
                 self.without.append(spec.column)
@@ -141,8 +155,8 @@ class _Tables:
 
     def _bare(self) -> list[str]:
         """Say why some numbers have no interval."""
-        reasons = dict.fromkeys(cell.note for _, _, cell in self.cells if cell.note)
-        return [f"By {self.by}, where a number has no interval: {' '.join(filter(None, reasons))}"] if reasons else []
+        reasons = dict.fromkeys(_reason(cell.note) for _, _, cell in self.cells if cell.note)
+        return [f"By {self.by}, where a number has no interval: {' '.join(reasons)}"] if reasons else []
 
     def _meaning(self) -> list[str]:
         if self.by not in FACTS:
@@ -157,7 +171,7 @@ class _Tables:
     def _column(self, spec: ScoreSpec, stratum: Stratum) -> dict[int, Cell]:
         """Return the cells of a score in a stratum by number of the run; none where nothing is known."""
         runs = self.group.runs
-        found = {n: of for n, run in enumerate(runs) if (of := self._measured(run, spec, stratum)) is not None}
+        found = self.measured.get((spec.name, stratum.name), {})
         groups = _ties(runs, spec, stratum, found)
         alone = list(groups.values()).count(1) == 1
         cells = {}
@@ -168,22 +182,9 @@ class _Tables:
             self.cells.append((runs[n], self.labels[n], cells[n]))
         return cells
 
-    def _measured(self, run: ScoredRun, spec: ScoreSpec, stratum: Stratum) -> Measured | None:
-        """Return a score over a stratum; None where the run keeps nothing to tell it from."""
-        if (spec.name, None) not in run.cells:
-            return None
-        if run.kept(spec.name) is None:
-            return mean_of(run, spec, stratum)
-        if spec.name not in NAMES_OF_AP:
-            return None
-        key = run.file, stratum.name
-        if key not in self.known_ap:  # AP, AP50 and AP75 come of the same boxes and the same subsets
-            self.known_ap[key] = ap_of(run, spec.name, stratum)
-        return self.known_ap[key].get(spec.name)
-
     def _methods(self, title: str, columns: Sequence[dict[int, Cell]]) -> Table:
         lines = tuple(
-            Line(label, run.model, tuple(column.get(n) for column in columns), run.reference)
+            Line(label, run.model, tuple(column.get(n) for column in columns), run.reference, run.ceiling)
             for n, (run, label) in enumerate(zip(self.group.runs, self.labels, strict=True))
         )
         return Table(title, (*(stratum.name for stratum in self.strata), AVERAGE), lines, narrow=True)
@@ -200,27 +201,35 @@ class _Tables:
         return Table(title, tuple(self.labels), lines, first=("class", "instances"), narrow=True)
 
 
+def _reason(note: str) -> str:
+    # how few samples there are differs from stratum to stratum; the cell says it
+    return re.sub(r", here (is|are) \d+\.$", ".", note)
+
+
 def _ties(runs: Sequence[ScoredRun], spec: ScoreSpec, stratum: Stratum, found: dict[int, Measured]) -> dict[int, int]:
     """Return the tie group of each contestant, as `ties.column_groups` does for the whole."""
     contest = {n: of for n, of in found.items() if not runs[n].reference and not math.isnan(of.value)}
-    if len(contest) < 2:
+    if len(contest) < 2 or too_many(runs, spec.name):
         return {}
     sums = {n: of.sums for n, of in contest.items() if of.sums is not None}
     shared = sorted(frozenset.intersection(*(frozenset(s.ids) for s in sums.values()))) if sums else []
-    if sums and not shared:
+    if sums and (not shared or len(sums) < len(contest)):
         return {}
     taken = {n: s.take(shared) for n, s in sums.items()}
+    place = {n: k for k, n in enumerate(taken)}
+    swaps = SharedSwaps(list(taken.values()), swaps=swaps_for(len(contest))) if taken else None
     known: list[bool] = []
     values = {str(n): taken[n].value if taken else of.value for n, of in contest.items()}
 
     def p_of(best: str, rival: str) -> float:
         a, b = int(best), int(rival)
-        if taken:
-            test = mean_test(taken[a], taken[b])
+        if swaps is not None:
+            gap, p = swaps.test(place[a], place[b])
         else:
             test, _ = difference_of(runs[a], runs[b], spec.name, None, stratum.samples, stratum.category)
-        known.append(not math.isnan(test.p))
-        return test.p if spec.sign * test.value > 0 else math.nan
+            gap, p = test.value, test.p
+        known.append(not math.isnan(p))
+        return p if spec.sign * gap > 0 else math.nan
 
     groups = tie_groups(values, p_of, higher_is_better=not spec.lower_is_better)
     return {int(name): group for name, group in groups.items()} if any(known) else {}

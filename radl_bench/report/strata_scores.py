@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,25 @@ class Measured:
         return Cell(spec, None, value, low, high, self.n, self.missing, text, group, best, note, stratum)
 
 
-def mean_of(run: ScoredRun, spec: ScoreSpec, stratum: Stratum) -> Measured | None:
+def measured_of(
+    run: ScoredRun, rows: pd.DataFrame | None, specs: Sequence[ScoreSpec], stratum: Stratum
+) -> dict[str, Measured]:
+    """Return by name the scores of a run over a stratum, those that its rows and kept boxes tell."""
+    found: dict[str, Measured] = {}
+    for spec in specs:
+        if (spec.name, None) not in run.cells or spec.name in found:
+            continue
+        if run.kept(spec.name) is None:
+            mean = _mean_of(rows, spec, stratum)
+            found |= {} if mean is None else {spec.name: mean}
+        elif spec.name in NAMES:  # AP, AP50 and AP75 come of the same boxes and the same subsets
+            found |= _ap_of(run, rows, spec.name, stratum)
+    return found
+
+
+def _mean_of(rows: pd.DataFrame | None, spec: ScoreSpec, stratum: Stratum) -> Measured | None:
     """Return the mean of the rows of a score; None where there are none."""
-    rows = _rows(run, spec, stratum)
+    rows = _rows(rows, spec, stratum)
     if rows is None or not len(rows):
         return None
     values = rows["value"].astype(float)
@@ -54,9 +71,8 @@ def mean_of(run: ScoredRun, spec: ScoreSpec, stratum: Stratum) -> Measured | Non
     return Measured(sums.value, INTERVALS[spec.kind](sums), len(rows), int(values.isna().sum()), sums)
 
 
-def _rows(run: ScoredRun, spec: ScoreSpec, stratum: Stratum) -> pd.DataFrame | None:
+def _rows(rows: pd.DataFrame | None, spec: ScoreSpec, stratum: Stratum) -> pd.DataFrame | None:
     """Return the rows of a score in a stratum; None where the run has none at all."""
-    rows = run.rows
     if rows is None:
         return None
     rows = rows[(rows["metric"] == spec.name) & rows["sample_id"].isin(stratum.samples)]
@@ -65,7 +81,7 @@ def _rows(run: ScoredRun, spec: ScoreSpec, stratum: Stratum) -> pd.DataFrame | N
     return rows[[pair in stratum.instances for pair in zip(rows["sample_id"], rows["instance"], strict=True)]]
 
 
-def ap_of(run: ScoredRun, name: str, stratum: Stratum) -> dict[str, Measured]:
+def _ap_of(run: ScoredRun, rows: pd.DataFrame | None, name: str, stratum: Stratum) -> dict[str, Measured]:
     """Return AP, AP50 and AP75 of the boxes kept for one of them; none where they cannot be told."""
     kept = run.kept(name)
     if kept is None or str(kept.get("form")) != "boxes":
@@ -75,7 +91,7 @@ def ap_of(run: ScoredRun, name: str, stratum: Stratum) -> dict[str, Measured]:
     parts = box_parts(run, kept, None, stratum.samples, stratum.category)
     if not len(parts.wanted):
         return {}
-    n, gone = len(parts.wanted), _gone(run, stratum)
+    n, gone = len(parts.wanted), _gone(run, rows, stratum)
     values, ends = 100.0 * ap_values(parts), ap_intervals(parts)
     return {
         name: Measured(float(value), scaled(ends[name], 100.0), n, gone)
@@ -83,9 +99,9 @@ def ap_of(run: ScoredRun, name: str, stratum: Stratum) -> dict[str, Measured]:
     }
 
 
-def _gone(run: ScoredRun, stratum: Stratum) -> int:
+def _gone(run: ScoredRun, rows: pd.DataFrame | None, stratum: Stratum) -> int:
     """Return the boxes of a stratum that no image was there for, from the rows of another score of instances."""
     specs = (s for s in run.specs.values() if s.unit == "instance" and s.missing is not None and not run.kept(s.name))
     spec = next(specs, None)
-    rows = None if spec is None else _rows(run, spec, stratum)
+    rows = None if spec is None else _rows(rows, spec, stratum)
     return 0 if rows is None else int(rows["value"].isna().sum())

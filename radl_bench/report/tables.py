@@ -6,15 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from radl_bench.report.collect import Group
+from radl_bench.report.glossary import meaning
 from radl_bench.report.layouts import AVERAGE, in_order, layout_of
-from radl_bench.report.scored_run import WAYS_TO_BE_WRONG, ScoredRun
+from radl_bench.report.notes import footnotes, notes_of
+from radl_bench.report.scored_run import ScoredRun
 from radl_bench.report.ties import column_groups, is_number
-from radl_bench.runs.scale import LABELS, MINI
+from radl_bench.runs.scale import LABELS
 from radl_bench.scoring.metrics.spec import ScoreSpec
 from radl_bench.types import TableLayout
 
 NOTHING = "–"
 """What stands where nothing was measured."""
+
+_REST = "Other scores"
 
 
 @dataclass(frozen=True)
@@ -73,13 +77,20 @@ Head = tuple[str, tuple[str, "int | None"]]
 class Line:
     """One method of a table; `cells` follow the table's columns, None where the run has no such score.
 
-    `reference` marks pictures that are right or wrong by construction, which take no part in the contest.
+    `reference` marks images that are right or wrong by construction, which take no part in the contest; `ceiling` those
+    that are right, so what they score is the most that a method can.
     """
 
     label: str
     model: str
     cells: tuple[Cell | None, ...]
     reference: bool = False
+    ceiling: bool = False
+
+    @property
+    def name(self) -> str:
+        """The label, and whether this is the ceiling."""
+        return f"{self.label}, ceiling" if self.ceiling else self.label
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,13 @@ class Section:
     specs: Mapping[str, ScoreSpec]
     layout: TableLayout
     more: tuple[tuple[ScoredRun, str, Cell], ...] = ()
+    headline: str = ""
+    """The result in words, "" where there is none; see `headline`."""
+
+    @property
+    def glossary(self) -> tuple[tuple[str, str], ...]:
+        """What each head of a column means, once, in the order of the columns."""
+        return tuple((spec.column, meaning(spec)) for spec in in_order(self.specs.values()))
 
     @property
     def runs(self) -> tuple[tuple[ScoredRun, str], ...]:
@@ -130,8 +148,8 @@ def build_section(group: Group, title: str) -> Section:
     levels = sorted({level for run in group.runs for _, level in run.cells if level is not None})
     layout = layout_of(group.benchmark["name"], group.table, group.specs.values())
     tables = tuple(_tables(group, grid, layout, levels, LABELS[group.scale]))
-    listed, notes = tuple(_listed(group, grid)), tuple(_notes(group))
-    return Section(title, listed, tables, notes, tuple(_footnotes(group, grid)), group.specs, layout)
+    listed, notes = tuple(_listed(group, grid)), (*_mirrored(layout, tables), *notes_of(group))
+    return Section(title, listed, tables, notes, tuple(footnotes(group, grid)), group.specs, layout)
 
 
 def _listed(group: Group, grid: Grid) -> Iterator[tuple[ScoredRun, str, Cell]]:
@@ -175,21 +193,27 @@ def _tables(group: Group, grid: Grid, layout: TableLayout, levels: list[int], ma
     rest = [spec for spec in in_order(specs.values()) if spec not in main]
     where = f"L{levels[0]}" if len(levels) == 1 else "all levels"
     if layout.by_level and len(levels) > 1:
-        yield from (_level_table(group, grid, layout, spec, levels, mark) for spec in main)
+        yield from (_level_table(group, grid, spec, levels, mark) for spec in main)
     elif main:
         title = f"{layout.what}, {where}" if layout.by_level else layout.what
-        yield _table(group, grid, _title_of(layout, title, mark), _heads(main))
+        yield _table(group, grid, _title_of(title, mark), _heads(main))
     if rest:
-        yield _table(group, grid, _tagged(f"Other scores, {where}", mark), _heads(rest))
+        yield _table(group, grid, _tagged(f"{_REST}, {where}", mark), _heads(rest))
 
 
-def _level_table(group: Group, grid: Grid, layout: TableLayout, spec: ScoreSpec, levels: list[int], mark: str) -> Table:
+def _level_table(group: Group, grid: Grid, spec: ScoreSpec, levels: list[int], mark: str) -> Table:
     heads: list[Head] = [*((f"L{level}", (spec.name, level)) for level in levels), (AVERAGE, (spec.name, None))]
-    return _table(group, grid, _title_of(layout, f"{spec.column} by number of objects", mark), heads)
+    return _table(group, grid, _title_of(f"{spec.column} by number of objects", mark), heads)
 
 
-def _title_of(layout: TableLayout, what: str, mark: str) -> str:
-    return _tagged(f"{layout.name}: {what}" if layout.name else what[0].upper() + what[1:], mark)
+def _title_of(what: str, mark: str) -> str:
+    return _tagged(what[0].upper() + what[1:] if what.split()[0].islower() else what, mark)
+
+
+def _mirrored(layout: TableLayout, tables: Sequence[Table]) -> Iterator[str]:
+    """Say once which table of the literature these follow."""
+    if layout.name and any(not table.title.startswith(_REST) for table in tables):
+        yield f"Laid out as {layout.name} of the literature."
 
 
 def _heads(specs: Iterable[ScoreSpec]) -> list[Head]:
@@ -203,6 +227,7 @@ def _table(group: Group, grid: Grid, title: str, heads: Sequence[Head]) -> Table
             run.model,
             tuple(grid.get((n, metric, level)) for _, (metric, level) in heads),
             run.reference,
+            run.ceiling,
         )
         for n, (run, label) in enumerate(zip(group.runs, group.labels(), strict=True))
     )
@@ -211,71 +236,3 @@ def _table(group: Group, grid: Grid, title: str, heads: Sequence[Head]) -> Table
 
 def _tagged(title: str, mark: str) -> str:
     return f"{title} ({mark})" if mark else title
-
-
-_SCALE_NOTES = {
-    MINI: "mini: made by the embedded small models or measured by the embedded judges; not comparable with papers.",
-    None: "scale not stated: these methods do not declare a scale (mini or paper), so no table holds them with others.",
-}
-
-
-def _notes(group: Group) -> Iterator[str]:
-    if group.scale in _SCALE_NOTES:
-        yield _SCALE_NOTES[group.scale]
-    if group.scale == MINI:
-        yield _bounds(group)
-    yield from filter(None, map(_progress, group.runs, group.labels()))
-    for run, label in zip(group.runs, group.labels(), strict=True):
-        yield from (f"{label} ({run.model}): {note}" for note in run.notes)
-    if group.seeds_differ:
-        yield "Seeds differ, as the labels say: these methods did not start from the same noise."
-    limits = [run.data["benchmark"].get("filter", {}).get("limit") for run in group.runs]
-    if len(set(limits)) > 1:
-        sizes = (f"{label} {limit or 'all'}" for label, limit in zip(group.labels(), limits, strict=True))
-        yield f"Numbers of samples differ ({', '.join(sizes)}); ties are judged on the samples all methods have."
-    elif limits[0]:
-        yield f"A part of the benchmark: {limits[0]} samples."
-
-
-def _bounds(group: Group) -> str:
-    """Say between which rows the numbers of the mini world lie, and how to get the rows that are not there."""
-    floors = {run.wrong for run in group.runs if run.floor}
-    ceiling = any(run.reference and not run.floor for run in group.runs)
-    other = ", ".join(kind for kind in WAYS_TO_BE_WRONG if kind not in floors)
-    shown = ["right (the ceiling)"] * ceiling + [f"wrong {kind} (a floor)" for kind in sorted(filter(None, floors))]
-    lacking = ["ceiling (--method sprites)"] * (not ceiling)
-    lacking += [f"floor (--method sprites --set wrong={other})"] if other else []
-    said = [f"Scenes drawn on purpose, between which methods lie: {', '.join(shown)}."] if shown else []
-    if lacking:
-        said.append(
-            f"Not shown, what the judges give to scenes drawn right or wrong on purpose: {' and '.join(lacking)}."
-        )
-    return " ".join(said)
-
-
-def _progress(run: ScoredRun, label: str) -> str | None:
-    """Say that a run was still going when it was scored, or has gone on since."""
-    name = f"{label} ({run.model})"
-    if run.status == "outdated":
-        return f"{name}: this run asks for {run.planned:,} images now, of which {run.images:,} are in these numbers."
-    if run.complete:
-        return None
-    missing = int(run.data.get("images", {}).get("n_missing", 0))
-    there = f"; {run.images - missing:,} of {run.images:,} images were there" if run.images else ""
-    return f"{name}: this run was still going, or stopped early, when it was scored{there}."
-
-
-def _footnotes(group: Group, grid: Grid) -> Iterator[str]:
-    """One line for each metric over all levels and each different (n, missing, signature)."""
-    labels = group.labels()
-    for spec in in_order(group.specs.values()):
-        at = ((label, (n, spec.name, None)) for n, label in enumerate(labels))
-        cells = {label: grid[key] for label, key in at if key in grid}
-        kinds = dict.fromkeys((cell.n, cell.missing, cell.signature) for cell in cells.values())
-        for n, missing, signature in kinds:
-            of = [label for label, c in cells.items() if (c.n, c.missing, c.signature) == (n, missing, signature)]
-            whose = "" if len(kinds) == 1 else f" ({', '.join(of)})"
-            yield f"{spec.heading}{whose}: n {n:,}, missing {missing:,}; `{signature}`"
-        for note in dict.fromkeys(cell.note for cell in cells.values() if cell.note):
-            noted = ", ".join(label for label, cell in cells.items() if cell.note == note)
-            yield f"{spec.heading} ({noted}): {note}"

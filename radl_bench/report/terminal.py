@@ -28,6 +28,8 @@ def terminal(report: Report) -> Iterator[RenderableType]:
     """Yield what rich shows: the tables, their notes and the sizes behind them."""
     for section in report.sections:
         yield Text(f"\n{safe(section.title)}", style="bold underline")
+        if section.headline:
+            yield Text(safe(section.headline), style="bold")
         yield from (Text(safe(note), style="italic") for note in section.notes)
         for table in section.tables:
             yield from _tables(table)
@@ -46,7 +48,7 @@ def _tables(table: Table) -> Iterator[RenderableType]:
         part = slice(start, start + step)
         shown = _empty(table.title, "\n".join(table.first), table.heads[part])
         for line, ends in table.ends():
-            label = Text(safe(line.label)).append(f"\n{safe(line.model)}", "dim")
+            label = Text(safe(line.name)).append(f"\n{safe(line.model)}", "dim")
             shown.add_row(label, *map(_cell, line.cells[part]), end_section=ends)
         yield shown
 

@@ -12,7 +12,15 @@ from radl_bench.report.collect import Group
 from radl_bench.report.tables import Cell, Section
 from radl_bench.scoring.metrics.spec import ScoreSpec
 
-SPEC = ScoreSpec("unguided", "Unguided %", "mean", "instance", missing=None)
+SPEC = ScoreSpec(
+    "unguided",
+    "Unguided %",
+    "mean",
+    "instance",
+    missing=None,
+    lower_is_better=True,
+    about="the share of instances that a method, by its own record, could not guide",
+)
 NOTE = (
     "Unguided %: the share of instances that a method, by its own record, could not guide, as the prompt lacks their "
     "words or the method a place for them; a dash where it records none."
@@ -28,7 +36,7 @@ def with_unguided(section: Section, group: Group) -> Section:
     tables = tuple(
         replace(
             table,
-            heads=(*table.heads, SPEC.heading),
+            heads=(*table.heads, SPEC.column),
             lines=tuple(
                 replace(line, cells=(*line.cells, cells.get((line.label, line.model)))) for line in table.lines
             ),

@@ -16,6 +16,8 @@ from radl_bench.errors import RadlBenchError, UsageError
 
 MOST_LOSSES = 3
 """Workers that a batch, or the setting up of one worker, may cost before it is given up."""
+MOST_WORKERS = 4096
+"""Most workers of a run."""
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -113,7 +115,7 @@ class Dealer(Generic[B, R]):
     ) -> None:
         self.crew, self._agree, self._parts, self._give_up = crew, agree, parts, give_up
         self.facts: Any = None
-        self.lost = 0
+        self.losses: list[tuple[B | None, str]] = []
         self._free: set[int] = set()
         self._gone: set[int] = set()
         self._setups: Counter[int] = Counter()
@@ -139,6 +141,11 @@ class Dealer(Generic[B, R]):
     def workers(self) -> int:
         """Workers that are not given up."""
         return self.crew.size - len(self._gone)
+
+    def remark(self) -> str:
+        """Return "2 workers" or "2 workers, 1 lost"."""
+        lost = len(self.losses)
+        return f"{self.workers} worker{'s' * (self.workers != 1)}" + (f", {lost} lost" if lost else "")
 
     def results(self, batches: Iterable[B]) -> Iterator[R]:
         """Yield the result of every batch, or of its parts, as they come.
@@ -180,8 +187,8 @@ class Dealer(Generic[B, R]):
 
     def _replace(self, place: int, why: str) -> list[R]:
         """Hire another worker for a lost one; return the result of its batch where that is given up."""
-        self.lost += 1
         held = self._held.pop(place, None)
+        self.losses.append((held.batch if held else None, why))
         self._free.discard(place)
         self._setups[place] += held is None
         if self._setups[place] < MOST_LOSSES:
@@ -201,4 +208,11 @@ class Dealer(Generic[B, R]):
         if len(parts) > 1:  # one worker more each, to find the guilty
             self._again.extendleft(_Held(part, MOST_LOSSES - 1) for part in reversed(parts))
             return []
-        return [self._give_up(held.batch, f"{MOST_LOSSES} workers that should have made it were lost: the last {why}")]
+        return [self._give_up(held.batch, f"{MOST_LOSSES} workers were lost over it: the last {why}")]
+
+
+def check_number(workers: int) -> int:
+    """Return a number of workers; raises `UsageError` for one out of range."""
+    if not 1 <= workers <= MOST_WORKERS:
+        raise UsageError(f"--workers must be at least 1 and at most {MOST_WORKERS}, not {workers}.")
+    return workers

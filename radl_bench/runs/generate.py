@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from radl_bench.described import NOT_SETTINGS, parameters_of
 from radl_bench.errors import DiskFull, Interrupted, RadlBenchError, UsageError, did_you_mean
-from radl_bench.progress import stage
+from radl_bench.packages import cannot_import
+from radl_bench.progress import Stage, stage
 from radl_bench.registry import GENERATORS, describe_error, resolve
+from radl_bench.runs.apart import apart
+from radl_bench.runs.beside import beside
 from radl_bench.runs.environment import describe_git
 from radl_bench.runs.identity import forget_imports
-from radl_bench.runs.making import InProcess, Source, Task, facts_of, times
+from radl_bench.runs.in_hand import InHand, told
+from radl_bench.runs.making import Finish, InProcess, Source, Task, facts_of
 from radl_bench.runs.notes import notes_of
 from radl_bench.runs.scale import MINI
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
-from radl_bench.runs.writer import ImageRow, Shard
+from radl_bench.runs.writer import ImageRow, Shard, ShardWriter
 from radl_bench.types import MAX_IMAGES, Benchmark, Generator
 
 
@@ -41,6 +46,30 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
+class Keeping(Protocol):
+    """What keeps the images of a shard while they are made."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Sizes of the files that it has, by their names in the run."""
+
+    def add(self, files: Iterable[Path]) -> None:
+        """Keep these images too."""
+
+    def catch_up(self) -> None:
+        """Bring the rows of other shards into the run's folder."""
+
+
+class Keeper(Protocol):
+    """Another place where a run is kept, such as an object store (`radl_bench.stores`)."""
+
+    def fetch(self, run: Path, /) -> object:
+        """Bring what is known of a run into its folder, without images."""
+
+    def keeping(self, run: Path, shard: str) -> AbstractContextManager[Keeping]:
+        """Keep what is made of a shard in the block; raises `UsageError` where somebody else makes it."""
+
+
 def generate_run(
     benchmark: Benchmark,
     generator: Generator | Source,
@@ -55,6 +84,7 @@ def generate_run(
     argv: Sequence[str] = (),
     source: str | None = None,
     description: Mapping[str, object] | None = None,
+    keeper: Keeper | None = None,
 ) -> Outcome:
     """Make the images of a benchmark that are not made yet.
 
@@ -69,6 +99,7 @@ def generate_run(
         argv: the command line, for the manifest.
         source: folder of a benchmark that is not known by name (`benchmark.source_of`).
         description: more facts about the generator for the manifest, those of `identity.identity_of`.
+        keeper: keeps the run in another place too.
 
     Raises:
         UsageError: a number out of range, or another process writes the same shard.
@@ -93,9 +124,10 @@ def generate_run(
         argv=list(argv),
         source=source,
         scale=facts.scale,
+        before=None if keeper is None else keeper.fetch,
     )
     size = min(batch_size or facts.max_batch, facts.max_batch)
-    outcome = _run(run, benchmark, maker, tasks, shard, size)
+    outcome = _run(run, benchmark, maker, tasks, shard, size, keeper)
     return replace(outcome, run=Path(out) / run.path.relative_to(top))
 
 
@@ -130,27 +162,30 @@ def build_generator(
     Raises:
         UsageError: unknown method or setting, or the class fails or is no generator.
     """
-    forget_imports(spec)
-    cls = resolve("generators", spec)
-    wanted = {"model": model, "device": device} | dict(settings or {})
-    arguments = {key: value for key, value in wanted.items() if value is not None or key in (settings or {})}
-    accepted = _accepted(cls)
-    if accepted is not None:
-        for key in arguments:
-            if key not in accepted and key != "device":
-                raise UsageError(_not_accepted(spec, key, accepted))
-        arguments = {key: value for key, value in arguments.items() if key in accepted}
-    try:
-        return _checked(cls(**arguments), spec)
-    except RadlBenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
+    with apart(fresh=True):
+        forget_imports(spec)
+        cls = resolve("generators", spec)
+        wanted = {"model": model, "device": device} | dict(settings or {})
+        arguments = {key: value for key, value in wanted.items() if value is not None or key in (settings or {})}
+        accepted = parameters_of(cls)
+        if accepted is not None:
+            for key in arguments:
+                if key not in accepted and key != "device":
+                    raise UsageError(_not_accepted(spec, key, accepted))
+            arguments = {key: value for key, value in arguments.items() if key in accepted}
+        try:
+            return _checked(cls(**arguments), spec)
+        except RadlBenchError:
+            raise
+        except ImportError as error:
+            raise cannot_import(error, f"The method {spec}") from error
+        except (Exception, SystemExit) as error:
+            raise UsageError(f"The method {spec} could not be set up: {describe_error(error)}.") from error
 
 
 def accepts(spec: str, setting: str) -> bool:
     """Say whether a method, by name or as `path/to/file.py:Class`, takes this setting."""
-    accepted = _accepted(resolve("generators", spec))
+    accepted = parameters_of(resolve("generators", spec))
     return accepted is None or setting in accepted
 
 
@@ -160,31 +195,57 @@ def has_mini(spec: str) -> bool:
 
 
 def _run(
-    run: RunFolder, benchmark: Benchmark, maker: Source, tasks: list[Task], shard: Shard, batch_size: int
+    run: RunFolder,
+    benchmark: Benchmark,
+    maker: Source,
+    tasks: list[Task],
+    shard: Shard,
+    batch_size: int,
+    keeper: Keeper | None,
 ) -> Outcome:
-    start, spent, failed = time.perf_counter(), 0.0, 0
-    with run.writer(shard) as writer:
-        done = run.done()
+    start = time.perf_counter()
+    kept = contextlib.nullcontext() if keeper is None else keeper.keeping(run.path, shard.name)
+    with run.writer(shard) as writer, kept as keep:
+        done = run.done(None if keep is None else keep.sizes)
         todo = [task for task in tasks if (task.sample.id, task.k) not in done]
         try:
             with stage("generate", len(tasks), resumed=len(tasks) - len(todo)) as bar:
-                for images in maker.images(_batches(todo, batch_size)):
-                    wrong = sum(row["status"] == "error" for row in writer.write(images))
-                    spent, failed = spent + sum(image.seconds for image in images), failed + wrong
-                    bar.remark = maker.remark()
-                    bar.advance(len(images), failed=wrong)
+                if writer.in_hand.found is not None:
+                    bar.say(told(writer.in_hand.found, len(done)))
+                saved = _Saving(run.path, writer, keep, bar, maker)
+                beside(saved.save, maker.images(_noted(_batches(todo, batch_size), writer.in_hand)))
         except BaseException as error:
-            rows: list[ImageRow] = []
+            rows = []
             with contextlib.suppress(DiskFull):  # there is one on its way already
                 rows = run.settle(interrupted=True)
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted(_how_to_resume(run, rows)) from None
             raise
-    rows = run.settle()
-    made = len(todo) - failed
-    notes = (*notes_of(run.path, benchmark, rows), *(f"{times(n)}{what}" for what, n in maker.repeated.items()))
+        if keep is not None:
+            keep.catch_up()
+        rows = run.settle()
+    made = len(todo) - saved.failed
+    notes = (*notes_of(run.path, benchmark, rows), *maker.notes())
     seconds = time.perf_counter() - start
-    return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), failed, seconds, spent, notes)
+    return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), saved.failed, seconds, saved.spent, notes)
+
+
+class _Saving:
+    """Saves images as they come, in the thread beside that of the generator, and counts them."""
+
+    def __init__(self, run: Path, writer: ShardWriter, keep: Keeping | None, bar: Stage, maker: Source) -> None:
+        self._run, self._writer, self._keep, self._bar, self._maker = run, writer, keep, bar, maker
+        self.spent, self.failed = 0.0, 0
+
+    def save(self, finish: Finish) -> None:
+        images = finish()
+        rows = self._writer.write(images)
+        wrong = sum(row["status"] == "error" for row in rows)
+        if self._keep is not None:
+            self._keep.add(self._run / row["file"] for row in rows if row["status"] == "ok")
+        self.spent, self.failed = self.spent + sum(image.seconds for image in images), self.failed + wrong
+        self._bar.remark = self._maker.remark()
+        self._bar.advance(len(images), failed=wrong)
 
 
 def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
@@ -194,36 +255,22 @@ def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
         yield tasks[first : first + size]
 
 
+def _noted(batches: Iterator[list[Task]], in_hand: InHand) -> Iterator[list[Task]]:
+    """Write down each batch before it is dealt out."""
+    for batch in batches:
+        in_hand.take([f"{task.sample.id}_{task.k}" for task in batch])
+        yield batch
+
+
 def _how_to_resume(run: RunFolder, rows: list[ImageRow]) -> str:
     made = sum(row["status"] == "ok" for row in rows)
     return f"{made} of {run.planned} images are in {run.path}. Run the same command again to continue."
 
 
-def _accepted(cls: Callable[..., object]) -> set[str] | None:
-    """Return the keyword arguments that a class takes, None when it takes any.
-
-    A constructor that takes `**more` hands it on to its base class, as every class does that adds a setting to one of
-    ours; so the base's arguments count too.
-    """
-    makers = [cls]
-    if inspect.isclass(cls):
-        makers = [vars(c)["__init__"] for c in cls.__mro__ if c is not object and "__init__" in vars(c)]
-    names: set[str] = set()
-    for maker in makers:
-        try:
-            parameters = inspect.signature(maker).parameters.values()
-        except (TypeError, ValueError):
-            return None
-        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return names
-    return None if makers else names
-
-
-def _not_accepted(spec: str, key: str, accepted: set[str]) -> str:
+def _not_accepted(spec: str, key: str, accepted: Iterable[str]) -> str:
     if key == "model":
         return f"The method {spec} takes no --model. Leave the option out."
-    settings = accepted - {"model", "device"}
+    settings = set(accepted) - set(NOT_SETTINGS)
     if not settings:
         return f"The method {spec} has no settings, so --set {key}=... has no place to go."
     return did_you_mean(key, settings, f"setting of {spec}")

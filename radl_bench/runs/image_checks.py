@@ -5,6 +5,7 @@ Nothing here changes a score; what is found becomes sentences that stand beside 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -58,6 +59,13 @@ def notes_of_sizes(sizes: Mapping[str, tuple[int, int]], benchmark: Benchmark) -
     return notes
 
 
+def notes_of_equals(contents: Mapping[str, object], what: str = "image") -> list[str]:
+    """Return what is said of images that are the same as another; `contents` tells by name which are."""
+    times = Counter(contents.values())
+    same = [name for name, content in contents.items() if times[content] > 1]
+    return [f"{few(same, what)} the same as another, pixel for pixel, scored as they are."] if same else []
+
+
 @dataclass
 class PictureChecks:
     """Looks at the images of a folder one by one; `notes` says what was odd."""
@@ -65,6 +73,7 @@ class PictureChecks:
     benchmark: Benchmark
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     remarks: dict[str, list[str]] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
     swapped: list[str] = field(default_factory=list)
     votes: Counter[str] = field(default_factory=Counter)
 
@@ -73,8 +82,10 @@ class PictureChecks:
         self.sizes[name] = rgb.size
         for what, detail in remarks:
             self.remarks.setdefault(what, []).append(f"{name} ({detail})" if detail else name)
-        constant = any(remark.what in (BLACK, PLAIN) for remark in remarks)
-        if not constant and any(i.color in _SWAPPABLE for i in sample.instances):
+        if any(remark.what in (BLACK, PLAIN) for remark in remarks):
+            return
+        self.contents[name] = hashlib.sha256(rgb.tobytes() + str(rgb.size).encode()).digest()
+        if any(i.color in _SWAPPABLE for i in sample.instances):
             self._vote(name, sample, rgb)
 
     def _vote(self, name: str, sample: Sample, image: Image) -> None:
@@ -92,7 +103,7 @@ class PictureChecks:
                 f"The images look like BGR: {swapped} red, yellow, blue or brown things have their colour only with "
                 f"red and blue swapped, {right} only as they are. They are scored as they are: {few(self.swapped)}."
             )
-        return out + notes_of_sizes(self.sizes, self.benchmark)
+        return out + notes_of_equals(self.contents, "file") + notes_of_sizes(self.sizes, self.benchmark)
 
 
 def as_scored(what: str) -> str:

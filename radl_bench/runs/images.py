@@ -18,19 +18,25 @@ FULL = (0.0, 0.0, 1.0, 1.0)
 """The box that is the whole image."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Picture:
     """One image that was asked for; `problem` says why it cannot be judged, or is None.
 
-    `load` opens it at the first need, checks it against the sha256 of its row, and keeps it until `close`.
+    `load` opens it at the first need, checks it against the sha256 of its row, and keeps it until `close`. There may be
+    millions, so `file` is best a text, of which `path` makes a path when it is asked for.
     """
 
     sample: Sample
     k: int
-    path: Path | None
+    file: Path | str | None
     sha256: str = ""
     problem: str | None = None
     _image: Image | None = field(default=None, repr=False)
+
+    @property
+    def path(self) -> Path | None:
+        """Where the image lies; None where there is none."""
+        return None if self.file is None else Path(self.file)
 
     @property
     def own_key(self) -> str:
@@ -48,18 +54,19 @@ class Picture:
         self._image = None
 
     def _open(self) -> None:
-        assert self.path is not None
+        path = self.path
+        assert path is not None
         try:
-            data = self.path.read_bytes()
+            data = path.read_bytes()
             if hashlib.sha256(data).hexdigest() != self.sha256:
-                self.problem = f"the file {self.path.name} is not the one that was generated"
+                self.problem = f"the file {path.name} is not the one that was generated"
                 return
             self._image = as_rgb(open_image(data))[0]
         except OSError as error:
-            self.problem = f"the file {self.path.name} cannot be read ({type(error).__name__})"
+            self.problem = f"the file {path.name} cannot be read ({type(error).__name__})"
         except BadImage as error:
             why = str(error) if error.__cause__ is None else type(error.__cause__).__name__
-            self.problem = f"the file {self.path.name} cannot be read ({why})"
+            self.problem = f"the file {path.name} cannot be read ({why})"
 
 
 def stretched(image: Image, side: int) -> Image:

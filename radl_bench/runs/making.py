@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from radl_bench.errors import RadlBenchError
+from radl_bench.packages import cannot_import
 from radl_bench.registry import describe_error
+from radl_bench.runs.apart import apart
 from radl_bench.runs.environment import describe_environment
 from radl_bench.runs.image_checks import checked
 from radl_bench.runs.image_reading import BadImage
-from radl_bench.runs.made import MadeImage, encode_png
+from radl_bench.runs.made import MadeImage, Pixels
 from radl_bench.runs.scale import declared_scale
 from radl_bench.types import Generator, Sample
 
@@ -38,6 +41,10 @@ class Facts:
     max_batch: int
 
 
+Finish = Callable[[], list[MadeImage]]
+"""Images that are made and checked: calling it, in any thread, encodes them, which takes longer than all else here."""
+
+
 class Source(ABC):
     """Whoever makes the images of a run: one generator in this process, or workers that hold one each.
 
@@ -52,12 +59,19 @@ class Source(ABC):
         self.repeated = Counter[str]()
 
     @abstractmethod
-    def images(self, batches: Iterable[list[Task]]) -> Iterator[list[MadeImage]]:
-        """Yield every image of the batches, some at a time, in any order, each once."""
+    def images(self, batches: Iterable[list[Task]]) -> Iterator[Finish]:
+        """Yield every image of the batches, some at a time, in any order, each once, to be finished when called."""
 
     def remark(self) -> str:
         """Return what the progress line says of the workers, "" for nothing."""
         return ""
+
+    def notes(self) -> list[str]:
+        """Return sentences on what had to be done again."""
+        return [
+            f"{n} {'call was' if n == 1 else 'calls were'} repeated image by image: {what}"
+            for what, n in self.repeated.items()
+        ]
 
 
 class InProcess(Source):
@@ -67,7 +81,7 @@ class InProcess(Source):
         super().__init__()
         self.generator, self.facts = generator, facts
 
-    def images(self, batches: Iterable[list[Task]]) -> Iterator[list[MadeImage]]:
+    def images(self, batches: Iterable[list[Task]]) -> Iterator[Finish]:
         """Yield the images in the order of the batches."""
         for batch in batches:
             yield from make_batch(self.generator, batch, self.repeated)
@@ -98,8 +112,8 @@ def describe_generator(generator: Generator, model: str | None) -> dict[str, obj
     } | ({} if reference is None else {"reference": reference})
 
 
-def make_batch(generator: Generator, batch: list[Task], repeated: Counter[str]) -> Iterator[list[MadeImage]]:
-    """Yield the images of a batch, all at once.
+def make_batch(generator: Generator, batch: list[Task], repeated: Counter[str]) -> Iterator[Finish]:
+    """Yield the images of a batch, all at once, yet to be encoded; what the generator does with its own is no matter.
 
     A batch that fails as a whole is made again one by one, and `repeated` counts why.
     """
@@ -112,20 +126,27 @@ def make_batch(generator: Generator, batch: list[Task], repeated: Counter[str]) 
             yield from make_batch(generator, [task], repeated)
         return
     images = [made] if isinstance(made, str) else made
-    yield [_checked(task, image, seconds / len(batch)) for task, image in zip(batch, images, strict=True)]
+    yield partial(_encoded, [_checked(t, image, seconds / len(batch)) for t, image in zip(batch, images, strict=True)])
+
+
+def _encoded(images: list[tuple[MadeImage, Pixels | None]]) -> list[MadeImage]:
+    return [made if pixels is None else made._replace(content=pixels.png()) for made, pixels in images]
 
 
 def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:
     """Return one thing a task, or a sentence about what went wrong with the whole call."""
     try:
-        made = generator.generate([task.sample for task in batch], [task.seed for task in batch])
-        if not isinstance(made, Iterable):
-            return f"the generator returned {type(made).__name__} instead of a list of images"
-        made = list(made)
+        with apart():
+            made = generator.generate([task.sample for task in batch], [task.seed for task in batch])
+            if not isinstance(made, Iterable):
+                return f"the generator returned {type(made).__name__} instead of a list of images"
+            made = list(made)
     except RadlBenchError as error:
         if error.exit_code == 3:  # what is missing for one image is missing for all
             raise
         return describe_error(error)
+    except ImportError as error:  # so is a package
+        raise cannot_import(error, f"The method {generator.name}") from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a script made for the command line may exit; GeneratorExit, CancelledError
@@ -135,25 +156,20 @@ def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:
     return made
 
 
-def _checked(task: Task, image: Any, seconds: float) -> MadeImage:
-    """Return an image that can be used as PNG, any other thing as a failure."""
+def _checked(task: Task, image: Any, seconds: float) -> tuple[MadeImage, Pixels | None]:
+    """Return an image that can be used with its pixels, any other thing as a failure."""
     if isinstance(image, str):
-        return failed(task, image, seconds)
+        return failed(task, image, seconds), None
     try:
         rgb, remark = checked(image)
     except BadImage as error:
-        return failed(task, f"the generator returned an image that cannot be used: {error}", seconds)
+        return failed(task, f"the generator returned an image that cannot be used: {error}", seconds), None
     own = image.info.get("note")
     notes = [note for note in (own if isinstance(own, str) else None, remark) if note]
     note = "; ".join(notes) or None
-    return MadeImage(task.sample.id, task.k, task.seed, seconds, encode_png(rgb), rgb.size, note)
+    return MadeImage(task.sample.id, task.k, task.seed, seconds, None, rgb.size, note), Pixels.of(rgb)
 
 
 def failed(task: Task, why: str, seconds: float = 0.0) -> MadeImage:
     """Return the failure of a task; `why` is one sentence."""
     return MadeImage(task.sample.id, task.k, task.seed, seconds, error=why)
-
-
-def times(n: int) -> str:
-    """Return how a note on repeated calls begins."""
-    return f"{n} {'call was' if n == 1 else 'calls were'} repeated image by image: "

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.runs import image_import
-from radl_bench.runs.image_checks import as_scored, few, notes_of_sizes
+from radl_bench.runs.image_checks import as_scored, few, notes_of_equals, notes_of_sizes
+from radl_bench.runs.image_reading import BLACK, PLAIN
 from radl_bench.runs.scale import MINI, scale_of_manifest
 from radl_bench.runs.store import RunFolder
 from radl_bench.runs.writer import ImageRow
@@ -31,7 +32,16 @@ def notes_of(path: Path, benchmark: Benchmark, rows: Iterable[ImageRow] | None =
     run = RunFolder.open(path)
     made = [row for row in (run.rows() if rows is None else rows) if row["status"] == "ok"]
     sizes = {f"{row['sample_id']}_{row['k']}": size for row in made if (size := _size(row))}
-    return [*_remarks(made), *notes_of_sizes(sizes, _as_expected(run, benchmark))]
+    return [*_remarks(made), *notes_of_equals(_contents(made)), *notes_of_sizes(sizes, _as_expected(run, benchmark))]
+
+
+def _contents(rows: Iterable[ImageRow]) -> dict[str, str]:
+    """Return the sha256 of images by name, without those whose remark says that they show nothing."""
+    return {
+        f"{row['sample_id']}_{row['k']}": str(row["sha256"])
+        for row in rows
+        if not {BLACK, PLAIN} & {*(row.get("note") or "").split("; ")}
+    }
 
 
 def unguided_of(rows: Iterable[ImageRow], benchmark: Benchmark) -> dict[str, int] | None:

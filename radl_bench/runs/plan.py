@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -52,9 +53,9 @@ class RunImages:
             return Picture(sample, k, None, problem=self._absent(sample, k))
         if row["status"] != "ok":
             return Picture(sample, k, None, problem=f"generating it failed: {row.get('error')}")
-        path = self.run.path / row["file"]
-        gone = file and not path.is_file()
-        return Picture(sample, k, path, row["sha256"], f"the file {path.name} is gone" if gone else None)
+        path = f"{self.run.path}/{row['file']}"
+        gone = file and not os.path.isfile(path)
+        return Picture(sample, k, path, row["sha256"], f"the file {os.path.basename(path)} is gone" if gone else None)
 
     def planned(self, files: bool = True) -> Iterator[Picture]:
         """Yield every image that was asked for, in the benchmark's order."""

@@ -17,17 +17,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from radl_bench.errors import UsageError
 from radl_bench.files import file_sha256, locked, replace_file
+from radl_bench.runs.in_hand import goes_on
 from radl_bench.runs.manifest import SCHEMA_VERSION, read_manifest
-from radl_bench.runs.writer import ImageRow, MadeRow, Shard, ShardWriter, read_rows
+from radl_bench.runs.rows import check_clock, newest_rows, read_rows
+from radl_bench.runs.writer import ImageRow, MadeRow, Shard, ShardWriter
 from radl_bench.types import Benchmark
 
 FLAT, NESTED = "flat", "nested"
@@ -59,6 +62,7 @@ class RunFolder:
         argv: list[str] | None = None,
         source: str | None = None,
         scale: str | None = None,
+        before: Callable[[Path], object] | None = None,
     ) -> RunFolder:
         """Return the run of this configuration under `root`, new or found again.
 
@@ -71,6 +75,7 @@ class RunFolder:
             seeds: `{"policy", "base"}`; `{"policy": "hashed", "base": 0}` when not given.
             source: folder of a benchmark that is not known by name (`benchmark.source_of`).
             scale: world of the images, as the generator declares it (`runs.scale`).
+            before: called with the run's folder before it is looked at.
 
         Raises:
             UsageError: the generator's description is no JSON, or its name is empty.
@@ -90,6 +95,8 @@ class RunFolder:
             "argv": list(argv or []),
         }
         path = Path(root) / benchmark.name / slug(str(generator["name"])) / config_hash(manifest)
+        if before is not None:
+            before(path)
         for folder in ("images", "evidence", "scores"):
             (path / folder).mkdir(parents=True, exist_ok=True)
         with locked(path / ".lock"):
@@ -126,27 +133,44 @@ class RunFolder:
         recorded = self.manifest["benchmark"]
         return recorded["n_samples"] * recorded["images_per_sample"]
 
+    @property
+    def status(self) -> str:
+        """How far the run is, see `settle`; "running" while a call is at work on it, "stopped" where one died."""
+        said = str(self.manifest["status"])
+        return "stopped" if said == "running" and not goes_on(self.path) else said
+
     def rows(self) -> list[ImageRow]:
         """Return the newest row of every image, over all shards, sorted by sample id and k.
 
         A line that a kill cut short is skipped. Raises `BadInput` for any other line that is no row.
         """
-        written = [row for file in self._row_files() for row in read_rows(file)]
-        newest = {(row["sample_id"], row["k"]): row for row in sorted(written, key=lambda row: row.get("at") or "")}
+        newest = newest_rows(self._row_files())
         return [newest[key] for key in sorted(newest)]
 
     def images(self) -> dict[ImageKey, Path]:
         """Return the path of every image whose newest row is "ok"; the file itself may have been deleted since."""
         return {(row["sample_id"], row["k"]): self.path / row["file"] for row in self.rows() if row["status"] == "ok"}
 
-    def done(self) -> set[ImageKey]:
-        """Return the images that need not be made again: status "ok", and the file on disk is the one of the row."""
+    def done(self, elsewhere: Mapping[str, int] | None = None) -> set[ImageKey]:
+        """Return the images that need not be made again: status "ok", and the file on disk is the one of the row.
+
+        Args:
+            elsewhere: sizes of files, by their names in rows, that are kept in another place: they need not be here.
+
+        Raises:
+            UsageError: a row is of a later time than now, so the newest row of an image could not be told.
+        """
         newest: dict[ImageKey, tuple[str, bool]] = {}  # no rows are held, of which there may be millions
         for file in self._row_files():
             for row in read_rows(file):
                 key, at = (sys.intern(row["sample_id"]), row["k"]), row.get("at") or ""
                 if key not in newest or newest[key][0] <= at:
-                    newest[key] = at, row["status"] == "ok" and self._is_there(row)
+                    newest[key] = (
+                        at,
+                        row["status"] == "ok"
+                        and (self._is_there(row) or (elsewhere or {}).get(row["file"], -1) == row.get("bytes")),
+                    )
+        check_clock(max((at for at, _ in newest.values()), default=""))
         return {key for key, (_, there) in newest.items() if there}
 
     def _row_files(self) -> list[Path]:
@@ -154,11 +178,11 @@ class RunFolder:
 
     def _is_there(self, row: MadeRow) -> bool:
         """Say whether the file of a row is unchanged; it is hashed where its size or time of change differ."""
-        file = self.path / row["file"]
+        file = f"{self.path}/{row['file']}"  # a Path would take longer to make than the file to look at
         try:
-            stat = file.stat()
+            stat = os.stat(file)
             return (stat.st_size, stat.st_mtime_ns) == (row.get("bytes"), row.get("mtime_ns")) or (
-                file_sha256(file) == row["sha256"]
+                file_sha256(Path(file)) == row["sha256"]
             )
         except OSError:
             return False

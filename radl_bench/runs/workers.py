@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -13,18 +14,17 @@ from typing import NamedTuple
 from radl_bench import __version__
 from radl_bench.errors import UsageError, did_you_mean
 from radl_bench.registry import is_file_spec
-from radl_bench.runs.dealing import Crew, Dealer, Job
+from radl_bench.runs.dealing import Crew, Dealer, Job, check_number
 from radl_bench.runs.generate import build_generator
 from radl_bench.runs.identity import identity_of
+from radl_bench.runs.image_checks import few
 from radl_bench.runs.local_workers import LocalCrew
 from radl_bench.runs.made import MadeImage
-from radl_bench.runs.making import Facts, InProcess, Source, Task, facts_of, failed, make_batch
+from radl_bench.runs.making import Facts, Finish, InProcess, Source, Task, facts_of, failed, make_batch
 from radl_bench.runs.ray_workers import RayCrew
 from radl_bench.types import Generator
 
 ENGINES = ("local", "ray")
-MOST_WORKERS = 4096
-"""Most workers of a run."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class GeneratorMaker:
     def make(self, batch: list[Task]) -> MadeBatch:
         """Make the images of a batch."""
         repeated = Counter[str]()
-        images = [image for some in make_batch(self.generator, batch, repeated) for image in some]
+        images = [image for finish in make_batch(self.generator, batch, repeated) for image in finish()]
         return MadeBatch(images, repeated)
 
 
@@ -81,16 +81,26 @@ class Workers(Source):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._dealer.__exit__(kind, error, at)
 
-    def images(self, batches: Iterable[list[Task]]) -> Iterator[list[MadeImage]]:
-        """Yield the images of one batch after the other, as they come."""
+    def images(self, batches: Iterable[list[Task]]) -> Iterator[Finish]:
+        """Yield the images of one batch after the other, as they come; the workers have encoded them."""
         for made in self._dealer.results(batches):
             self.repeated.update(made.repeated)
-            yield made.images
+            yield partial(list, made.images)
 
     def remark(self) -> str:
         """Return "2 workers" or "2 workers, 1 lost"."""
-        n, lost = self._dealer.workers, self._dealer.lost
-        return f"{n} worker{'s' * (n != 1)}" + (f", {lost} lost" if lost else "")
+        return self._dealer.remark()
+
+    def notes(self) -> list[str]:
+        """Return what had to be done again, and how workers were lost."""
+        lost = Counter(_loss(held, why) for held, why in self._dealer.losses)
+        return [*super().notes(), *(f"{n} {'worker' if n == 1 else 'workers'} {how}" for how, n in lost.items())]
+
+
+def _loss(held: list[Task] | None, why: str) -> str:
+    if held is None:
+        return f"{why} while being set up."
+    return f"{why} while making {few([f'{task.sample.id}_{task.k}' for task in held], 'image')}."
 
 
 def check_alike(first: Facts, other: Facts) -> None:
@@ -108,13 +118,6 @@ def check_alike(first: Facts, other: Facts) -> None:
                 f"The workers do not agree: their generators differ in {key}. "
                 "Use the same files and weights everywhere."
             )
-
-
-def check_number(workers: int) -> int:
-    """Return a number of workers; raises `UsageError` for one out of range."""
-    if not 1 <= workers <= MOST_WORKERS:
-        raise UsageError(f"--workers must be at least 1 and at most {MOST_WORKERS}, not {workers}.")
-    return workers
 
 
 def _versions(facts: Facts) -> dict[str, object]:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,34 +14,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, cast
 
-from radl_bench.errors import BadInput, DiskFull, UsageError
+from radl_bench.errors import DiskFull, UsageError
 from radl_bench.files import NO_ROOM, no_room, own_tag, remove_leftovers, replace_file, temporary_name
-from radl_bench.parsing import read_json
+from radl_bench.runs.in_hand import InHand
 from radl_bench.runs.made import MadeImage, encode_png
 from radl_bench.text import safe
-from radl_bench.types import MAX_IMAGES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SYNCS = 8
 """Images of one batch that are synced to the disk at a time."""
-
-_NONE = type(None)
-_KINDS: dict[str, tuple[type, ...]] = {
-    "sample_id": (str,),
-    "k": (int,),
-    "status": (str,),
-    "file": (str, _NONE),
-    "sha256": (str, _NONE),
-    "width": (int, _NONE),
-    "height": (int, _NONE),
-    "error": (str, _NONE),
-    "note": (str, _NONE),
-    "at": (str, _NONE),
-    "bytes": (int, _NONE),
-    "mtime_ns": (int, _NONE),
-}
 
 
 class _Facts(TypedDict, total=False):
@@ -84,9 +66,6 @@ class FailedRow(_NoFile):
 
 ImageRow = MadeRow | FailedRow
 """A row of `generations-<i>of<n>.jsonl`."""
-
-
-_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 
 
 @dataclass(frozen=True)
@@ -133,12 +112,26 @@ class ShardWriter:
         self._file = run / f"generations-{shard.name}.jsonl"
         _cut_torn_end(self._file)
         self._pool = ThreadPoolExecutor(_SYNCS)  # starts a thread only when there is something to do
-        self._rows = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self.in_hand = InHand(run, shard.name)
+        self._open()
 
     def close(self) -> None:
         """Close the rows file."""
         self._pool.shutdown()
-        os.close(self._rows)
+        self.in_hand.remove()
+        if self._is_open():
+            os.close(self._rows)
+
+    def _open(self) -> None:
+        self._rows = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._place = os.fstat(self._rows)
+
+    def _is_open(self) -> bool:
+        """Say whether the rows file is still the one behind its number, which a method may have closed."""
+        try:
+            return os.path.samestat(os.fstat(self._rows), self._place)
+        except OSError:
+            return False
 
     def write(self, batch: Sequence[MadeImage]) -> list[ImageRow]:
         """Save images and append their rows, and those of failures; returns the rows.
@@ -165,10 +158,17 @@ class ShardWriter:
     def _save(self, row: MadeRow, content: bytes | None) -> None:
         assert content is not None  # its row says "ok"
         file = self._run / row["file"]
-        file.parent.mkdir(parents=True, exist_ok=True)  # a sub-folder's first image, or a method that tidied up
-        replace_file(file, content, self._tag, beside=self._run / "images" / file.name)
-        stat = file.stat()
+        try:
+            stat = self._put(file, content)
+        except FileNotFoundError:  # the method, which runs beside this, has just tidied up
+            stat = self._put(file, content)
         row["bytes"], row["mtime_ns"] = stat.st_size, stat.st_mtime_ns
+
+    def _put(self, file: Path, content: bytes) -> os.stat_result:
+        for folder in (file.parent, self._run / "images"):  # a sub-folder's first image, or a method that tidied up
+            folder.mkdir(parents=True, exist_ok=True)
+        replace_file(file, content, self._tag, beside=self._run / "images" / file.name)
+        return file.stat()
 
     def write_image(
         self, sample_id: str, k: int, seed: int | None, image: Image, seconds: float, note: str | None = None
@@ -184,6 +184,8 @@ class ShardWriter:
         for row in rows:
             row["at"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
         lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        if not self._is_open():
+            self._open()
         before = os.fstat(self._rows).st_size
         try:
             if os.write(self._rows, lines) < len(lines):
@@ -214,47 +216,6 @@ def _row_of(made: MadeImage, nested: bool) -> ImageRow:
     file, sha256 = image_file(made.sample_id, made.k, nested), hashlib.sha256(made.content).hexdigest()
     row = {**shared, "file": file, "sha256": sha256, "width": width, "height": height, "status": "ok", "error": None}
     return cast("MadeRow", row | ({"note": safe(made.note)} if made.note else {}))
-
-
-def read_rows(file: Path) -> Iterator[ImageRow]:
-    """Yield the rows of one shard in the order written, without a last line that was cut short.
-
-    Raises:
-        BadInput: another line is no row.
-    """
-    with open(file, "rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                return
-            row = _parse(line)
-            if row is None:
-                raise BadInput(
-                    f"{file}, line {number} is not a row of an image. Delete that line; "
-                    "the image is then generated again."
-                )
-            yield row
-
-
-def _parse(line: bytes) -> ImageRow | None:
-    try:
-        row = read_json(line)
-    except ValueError:
-        return None
-    if not isinstance(row, dict) or any(type(row.get(key)) not in kinds for key, kinds in _KINDS.items()):
-        return None
-    if row["status"] not in ("ok", "error") or not 0 <= row["k"] < MAX_IMAGES:
-        return None
-    row = {sys.intern(key): value for key, value in row.items()}  # else each of a million rows has keys of its own
-    row["sample_id"] = sys.intern(row["sample_id"])
-    row |= {key: safe(row[key]) for key in ("error", "note") if isinstance(row.get(key), str)}
-    if row["status"] == "error":
-        return cast("FailedRow", row)  # its keys and kinds are checked above
-    # The name must be its own image's: a row is data, and must not lead a reader anywhere else.
-    places = (image_file(row["sample_id"], row["k"], nested) for nested in (False, True))
-    file_ok = re.fullmatch(_NAME, f"{row['sample_id']}_{row['k']}.png") and any(
-        row.get("file") == place for place in places
-    )
-    return cast("MadeRow", row) if file_ok and isinstance(row.get("sha256"), str) else None
 
 
 def _cut_torn_end(file: Path) -> None:

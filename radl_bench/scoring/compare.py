@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.errors import MissingData, UsageError
+from radl_bench.hints import command
 from radl_bench.report.choice import Choice, scored_alike
 from radl_bench.report.collect import collect
 from radl_bench.report.paired import NOT_TESTED, difference_of
@@ -87,7 +88,7 @@ def compare_scored(one: ScoredRun, other: ScoredRun) -> Comparison:
 def _scored(path: Path) -> list[ScoredRun]:
     scored, unscored = collect([path], Choice(every=True))
     if unscored:
-        raise MissingData(f"{path} is not scored yet. Run `radl-bench score {path}`.")
+        raise MissingData(f"{path} is not scored yet. Run `{command('score', path)}`.")
     return scored
 
 
@@ -153,7 +154,7 @@ def _untested(lines: Sequence[Line], one: ScoredRun, other: ScoredRun) -> Iterat
     if bare:
         yield (
             f"{', '.join(bare)}: not tested, since what the test needs is not there any more, or was never kept. "
-            f"`radl-bench score {one.path} {other.path}` makes it again for AP, FID and KID."
+            f"`{command('score', one.path, other.path)}` makes it again for AP, FID and KID."
         )
 
 

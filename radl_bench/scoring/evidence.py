@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from radl_bench.errors import MissingData, UsageError
+from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.judges.contracts import Declared, Judge, declared
 from radl_bench.judges.kinds import Desk, J, Kind, Seen
 from radl_bench.registry import MEASUREMENTS, resolve
@@ -105,6 +105,9 @@ class Evidence:
                     known.update(kind.read(picture, known, desk))
                 except KeyError:
                     raise MissingData(f"The evidence of '{desk.table.signature}' is not complete") from None
+                except (ValueError, TypeError) as error:
+                    file = desk.table.file or f"'{desk.table.signature}'"
+                    raise BadInput(f"The evidence in {file} is damaged ({error}). Delete it and score again.") from None
 
     def _table(self, kind: Kind[Any]) -> EvidenceTable:
         role, store = kind.role.name, kind.store

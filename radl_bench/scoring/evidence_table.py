@@ -16,13 +16,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from radl_bench.errors import BadInput
+from radl_bench.errors import BadInput, RadlBenchError
+from radl_bench.files import no_room
 
 PATIENCE = 20.0
 """Seconds for which a measured value may wait before it is written."""
 
 _TYPES = {"number": "REAL", "whole": "INTEGER", "text": "TEXT", "doubles": "BLOB", "floats": "BLOB"}
 _ARRAYS: dict[str, np.dtype[Any]] = {"doubles": np.dtype("<f8"), "floats": np.dtype("<f4")}
+_FULL, _IO = "disk is full", "disk I/O error"  # what SQLite says; Python 3.10 has no number for it
 _BUSY = 60.0  # seconds to wait for another process that writes
 
 Key: TypeAlias = tuple[str, ...]
@@ -67,11 +69,18 @@ class EvidenceTable:
 
     def __getitem__(self, key: Key) -> Value:
         """Return the values of a key, lists as arrays; raises `KeyError` for one that was never measured."""
+        found = self.get(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def get(self, key: Key) -> Value | None:
+        """Return the values of a key, lists as arrays; None for one that was never measured."""
         if key in self._pending:
             return self._pending[key]
         row = self._row(key)
         if row is None:
-            raise KeyError(key)
+            return None
         return tuple(_unpacked(v, kind) for v, kind in zip(row, self.values.values(), strict=True))
 
     def __iter__(self) -> Iterator[Key]:
@@ -99,9 +108,8 @@ class EvidenceTable:
             with base:  # one transaction
                 base.executemany(f"INSERT OR REPLACE INTO evidence VALUES ({marks})", rows)
         except sqlite3.Error as error:
-            raise BadInput(
-                f"The evidence cannot be written to {self.file} ({error}). Free space, score again."
-            ) from None
+            size = sum(len(cell) for row in rows for cell in row if isinstance(cell, (bytes, str)))
+            raise self._failed(error, size) from None
         self._pending.clear()
 
     def close(self) -> None:
@@ -118,9 +126,7 @@ class EvidenceTable:
             with base:
                 self._prepare(base)
         except (sqlite3.Error, OSError, ValueError) as error:
-            raise BadInput(
-                f"The evidence in {self.file} cannot be read ({error}). Delete it and score again."
-            ) from None
+            raise self._failed(error) from None
         self._base = base
         return base
 
@@ -128,6 +134,8 @@ class EvidenceTable:
         columns = [f'"{key}" TEXT NOT NULL' for key in self.keys]
         columns += [f'"{name}" {_TYPES[kind]}' for name, kind in self.values.items()]
         keys = ", ".join(f'"{key}"' for key in self.keys)
+        if base.execute("SELECT 1 FROM sqlite_master WHERE name = 'judge'").fetchone() is None:
+            base.execute("BEGIN IMMEDIATE")  # several processes may make it at once; what is there needs no lock
         base.execute("CREATE TABLE IF NOT EXISTS judge (signature TEXT NOT NULL, facts TEXT NOT NULL)")
         base.execute(f"CREATE TABLE IF NOT EXISTS evidence ({', '.join(columns)}, PRIMARY KEY ({keys}))")
         found = base.execute("SELECT signature, facts FROM judge").fetchone()
@@ -138,15 +146,24 @@ class EvidenceTable:
         else:
             self.facts = json.loads(found[1])
 
+    def _failed(self, error: Exception, size: int | None = None) -> RadlBenchError:
+        """Return what an error of the file means; `size` is what was to be written, in bytes."""
+        if self.file is not None and _FULL in str(error):
+            return no_room(self.file, size)
+        if _IO in str(error):  # what a full disk is called while the file is being made
+            what = (
+                f"cannot be read or written ({error}): the disk is full, a quota is reached, or it fails. Make room, or"
+            )
+            return BadInput(f"The evidence in {self.file} {what} delete the file, and score again.")
+        return BadInput(f"The evidence in {self.file} cannot be read ({error}). Delete it and score again.")
+
     def _row(self, key: Key) -> tuple[Cell | bytes, ...] | None:
         if self._base is None:
             return None
         try:
             found: tuple[Cell | bytes, ...] | None = self._base.execute(self._select, key).fetchone()
         except sqlite3.Error as error:
-            raise BadInput(
-                f"The evidence in {self.file} cannot be read ({error}). Delete it and score again."
-            ) from None
+            raise self._failed(error) from None
         return found
 
 

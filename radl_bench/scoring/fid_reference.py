@@ -21,6 +21,7 @@ import numpy as np
 from radl_bench import __version__
 from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.files import file_sha256, replace_file
+from radl_bench.hints import command
 from radl_bench.judges.checks import asking, check_vectors
 from radl_bench.judges.contracts import FeatureExtractor, declared
 from radl_bench.judges.kinds import batches
@@ -107,7 +108,9 @@ def reference_file(wanted: str) -> Path:
 def read_reference(file: Path) -> Reference:
     """Read a reference; raises `MissingData` or `BadInput`."""
     if not is_file(file):
-        raise MissingData(f"There is no reference {file}. Build it: radl-bench data fid-reference FOLDER --out {file}")
+        raise MissingData(
+            f"There is no reference {file}. Build it: {command('data', 'fid-reference', 'FOLDER', out=file)}"
+        )
     try:
         with np.load(file, allow_pickle=False) as data:
             found = {key: np.asarray(data[key]) for key in data.files}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
 from radl_bench.judges.contracts import NONE, Judge, Preparing, Role, declared
 from radl_bench.judges.kinds import batches
+from radl_bench.packages import cannot_import
 from radl_bench.registry import MEASUREMENTS, describe_error, is_file_spec, known, resolve
 from radl_bench.runs.images import Picture
 from radl_bench.scoring.box_formats import AUTO, parse_format
@@ -145,6 +146,8 @@ def make_judge(role: Role, name: str, device: str | None = None, box_format: str
         made = factory(**given)
     except RadlBenchError:
         raise
+    except ImportError as error:
+        raise cannot_import(error, f"The {role.name} '{name}'") from error
     except Exception as error:
         raise UsageError(f"The {role.name} '{name}' cannot be made: {describe_error(error)}.") from error
     _check_members(role, name, made)

@@ -14,6 +14,7 @@ p < .05.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from radl_bench.scoring.statistics import SampleSums
 ALPHA = 0.05
 PERMUTATIONS = 9_999
 _CHUNK = 2_000_000  # numbers held at once
+_KEPT = 10_000_000  # signs that are kept for the next pair of methods: 80 MB
 _NAN = float("nan")
 
 Swapped = Callable[[np.ndarray], np.ndarray]
@@ -52,6 +54,22 @@ def signs(n: int, permutations: int = PERMUTATIONS, seed: int = 0) -> Iterator[n
     A swap and its opposite give the same size of difference, so where there are no more than `permutations + 1` of
     them, every one of the 2^(n-1) that leave the first sample alone is given once; else that many random ones.
     """
+    if n * (permutations + 1) <= _KEPT:
+        yield from _kept_signs(n, permutations, seed)
+    else:
+        yield from _drawn_signs(n, permutations, seed)
+
+
+@lru_cache(maxsize=2)
+def _kept_signs(n: int, permutations: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Return the signs for one number of samples, which every pair of methods on them shares."""
+    kept = tuple(_drawn_signs(n, permutations, seed))
+    for chunk in kept:
+        chunk.flags.writeable = False
+    return kept
+
+
+def _drawn_signs(n: int, permutations: int, seed: int) -> Iterator[np.ndarray]:
     total = permutations + 1
     step = max(1, _CHUNK // max(n, 1))
     if n - 1 < 60 and 2 ** max(n - 1, 0) <= total:
@@ -104,13 +122,13 @@ def _turned_round(stars: np.ndarray, kept: np.ndarray, n: int, alpha: float) -> 
     value = float(stars[0])
     if value != value:
         return SwapTest(_NAN, _NAN, _NAN, _NAN, n)
-    slack = 1e-9 * max(1.0, float(np.nanmax(np.abs(stars))))
+    slack = _slack(stars)
     with np.errstate(divide="ignore", invalid="ignore"):
         roots = np.stack([(value - stars) / (1.0 - kept), (value + stars) / (1.0 + kept)])
     endless = (np.abs(kept) > 1.0 - 1e-12) | np.isnan(stars)  # as the data's own: extreme at every hypothesis
     low = np.where(endless, -np.inf, roots.min(axis=0))
     high = np.where(endless, np.inf, roots.max(axis=0))
-    p = float(np.mean((np.isnan(stars)) | (np.abs(stars) >= abs(value) - slack)))
+    p = share_as_extreme(stars, stars)
     rank = int(np.ceil(alpha * len(stars) - 1e-9)) - 1
     ends = float(np.partition(low, rank)[rank]), float(-np.partition(-high, rank)[rank])
     if not np.isfinite(ends).all():
@@ -120,6 +138,21 @@ def _turned_round(stars: np.ndarray, kept: np.ndarray, n: int, alpha: float) -> 
     if p >= alpha:  # equal differences may fall a rounding error apart: 0 belongs inside
         ends = min(ends[0], 0.0), max(ends[1], 0.0)
     return SwapTest(value, *ends, p, n)
+
+
+def share_as_extreme(stars: np.ndarray, others: np.ndarray) -> float:
+    """Return the share of `others` that are as far from 0 as `stars[0]`, the data's own; NaN where that is NaN.
+
+    Of `stars` [R] themselves, the differences of all swaps, it is the two-sided p.
+    """
+    if stars[0] != stars[0]:
+        return _NAN
+    return float(np.mean(np.isnan(others) | (np.abs(others) >= abs(float(stars[0])) - _slack(stars))))
+
+
+def _slack(stars: np.ndarray) -> float:
+    # differences that are equal may fall a rounding error apart
+    return 1e-9 * max(1.0, float(np.nanmax(np.abs(stars))))
 
 
 def mean_test(a: SampleSums, b: SampleSums, *, permutations: int = PERMUTATIONS, seed: int = 0) -> SwapTest:
@@ -132,7 +165,8 @@ def mean_test(a: SampleSums, b: SampleSums, *, permutations: int = PERMUTATIONS,
     num_sum, den_sum = (a.num + b.num).sum() / 2.0, (a.den + b.den).sum() / 2.0
 
     def swapped(s: np.ndarray) -> np.ndarray:
-        up, down = s @ num, s @ den
+        up = s @ num
+        down = s @ den if den.any() else np.zeros(len(s))
         with np.errstate(divide="ignore", invalid="ignore"):
             return (num_sum + up) / (den_sum + down) - (num_sum - up) / (den_sum - down)
 

@@ -148,6 +148,8 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def suppress(found: Boxes, threshold: float) -> Boxes:
     """Return `found` by falling score without every box that overlaps a stronger kept one by more than `threshold`."""
+    if len(found.scores) < 2:  # what most categories have: nothing is sorted or compared
+        return found
     keep = kept_of(found, threshold)
     return Boxes(found.boxes[keep], found.scores[keep])
 

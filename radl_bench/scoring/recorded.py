@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from radl_bench.errors import MissingData
+from radl_bench.hints import command
 from radl_bench.judges.kinds import batches
 from radl_bench.runs.images import Picture
 from radl_bench.runs.plan import RunImages
@@ -40,7 +41,7 @@ class RecordedViews:
             MissingData: the judges are not named, or what they saw is not there any more; the message says what to run.
             RadlBenchError: the evidence, or the protocol, cannot be read.
         """
-        again = f"Run `radl-bench score {self.images.run.path}` again."
+        again = f"Run `{command('score', self.images.run.path)}` again."
         try:
             for chunk in batches(pictures, _AT_ONCE):
                 yield from self._evidence.views(chunk, self.rules, needs)

@@ -14,25 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.errors import RadlBenchError, UsageError
-from radl_bench.judges.color import table_name
-from radl_bench.judges.contracts import NONE, Judge, Remarking, declared
-from radl_bench.judges.kinds import Kind
-from radl_bench.judges.kinds.cosines import look_of
+from radl_bench.judges.contracts import Judge, Remarking
 from radl_bench.progress import stage
+from radl_bench.runs.dealing import check_number
 from radl_bench.runs.images import Picture
-from radl_bench.runs.notes import notes_of, sizes_of, unguided_of
+from radl_bench.runs.notes import notes_of, unguided_of
 from radl_bench.runs.plan import RunImages
-from radl_bench.runs.scale import measured_scale, scale_of_manifest
 from radl_bench.scoring.aggregate import Entry, MeanPool, facts_of, gather, kept_of, pools_of, scores_of
 from radl_bench.scoring.chosen import Chosen, by_rules, choose
-from radl_bench.scoring.conditions import Conditions
 from radl_bench.scoring.evidence import Evidence, kinds_of
 from radl_bench.scoring.judging import Judges, judge, make_judges
 from radl_bench.scoring.metrics import Context, Metric, Pool
-from radl_bench.scoring.protocol import THRESHOLDS, Protocol, note_of_missing, resolve_protocol
+from radl_bench.scoring.protocol import Protocol, note_of_missing, resolve_protocol
 from radl_bench.scoring.score_files import ScoreWriter, scores_key, scoring_into
 from radl_bench.scoring.seen_files import SeenFiles
+from radl_bench.scoring.summary import conditions_of, summary_of, thresholds_of
 from radl_bench.scoring.text_notes import notes_of_encoder
+from radl_bench.scoring.workers import Panel
 from radl_bench.types import Benchmark
 
 
@@ -73,6 +71,7 @@ def score_each(
     box_format: str = "auto",
     judges: Mapping[str, str] | None = None,
     batch_size: int = 16,
+    workers: int = 1,
 ) -> list[Scored]:
     """Score runs one after the other; a run that cannot be scored does not keep the others from it.
 
@@ -89,9 +88,10 @@ def score_each(
         box_format: how the boxes of files of results are read, see `box_formats.parse_format`.
         judges: more judges, names by role, for kinds of measurement that are not built in.
         batch_size: images a call of a judge.
+        workers: processes that judge side by side; 1 for this one alone.
 
     Raises:
-        UsageError: unknown judge, protocol or metric, or a threshold out of range.
+        UsageError: unknown judge, protocol or metric, or a number out of range.
         RadlBenchError: some runs could not be scored; the sentence names them. The class is that of the first failure.
     """
     thresholds = {"iou": iou, "score": score_threshold, "coverage": coverage, "nms": nms}
@@ -99,15 +99,18 @@ def score_each(
     own = [role for role in judges or {} if role in ("detector", "segmenter", "encoder", "features")]
     if own:
         raise UsageError(f"The {own[0]} has an option of its own: --{own[0]} NAME.")
-    made = make_judges(detector, segmenter, encoder, device, features, box_format, **(judges or {}))
+    chosen = {"detector": detector, "segmenter": segmenter, "encoder": encoder, "features": features, **(judges or {})}
+    asked: dict[str, Any] = {**chosen, "device": device, "box_format": box_format}
+    made, panel = make_judges(**asked), Panel(asked, check_number(workers), batch_size)
     parameters = {"fid": {"reference": str(fid_reference)}} if fid_reference is not None else {}
     done: list[Scored] = []
     failures: list[RadlBenchError] = []
-    for run in runs:
-        try:
-            done.append(score_run(Path(run), made, protocol, thresholds, batch_size, parameters))
-        except RadlBenchError as error:
-            failures.append(error)
+    with panel:
+        for run in runs:
+            try:
+                done.append(score_run(Path(run), made, panel, protocol, thresholds, batch_size, parameters))
+            except RadlBenchError as error:
+                failures.append(error)
     if failures:
         raise type(failures[0])(" ".join(map(str, failures)))
     return done
@@ -116,6 +119,7 @@ def score_each(
 def score_run(
     path: Path,
     judges: Judges,
+    panel: Panel,
     protocol: str,
     thresholds: dict[str, float | None],
     batch_size: int = 16,
@@ -125,18 +129,19 @@ def score_run(
     images = RunImages.open(path)
     asked = choose(images.benchmark)
     judges.check_roles(frozenset().union(*(one.metric.requires for one in asked)))
-    thresholds = _thresholds(judges, thresholds)
+    thresholds = thresholds_of(judges, thresholds)
     groups = by_rules([one for one in asked if judges.having(one.metric.requires)], protocol, thresholds)
     scoring = _Scoring(images, groups)
     _refuse_unused(parameters or {}, {one.name for one, _ in scoring.chosen}, images.benchmark)
     parties = judges.standing() | judges.of(scoring.kinds)
     judges.prepare(scoring.pictures)
-    content = _summary(images, judges, parties, _main_rules(groups), parameters)
+    panel.measure(path, scoring.rules, scoring.pictures, parties)
+    content = summary_of(images, judges, parties, _main_rules(groups), parameters)
     evidence = Evidence(images.run.evidence_dir, batch_size, **parties)
     try:
         with scoring_into(images.run.scores_dir / scores_key(content)) as out:
             pools = scoring.judge(evidence, out, parties.get("features"), parameters or {})
-            conditions = _conditions(images, groups[0][0], parties, kinds_of(scoring.kinds))
+            conditions = conditions_of(images, groups[0][0], parties, kinds_of(scoring.kinds))
             scores = scores_of(scoring.chosen, scoring.means, pools, conditions)
             content |= scoring.found(parties) | {"scores": scores}
             file = out.finish(content, kept_of(scoring.chosen, pools))
@@ -171,6 +176,11 @@ class _Scoring:
         self.means = {name: MeanPool(spec) for one in rowed for name, spec in one.specs.items()}
 
     @property
+    def rules(self) -> list[tuple[Protocol, frozenset[str]]]:
+        """The rules of each group, with what it needs."""
+        return [(rules, needs) for (rules, _), needs in zip(self.groups, self.needs, strict=True)]
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """Why some images could not be judged."""
         return tuple(f"{p.sample.id}_{p.k}: {p.problem}" for p in self.pictures if p.problem is not None)
@@ -188,7 +198,7 @@ class _Scoring:
         with closing(files.table), out.rows as writer, stage("score", len(self.pictures)) as bar:
             seen = [
                 judge(self.pictures, evidence, rules, needs, files if n == 0 else None)  # the first looks at the files
-                for n, ((rules, _), needs) in enumerate(zip(self.groups, self.needs, strict=True))
+                for n, (rules, needs) in enumerate(self.rules)
             ]
             for views in zip(*seen, strict=True):
                 for view, (_, members) in zip(views, self.groups, strict=True):
@@ -214,13 +224,6 @@ class _Scoring:
         }
 
 
-def _thresholds(judges: Judges, given: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Return the thresholds that the detector declares, those given by hand over them."""
-    detector = judges.standing().get("detector")
-    own = {} if detector is None else declared(detector).thresholds
-    return {**own, **{key: value for key, value in given.items() if value is not None}}
-
-
 def _refuse_unused(parameters: Mapping[str, Mapping[str, str]], metrics: Set[str], benchmark: Benchmark) -> None:
     if "fid" in parameters and "fid" not in metrics:
         why = "the features are none" if "fid" in benchmark.metrics else f"{benchmark.name} measures no FID"
@@ -238,59 +241,6 @@ def _main_rules(groups: Groups) -> Protocol:
     """Return the rules of the metric that stands first in the tables: what images and figures are shown under."""
     places = {min(spec.order for spec in one.metric.scores): rules for rules, members in groups for one, _ in members}
     return places[min(places)] if places else groups[0][0]
-
-
-def _conditions(
-    images: RunImages, rules: Protocol, parties: Mapping[str, Judge | None], kinds: Sequence[Kind[Any]]
-) -> Conditions:
-    recorded, encoder = images.run.manifest["benchmark"], parties.get("encoder")
-    asked = ((kind, parties.get(kind.role.name)) for kind in kinds)
-    return Conditions(
-        benchmark=recorded,
-        levels=tuple(sorted({sample.level for sample in images.benchmark.samples})),
-        images_per_sample=recorded["images_per_sample"],
-        seeds=images.run.manifest["seeds"],
-        protocol=rules,
-        detector=_signature(parties.get("detector")),
-        segmenter=_signature(parties.get("segmenter")),
-        encoder=_signature(parties.get("encoder")),
-        features=_signature(parties.get("features")),
-        phrase=look_of(encoder is not None and declared(encoder).ensembles, rules).phrase,
-        sizes=sizes_of(images.run, images.benchmark, images.rows.values()),
-        colors=table_name(images.benchmark.colors),
-        more={kind.key: kind.setting(judge) for kind, judge in asked if judge is not None},
-    )
-
-
-def _signature(judge: Judge | None) -> str:
-    return NONE if judge is None else judge.signature
-
-
-def _summary(
-    images: RunImages,
-    judges: Judges,
-    parties: Mapping[str, Judge | None],
-    rules: Protocol,
-    parameters: Mapping[str, Mapping[str, str]] | None,
-) -> dict[str, Any]:
-    """Return what scores.json says beside numbers: under which conditions, and of what."""
-    manifest = images.run.manifest
-    recorded, generator = manifest["benchmark"], manifest["generator"]
-    scales = [declared(judge).scale for judge in parties.values() if judge is not None]
-    return {
-        "schema_version": 1,
-        "protocol": rules.name,
-        "thresholds": {key: getattr(rules, key) for key in THRESHOLDS},
-        **({"parameters": parameters} if parameters else {}),
-        "scale": measured_scale(scale_of_manifest(manifest), scales),
-        "benchmark": {key: recorded[key] for key in ("name", "version", "sha256", "filter", "images_per_sample")},
-        "generator": {key: generator.get(key) for key in ("name", "revision", "model", "params", "reference")},
-        "status": "complete" if images.finished else "partial",
-        "judges": {
-            role: {"name": judges.names[role], "signature": None if judge is None else judge.signature}
-            for role, judge in parties.items()
-        },
-    }
 
 
 def _notes_of_judges(parties: Iterable[object], pictures: Sequence[Picture]) -> list[str]:

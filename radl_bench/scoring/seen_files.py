@@ -7,6 +7,7 @@ they were is found by `radl-bench data verify RUN`, which hashes every image.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -46,15 +47,16 @@ class SeenFiles:
         return problems
 
     def _check(self, picture: Picture) -> None:
-        if picture.problem is not None or picture.path is None:
+        if picture.problem is not None or picture.file is None:
             return
-        name = picture.path.name
+        path = str(picture.file)
+        name = os.path.basename(path)
         try:
-            stat = picture.path.stat()
+            stat = os.stat(path)
             facts = (stat.st_size, stat.st_mtime_ns, picture.sha256)
-            if (name,) in self.table and self.table[(name,)] == facts:
+            if self.table.get((name,)) == facts:
                 return
-            same = file_sha256(picture.path) == picture.sha256
+            same = file_sha256(Path(path)) == picture.sha256
         except OSError as error:
             picture.problem = f"the file {name} cannot be read ({type(error).__name__})"
             return

@@ -24,6 +24,7 @@ from radl_bench.benchmarks.loading import benchmark_of
 from radl_bench.benchmarks.own_colors import as_table
 from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.files import file_sha256, replacing
+from radl_bench.hints import command
 from radl_bench.parsing import read_json, shown
 from radl_bench.runs.store import RunFolder, config_hash, find_scores, slug
 from radl_bench.schema import problem_of
@@ -55,7 +56,7 @@ def pack(path: Path, out: Path | None = None, images: bool = False) -> Path:
     """
     run = RunFolder.open(path)
     if not find_scores(path):
-        raise MissingData(f"{path} is not scored yet. Run `radl-bench score {path}`.")
+        raise MissingData(f"{path} is not scored yet. Run `{command('score', path)}`.")
     manifest = {key: value for key, value in run.manifest.items() if key != "argv"}
     manifest["benchmark"] = {key: value for key, value in manifest["benchmark"].items() if key != "source"}
     names = (manifest["benchmark"]["name"], slug(manifest["generator"]["name"]), config_hash(manifest))

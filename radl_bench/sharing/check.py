@@ -83,7 +83,7 @@ def verify_bundle(file: Path, share: float = SHARE, seed: int | None = None, dev
 
 def _means(scored: ScoredRun, images: RunImages, done: Verified) -> Iterator[str]:
     """Hold every mean to its rows."""
-    rows, without = scored.rows, set[str]()
+    rows, without = scored.rows(), set[str]()
     rowed = {name for one in _of(scored, images) for name in one.specs}
     if rows is None:
         raise BadInput(f"The bundle has no rows for {scored.file.parent.name}.")
@@ -200,7 +200,7 @@ def _rules(scored: ScoredRun, one: Chosen) -> Protocol:
 
 
 def _kept(scored: ScoredRun, drawn: set[str], metrics: set[str]) -> dict[_Key, float]:
-    rows = scored.rows
+    rows = scored.rows()
     assert rows is not None
     of = rows[rows["sample_id"].isin(drawn) & rows["metric"].isin(metrics)]
     columns = (of["sample_id"], of["k"], of["instance"], of["metric"], of["value"])

@@ -11,6 +11,7 @@ from typing import Any
 
 from radl_bench.downloads.download import DownloadFailed
 from radl_bench.errors import BadInput, MissingExtra, UsageError
+from radl_bench.hints import command
 from radl_bench.report.scored_run import ScoredRun
 from radl_bench.sharing.bundle import install, pack
 
@@ -35,9 +36,10 @@ def push(run: Path, repo: str, *, images: bool = False, private: bool = True) ->
         folder = Path(name)
         pack(run, folder / BUNDLE, images)
         (scored,), _ = collect([run])
-        if scored.rows is not None:
-            scored.rows.to_parquet(folder / "rows.parquet", index=False)
-        (folder / "README.md").write_text(front_matter(_head(scored)) + _card(scored, repo), "utf-8")
+        rows = scored.rows()
+        if rows is not None:
+            rows.to_parquet(folder / "rows.parquet", index=False)
+        (folder / "README.md").write_text(front_matter(_head(rows is not None)) + _card(scored, repo), "utf-8")
         try:
             api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
             api.upload_folder(
@@ -68,11 +70,11 @@ def pull(repo: str, runs: Path, revision: str | None = None) -> Path:
         return install(copy, runs)
 
 
-def _head(scored: ScoredRun) -> Mapping[str, object]:
+def _head(with_rows: bool) -> Mapping[str, object]:
     files = [{"split": "rows", "path": "rows.parquet"}]
     return {
         "tags": ["radl-bench", "layout-to-image"],
-        "configs": [{"config_name": "default", "data_files": files}] if scored.rows is not None else [],
+        "configs": [{"config_name": "default", "data_files": files}] if with_rows else [],
     }
 
 
@@ -93,7 +95,7 @@ def _card(scored: ScoredRun, repo: str) -> str:
             interval = "–" if low is None or high is None else f"{low:.1f} to {high:.1f}"
             heading = safe(scored.specs[metric].heading, "markdown").replace("|", "\\|")
             lines.append(f"| {heading} | {entry['value']:.2f} | {interval} | {entry['n']} | {entry['n_missing']} |")
-    lines += [f"\n```sh\nradl-bench pull {repo}\nradl-bench report\n```\n"]
+    lines += [f"\n```sh\n{command('pull', repo)}\n{command('report')}\n```\n"]
     return "\n".join(lines)
 
 

@@ -7,17 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.hints import command
 
 KINDS = {"method": "py", "benchmark": "csv", "judge": "py", "metric": "py"}
 """Kind of part -> ending of its file."""
-
-NEXT = {
-    "method": "radl-bench generate coco-mig --limit 4 --method {path}:{Class}",
-    "benchmark": "radl-bench generate {path} --method sprites",
-    "judge": "radl-bench score --detector {path}:{Class}",
-    "metric": 'write [metrics."{file}:METRIC"] into a benchmark.toml, with {path} beside it',
-}
-"""What to do with each, with the names filled in."""
 
 
 def write_skeleton(kind: str, name: str, folder: Path = Path(".")) -> tuple[list[Path], str]:
@@ -51,7 +44,19 @@ def write_skeleton(kind: str, name: str, folder: Path = Path(".")) -> tuple[list
     for file, template in made.items():
         text = (files("radl_bench.skeletons") / template).read_text(encoding="utf-8")
         file.write_text(_filled(text, names), "utf-8")
-    return list(made), NEXT[kind].format(**names)
+    return list(made), _next(kind, names)
+
+
+def _next(kind: str, names: dict[str, str]) -> str:
+    """Return what to do with a part that was written."""
+    part = f"{names['path']}:{names['Class']}"
+    if kind == "method":
+        return command("generate", "coco-mig", limit=4, method=part)
+    if kind == "benchmark":
+        return command("generate", names["path"], method="sprites")
+    if kind == "judge":
+        return command("score", detector=part)
+    return f'write [metrics."{names["file"]}:METRIC"] into a benchmark.toml, with {names["path"]} beside it'
 
 
 def _filled(text: str, names: dict[str, str]) -> str:

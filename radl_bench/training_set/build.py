@@ -15,6 +15,8 @@ from radl_bench.errors import MissingData, UsageError
 from radl_bench.files import file_sha256, replace_file
 from radl_bench.parsing import read_json
 from radl_bench.runs.writer import Shard
+from radl_bench.training_set.folder import METADATA, read_folder
+from radl_bench.training_set.locating import Locator, make_locator
 from radl_bench.training_set.rows import RowMaker, Rules
 from radl_model.train.layout_rows import write_rows
 from radl_model.verbs import extract_verbs
@@ -31,16 +33,34 @@ class Source:
         split: train2014, train2017, val2017, ...
         folder: of the photographs; `coco/<split>` by default.
         rules: see `Rules`.
+        images: a folder of images with captions instead of COCO, see `folder.py`; `rules.locate` finds its boxes.
+        device: of the detector.
     """
 
-    coco: Path
+    coco: Path | None = None
     split: str = "train2014"
     folder: Path | None = None
     rules: Rules = field(default_factory=Rules)
+    images: Path | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.coco is None) == (self.images is None):
+            raise UsageError("Say where the images are: --coco DIR for COCO, or --images DIR for any folder.")
+        if self.images is not None and not self.rules.locate:
+            raise UsageError("A folder of images has no boxes. Say who finds them: --locate grounding-dino.")
+        if self.rules.locate and self.rules.captions == "labels":
+            raise UsageError("--locate looks for what captions speak of; with --captions labels there are none.")
 
     @property
     def photographs(self) -> Path:
-        return self.folder or self.coco / self.split
+        return self.folder or self.images or self.annotations / self.split
+
+    @property
+    def annotations(self) -> Path:
+        """The folder of COCO."""
+        assert self.coco is not None
+        return self.coco
 
 
 def build_layouts(source: Source, out: Path, part: Shard, size: int = 2048) -> Iterator[tuple[int, int]]:
@@ -55,6 +75,7 @@ def build_layouts(source: Source, out: Path, part: Shard, size: int = 2048) -> I
 
     Raises:
         MissingData: no annotations, or no folder of photographs.
+        MissingWeights: those of the detector that locates.
         UsageError: the folder holds a set with other settings.
     """
     images = _images(source)
@@ -64,18 +85,34 @@ def build_layouts(source: Source, out: Path, part: Shard, size: int = 2048) -> I
     _same_settings(out / SETTINGS, {**asdict(source.rules), "split": source.split, "size": size, "images": len(images)})
     starts = range(0, len(images), size)
     mine = [number for number in range(len(starts)) if number % part.count == part.index]
+    locator = None
     for done, number in enumerate(mine, 1):
-        _write(out, number, images[starts[number] : starts[number] + size], source)
+        if not _counts(out, number).is_file():
+            if source.rules.locate and locator is None:
+                locator = make_locator(source.rules.locate, source.rules.extractor, source.device)
+            _write(out, number, images[starts[number] : starts[number] + size], source, locator)
         yield done, len(mine)
-    counts = [out / f"counts-{number:05d}.json" for number in range(len(starts))]
+    counts = [_counts(out, number) for number in range(len(starts))]
     if all(file.is_file() for file in counts):
         _datasheet(out, source, counts)
 
 
 def _images(source: Source) -> list[CocoImage]:
-    captions = None if source.rules.captions == "labels" else annotation_file(source.coco, "captions", source.split)
-    found = read_images(annotation_file(source.coco, "instances", source.split), captions)
+    if source.images is not None:
+        return read_folder(source.images)
+    captions = (
+        None if source.rules.captions == "labels" else annotation_file(source.annotations, "captions", source.split)
+    )
+    found = read_images(annotation_file(source.annotations, "instances", source.split), captions)
     return [found[key] for key in sorted(found)]
+
+
+def _read_files(source: Source) -> list[Path]:
+    """The files of captions and boxes behind a set."""
+    if source.images is not None:
+        return [file for file in (source.images / METADATA,) if file.is_file()]
+    kinds = ("instances",) if source.rules.captions == "labels" else ("instances", "captions")
+    return [annotation_file(source.annotations, kind, source.split) for kind in kinds]
 
 
 def _same_settings(file: Path, settings: dict[str, object]) -> None:
@@ -88,12 +125,14 @@ def _same_settings(file: Path, settings: dict[str, object]) -> None:
     return None
 
 
-def _write(out: Path, number: int, images: Sequence[CocoImage], source: Source) -> None:
+def _counts(out: Path, number: int) -> Path:
+    return out / f"counts-{number:05d}.json"
+
+
+def _write(out: Path, number: int, images: Sequence[CocoImage], source: Source, locator: Locator | None) -> None:
     """Write one shard and, after it, what was left out of it: a shard with its counts is complete."""
-    counts = out / f"counts-{number:05d}.json"
-    if counts.is_file():
-        return
-    maker = RowMaker(source.photographs, source.rules, partial(extract_verbs, extractor=source.rules.extractor))
+    verbs = partial(extract_verbs, extractor=source.rules.extractor)
+    maker = RowMaker(source.photographs, source.rules, verbs, locator)
     rows = [row for image in images if (row := maker.row(image)) is not None]
     file = out / f"layouts-{number:05d}.parquet"
     write_rows(file, rows)
@@ -107,7 +146,7 @@ def _write(out: Path, number: int, images: Sequence[CocoImage], source: Source) 
         "left_out": +maker.counts,
         "sha256": file_sha256(file),
     }
-    replace_file(counts, json.dumps(content, indent=2).encode())
+    replace_file(_counts(out, number), json.dumps(content, indent=2).encode())
 
 
 def _datasheet(out: Path, source: Source, counts: Sequence[Path]) -> None:
@@ -118,16 +157,14 @@ def _datasheet(out: Path, source: Source, counts: Sequence[Path]) -> None:
         key: dict(sum((Counter(part[key]) for part in parts), Counter[str]()).most_common())
         for key in ("phrases", "left_out", "licenses")
     }
-    kinds = ("instances",) if source.rules.captions == "labels" else ("instances", "captions")
-    annotations = [annotation_file(source.coco, kind, source.split) for kind in kinds]
     sheet = {
         "schema_version": 1,
         "built_by": f"radl-bench {__version__}",
-        "split": source.split,
+        "split": source.split if source.images is None else "a folder of images",
         "rules": asdict(source.rules),
         **sums,
         **merged,
-        "sources": {file.name: file_sha256(file) for file in annotations},
+        "sources": {file.name: file_sha256(file) for file in _read_files(source)},
         "shards": {f"layouts-{number:05d}.parquet": part["sha256"] for number, part in enumerate(parts)},
     }
     replace_file(out / DATASHEET, (json.dumps(sheet, indent=2, ensure_ascii=False) + "\n").encode())

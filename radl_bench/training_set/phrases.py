@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from radl_bench.benchmarks.plurals import singular
 from radl_bench.judges.templates import with_articles
+from radl_model.coco_classes import COCO_CLASSES
 
-CAPTION, CLASS = "caption", "class"
+CAPTION, CLASS, LOCATED = "caption", "class", "located"
 
 _WORDS = configparser.ConfigParser(delimiters=("=",))
 _WORDS.read_string((Path(__file__).parent / "words.ini").read_text())
@@ -22,7 +23,7 @@ _WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*|[.,;:!?]")
 
 
 class Phrase(NamedTuple):
-    """Text of an instance and where it comes from: `CAPTION` or `CLASS`."""
+    """Text of an instance and where it comes from: `CAPTION`, `CLASS`, or `LOCATED` by a detector."""
 
     text: str
     source: str
@@ -78,3 +79,32 @@ def _places(words: Sequence[str], category: str) -> list[tuple[int, int]]:
         starts = range(len(words) - len(wanted) + 1)
         found += [(i, i + len(wanted)) for i in starts if list(words[i : i + len(wanted)]) == wanted]
     return sorted(found)
+
+
+def noun_phrases(caption: str, extractor: str = "rules") -> list[str]:
+    """Return the noun phrases of a caption in lower case, each once, in the order of the words.
+
+    Args:
+        extractor: "spacy" reads all; "rules" those about a class of COCO ("a small red car", "dogs").
+
+    Raises:
+        MissingExtra: spaCy or its model is not installed.
+    """
+    if extractor == "spacy":
+        from radl_model.verbs.spacy_reader import noun_chunks
+
+        return list(dict.fromkeys(noun_chunks(caption)))
+    words = _WORD.findall(caption.lower())
+    singulars = [singular(word) for word in words]
+    spans = []
+    for first, last in (place for name in COCO_CLASSES.values() for place in _places(singulars, name)):
+        while step := _describing(words[:first]):
+            first -= step
+        spans.append((first, last))
+    found: list[str] = []
+    end = 0
+    for first, last in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if first >= end:  # the "dog" of "hot dog" is none
+            found.append(" ".join(words[first:last]))
+            end = last
+    return list(dict.fromkeys(found))

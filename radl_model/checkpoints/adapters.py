@@ -18,14 +18,19 @@ from radl_model.checkpoints.kinds import check_kind
 from radl_model.checkpoints.public import convert_public
 from radl_model.checkpoints.tensors import first_line, tensor_problems
 from radl_model.errors import BadInput, MissingWeights, UsageError
+from radl_model.files import room_for
 
 Adapter = TypeVar("Adapter", bound=ModelMixin)
 
 
 def save_adapter(adapter: ModelMixin, folder: str | Path, *, half: bool = True) -> None:
-    """Write `folder/config.json` and `folder/diffusion_pytorch_model.safetensors`; `half` stores fp16."""
+    """Write `folder/config.json` and `folder/diffusion_pytorch_model.safetensors`; `half` stores fp16.
+
+    Raises `DiskFull`: there is no room for it.
+    """
     stored = copy.deepcopy(adapter).half() if half else adapter
-    stored.save_pretrained(str(folder))
+    with room_for(Path(folder)):
+        stored.save_pretrained(str(folder))
 
 
 def load_adapter(folder: str | Path, unet: nn.Module | None = None) -> FusionAdapter:

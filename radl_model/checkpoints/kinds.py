@@ -20,7 +20,7 @@ def kind_of(folder: Path) -> str:
     """Return the class that the configuration in a folder is of, "" where there is none to read."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return ""
     if not isinstance(config, dict):
         return ""

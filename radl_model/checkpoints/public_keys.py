@@ -34,6 +34,20 @@ _RENAMED = (
     (r"sac\.(conv[12])\.", r"fusion.\1."),
 )
 
+_PUBLISHED = (
+    (r"instance\.attention\.", "ea."),
+    (r"layout\.", "la."),
+    (r"relation\.", "vca.vca."),
+    (r"norm\.", "norm."),
+    (r"fusion\.gamma$", "gamma"),
+    (r"instance\.position\.mlp\.", "pos_net.linears_position."),
+    (r"fusion\.(cbam[12])\.channel\.0\.", r"sac.\1.ChannelGate.mlp.1."),
+    (r"fusion\.(cbam[12])\.channel\.2\.", r"sac.\1.ChannelGate.mlp.3."),
+    (r"fusion\.(cbam[12])\.spatial\.", r"sac.\1.SpatialGate.spatial.conv."),
+    (r"fusion\.(conv[12])\.", r"sac.\1."),
+)
+"""The way back from `_RENAMED`."""
+
 
 @dataclass(frozen=True)
 class PublicModule:
@@ -65,6 +79,30 @@ def attention_name(block: str, index: int) -> str:
     if block == "output_blocks":
         return f"up_blocks.{index // 3}.attentions.{index % 3}"
     return f"down_blocks.{index // 3}.attentions.{index % 3 - 1}"
+
+
+def original_block(name: str) -> str:
+    """Return the LDM name of what lies in an attention of diffusers' UNet.
+
+    It is output_blocks.3.1.X for up_blocks.1.attentions.0.X; the numbers are those of a UNet with three
+    attentions a level, as Stable Diffusion v1 has it.
+    """
+    match = re.fullmatch(r"(?:(down|up)_blocks\.(\d+)|mid_block)\.attentions\.(\d+)\.(.+)", name)
+    if match is None:
+        raise ValueError(f"{name} is no transformer block of a v1-shaped UNet.")
+    side, level, index = match[1], int(match[2] or 0), int(match[3])
+    if side is None:
+        return f"middle_block.1.{match[4]}"
+    number = 3 * level + index
+    return f"input_blocks.{number + 1}.1.{match[4]}" if side == "down" else f"output_blocks.{number}.1.{match[4]}"
+
+
+def public_key(ours: str) -> str | None:
+    """Return the public name of a weight of `InstanceFusionLayer`, None for one that no public module has."""
+    for pattern, name in _PUBLISHED:
+        if match := re.match(pattern, ours):
+            return match.expand(name) + ours[match.end() :]
+    return None
 
 
 def our_key(public: str) -> str | None:

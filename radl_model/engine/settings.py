@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import diffusers
 from diffusers import SchedulerMixin
 
 from radl_model.errors import UsageError, did_you_mean
+from radl_model.numbers import check_finite, check_share, check_steps
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -83,23 +83,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
-        if not math.isfinite(self.guidance_scale):
-            raise UsageError(f"guidance_scale={self.guidance_scale} is not a finite number.")
+        check_finite("guidance_scale", self.guidance_scale)
         for name in ("guidance_rescale", "eta", "active_fraction"):
             check_share(name, getattr(self, name))
         if self.max_rows is not None and self.max_rows < 1:
             raise UsageError(f"max_rows must be at least 1, not {self.max_rows}.")
-
-
-def check_steps(steps: object) -> None:
-    """Raise `UsageError` unless `steps` is a whole number from 1."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise UsageError(f"The number of steps must be a whole number and at least 1, not {steps!r}.")
-
-
-def check_share(name: str, value: object) -> None:
-    """Raise `UsageError` unless `value` is None or a number in [0, 1]."""
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise UsageError(f"{name}={value} must lie in [0, 1].")

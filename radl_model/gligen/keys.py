@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from radl_model.checkpoints.public_keys import attention_name
+from radl_model.checkpoints.public_keys import attention_name, original_block
 
 _ORIGINAL = re.compile(r"(?:model\.diffusion_model\.)?(input_blocks|middle_block|output_blocks)\.(\d+)\.(?:1\.)?(.+)")
 _BLOCK = re.compile(r"(.+)\.(transformer_blocks\.\d+)\.fuser\.(.+)")
@@ -45,20 +45,9 @@ def public_key(ours: str, original: bool = False) -> str:
         return ours
     block, _, inner = ours.removeprefix("fusers.").partition(".")
     name = block.replace("-", ".")
-    return f"{_original_block(name) if original else name}.fuser.{inner}"
+    return f"{original_block(name) if original else name}.fuser.{inner}"
 
 
 def is_base_key(public: str) -> bool:
     """Say whether a name is one of Stable Diffusion v1's own UNet, which GLIGEN leaves as it is."""
     return _BASE.fullmatch(public) is not None
-
-
-def _original_block(name: str) -> str:
-    match = re.fullmatch(r"(?:(down|up)_blocks\.(\d+)|mid_block)\.attentions\.(\d+)\.(.+)", name)
-    if match is None:
-        raise ValueError(f"{name} is no transformer block of a v1-shaped UNet.")
-    side, level, index = match[1], int(match[2] or 0), int(match[3])
-    if side is None:
-        return f"middle_block.1.{match[4]}"
-    number = 3 * level + index
-    return f"input_blocks.{number + 1}.1.{match[4]}" if side == "down" else f"output_blocks.{number}.1.{match[4]}"

@@ -17,6 +17,7 @@ from radl_model.layout_diffusion.config import PUBLISHED, LayoutDiffusionConfig
 from radl_model.layout_diffusion.labels import Encoded, empty
 from radl_model.layout_diffusion.network import LayoutDiffusionUNet
 from radl_model.layout_diffusion.solver import solve
+from radl_model.numbers import check_finite, check_steps
 
 WEIGHTS = "model.safetensors"
 
@@ -68,7 +69,12 @@ def sample(
         generators: one on the CPU an image; it draws the image's noise.
         evaluations: calls of the solver's model, each of two passes of the network.
         guidance: s in e_c + s (e_c - e_u), as published (1 is 2 in the usual notation); 0 runs one pass.
+
+    Raises:
+        UsageError: `evaluations` is no whole number from 1 to 1000, or `guidance` is not finite.
     """
+    check_steps(evaluations)
+    check_finite("guidance", guidance)
     config, weight = network.config, network.layout_encoder.obj_bbox_embedding.weight
     device, dtype = weight.device, torch.promote_types(torch.float32, weight.dtype)
     side = config.image_size

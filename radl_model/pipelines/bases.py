@@ -89,7 +89,7 @@ def check_index(folder: Path) -> None:
         parts = json.loads(index.read_text())
     except FileNotFoundError:
         raise BadInput(f"{folder} is not a diffusers pipeline folder: model_index.json is missing.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{index} is no JSON: {error}.") from error
     kind = parts.get("_class_name", "something unnamed") if isinstance(parts, dict) else "something unnamed"
     alien = sorted({"text_encoder_2", "transformer", "prior", "image_unet"} & set(parts))

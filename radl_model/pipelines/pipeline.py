@@ -19,11 +19,14 @@ from radl_model.checkpoints.kinds import kind_of
 from radl_model.engine.engine import Engine
 from radl_model.engine.layouts import Layout, Values, as_layouts
 from radl_model.engine.protocol import LayoutAdapter
-from radl_model.engine.settings import check_share, check_steps
 from radl_model.errors import UsageError, did_you_mean
 from radl_model.gligen.adapter import GligenAdapter
+from radl_model.numbers import check_finite, check_share, check_steps
 from radl_model.pipelines.bases import load_pipeline
 from radl_model.pipelines.layout_call import LayoutCall
+
+_SHARES = ("eta", "guidance_rescale")
+"""Arguments of the parent that lie in [0, 1]."""
 
 
 class RaDLPipeline(StableDiffusionPipeline):
@@ -154,7 +157,9 @@ class RaDLPipeline(StableDiffusionPipeline):
                 or no adapter for a layout.
         """
         check_steps(num_inference_steps)
-        check_share("active_fraction", active_fraction)
+        check_finite("guidance_scale", guidance_scale)
+        for name, value in (("active_fraction", active_fraction), *((n, kwargs.get(n)) for n in _SHARES)):
+            check_share(name, value)
         layouts = self._layouts(prompt, phrases, boxes, verbs, related, kwargs)
         call = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale, **kwargs}
         if not any(layout.phrases for layout in layouts):

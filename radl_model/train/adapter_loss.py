@@ -21,6 +21,7 @@ def adapter_loss(
     *,
     texts: TextBank,
     first_timestep: int = 0,
+    min_snr: float = 0.0,
     **options: float,
 ) -> Tensor:
     """Mean squared error of the frozen base with the adapter on; gradients reach the adapter alone.
@@ -32,6 +33,7 @@ def adapter_loss(
         texts: encoder of prompts, phrases and verbs.
         first_timestep: timesteps are drawn from [first_timestep, T). Sampling uses the layers in the first, noisiest
             steps only, so half of T trains just what is used.
+        min_snr: cap of the signal-to-noise ratio in the weight of a timestep, 5 in its paper; 0 weighs all alike.
         options: of the way this kind of adapter is trained, see `ways.py`.
     """
     device = batch.latents.device
@@ -41,7 +43,19 @@ def adapter_loss(
     noisy = scheduler.add_noise(batch.latents, noise, timesteps)
     call = partial(unet, noisy, timesteps, texts.once(batch.prompt_ids), return_dict=False)
     predicted, more = way_of(adapter).predict(call, adapter, batch, texts, draws, **options)
-    return weighted_error(predicted, target_of(scheduler, batch.latents, noise, timesteps), batch.weights) + more
+    target = target_of(scheduler, batch.latents, noise, timesteps)
+    times = snr_weights(scheduler, timesteps, min_snr) if min_snr else None
+    return weighted_error(predicted, target, batch.weights, times) + more
+
+
+def snr_weights(scheduler: Any, timesteps: Tensor, cap: float) -> Tensor:
+    """Weight of each timestep, [B]: min(SNR, cap) / SNR; over SNR + 1 for a base that predicts velocities.
+
+    Source: Min-SNR (Hang et al. 2023, arXiv:2303.09556), eq. 7 and its appendix.
+    """
+    signal = scheduler.alphas_cumprod.to(timesteps.device)[timesteps].float()
+    ratio = signal / (1 - signal)
+    return ratio.clamp(max=cap) / (ratio + float(scheduler.config.prediction_type == "v_prediction"))
 
 
 def target_of(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -51,7 +65,12 @@ def target_of(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor)
     return noise
 
 
-def weighted_error(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Mean squared error under `weights` [B, 1, h, w], divided by their mean, so that losses stay comparable."""
-    squares = (predicted.float() - target.float()).square()
-    return (squares * weights).mean() / weights.mean()
+def weighted_error(predicted: Tensor, target: Tensor, weights: Tensor, times: Tensor | None = None) -> Tensor:
+    """Mean squared error under `weights` [B, 1, h, w], divided by their mean, so that losses stay comparable.
+
+    `times` [B] weighs whole samples beside them, and is not divided out.
+    """
+    squares = (predicted.float() - target.float()).square() * weights
+    if times is not None:
+        squares = squares * times[:, None, None, None]
+    return squares.mean() / weights.mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,14 @@ class AdapterBatch:
         return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
 
 
+class Kept(Protocol):
+    """States of texts that were encoded before."""
+
+    def find(self, ids: Tensor) -> tuple[Tensor, Tensor] | None:
+        """[M, T] ids -> states [M, T, D] and pooled states [M, D]; None where one is not kept."""
+        ...
+
+
 class TextBank:
     """A frozen text encoder that remembers: phrases repeat all through a training, prompts hardly ever.
 
@@ -40,6 +49,8 @@ class TextBank:
         text_encoder: CLIPTextModel.
         limit: texts kept; the memory is emptied when it is full.
     """
+
+    kept: Kept | None = None
 
     def __init__(self, text_encoder: nn.Module, limit: int = 4096) -> None:
         self.text_encoder = text_encoder.requires_grad_(False).eval()
@@ -49,11 +60,15 @@ class TextBank:
     @torch.no_grad()
     def once(self, ids: Tensor) -> Tensor:
         """[B, T] ids -> [B, T, D] states, not remembered."""
+        if self.kept is not None and (found := self.kept.find(ids)) is not None:
+            return found[0]
         return self.text_encoder(ids).last_hidden_state
 
     @torch.no_grad()
     def remembered(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """[M, T] ids -> states [M, T, D] and pooled states [M, D]."""
+        if self.kept is not None and (found := self.kept.find(ids)) is not None:
+            return found
         keys = [tuple(row) for row in ids.tolist()]
         if len(self.known) > self.limit:
             self.known.clear()

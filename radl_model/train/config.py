@@ -29,10 +29,17 @@ def load_config(path: Path, shipped: Path | None = None) -> dict[str, Any]:
         raise MissingData(f"No training config at {path}.{where}")
     try:
         own = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}.") from None
     other = own.pop("extends", None)
-    return own if other is None else merged(load_config(path.parent / other, shipped), own)
+    if other is None:
+        return own
+    if not isinstance(other, str):
+        raise UsageError(f"'extends' of {path} should be the name of another config.")
+    try:
+        return merged(load_config(path.parent / other, shipped), own)
+    except RecursionError:
+        raise UsageError(f"{path} extends itself, by {other}.") from None
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

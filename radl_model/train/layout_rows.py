@@ -32,7 +32,8 @@ class LayoutRow:
         image: the file as it was found (JPEG, PNG, WebP); width, height: its pixels, upright.
         caption: global prompt.
         phrases, categories, boxes: of the instances, largest first; boxes xyxy as fractions of the image.
-        sources: where each phrase comes from: "caption" (its noun phrase) or "class" (the class name).
+        sources: where each phrase comes from: "caption" (its noun phrase), "class" (the class name), or "located" (a
+            noun phrase whose box a detector found).
         verbs: relation text of the caption, "" for none.
         license: of the image, as its source states it; "" for unknown.
         sha256: of `image`.
@@ -84,8 +85,11 @@ def shard_files(folder: Path) -> list[Path]:
     return files
 
 
-def read_rows(file: Path, start: int = 0) -> Iterator[LayoutRow]:
+def read_rows(file: Path, start: int = 0, images: bool = True) -> Iterator[LayoutRow]:
     """Yield the rows of a shard from number `start` on, a row group in memory at a time.
+
+    Args:
+        images: read the images too; without, `image` is empty.
 
     Raises:
         MissingData: the file is no shard of this kind.
@@ -93,6 +97,7 @@ def read_rows(file: Path, start: int = 0) -> Iterator[LayoutRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    columns = [name for name in schema().names if images or name != "image"]
     try:
         with pq.ParquetFile(file) as parquet:
             for group in range(parquet.num_row_groups):
@@ -100,8 +105,8 @@ def read_rows(file: Path, start: int = 0) -> Iterator[LayoutRow]:
                 if start >= size:
                     start -= size
                     continue
-                for record in parquet.read_row_group(group, columns=schema().names).to_pylist()[start:]:
-                    yield LayoutRow(**record)
+                for record in parquet.read_row_group(group, columns=columns).to_pylist()[start:]:
+                    yield LayoutRow(**{"image": b"", **record})
                 start = 0
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, KeyError, TypeError) as error:
         raise MissingData(f"{file} is no shard of training layouts ({error}). Build the set again.") from None

@@ -2,66 +2,28 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-import torchvision.transforms.v2.functional as vision
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from radl_model.errors import BadInput
 from radl_model.train.batch import AdapterBatch, TextBank
+from radl_model.train.cache import Cache, KeptTexts
+from radl_model.train.crop import Placed, crop_pixels, place_boxes, row_image
 from radl_model.train.draws import Part
+from radl_model.train.encoding import drawn, moments
 from radl_model.train.layout_rows import LayoutRow, RowOrder, count_rows, read_rows, shard_files
-
-KEPT_SHARE = 0.5
-"""A box of which the crop leaves less than this share is left out: its phrase would speak of what is not there."""
 
 EMPTY_SHARE = 0.1
 """Prompts that are emptied, for guidance without a classifier."""
-
-
-class Cropped(NamedTuple):
-    """A square of an image: pixels [3, S, S] in -1..1, boxes xyxy as fractions of it, which instances stay."""
-
-    pixels: Tensor
-    boxes: list[tuple[float, float, float, float]]
-    kept: list[int]
-
-
-def centre_crop(image: Image.Image, boxes: Sequence[Sequence[float]], side: int) -> Cropped:
-    """Scale the shorter side to `side` pixels, cut the middle square out, and move the boxes with it."""
-    width, height = image.size
-    scale = side / min(width, height)
-    wide, high = max(side, round(width * scale)), max(side, round(height * scale))
-    left, top = (wide - side) // 2, (high - side) // 2
-    square = image.resize((wide, high), Image.Resampling.LANCZOS).crop((left, top, left + side, top + side))
-    pixels = vision.pil_to_tensor(square).float() / 127.5 - 1
-    moved, kept = [], []
-    for number, (x0, y0, x1, y1) in enumerate(boxes):
-        whole = (
-            (x0 * wide - left) / side,
-            (y0 * high - top) / side,
-            (x1 * wide - left) / side,
-            (y1 * high - top) / side,
-        )
-        inside = (max(whole[0], 0.0), max(whole[1], 0.0), min(whole[2], 1.0), min(whole[3], 1.0))
-        if inside[0] < inside[2] and inside[1] < inside[3] and _area(inside) >= KEPT_SHARE * _area(whole):
-            moved.append(inside)
-            kept.append(number)
-    return Cropped(pixels, moved, kept)
-
-
-def _area(box: Sequence[float]) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 @dataclass(frozen=True)
@@ -94,6 +56,8 @@ class LayoutBatches:
         BadInput: the set holds fewer images than a step needs.
     """
 
+    cache: Cache | None = None
+
     def __init__(self, folder: Path, parts: Any, rules: Rules, batch_size: int, seed: int) -> None:
         self.files, self.rules, self.batch_size, self.seed = shard_files(folder), rules, batch_size, seed
         self.order = RowOrder([count_rows(file) for file in self.files], seed)
@@ -112,27 +76,49 @@ class LayoutBatches:
     def make_batch(self, step: int, part: Part) -> AdapterBatch:
         """Return the samples of a part of a step."""
         numbers = range(step * part.total + part.start, step * part.total + part.stop)
-        rows = [self._at(number) for number in numbers]
-        cropped = [centre_crop(_image(row), row.boxes, self.rules.side) for row in rows]
+        places = [self._place(number) for number in numbers]
+        rows = [self.row(number) for number in numbers]
+        placed = [place_boxes(row.width, row.height, row.boxes, self.rules.side) for row in rows]
         keep = [np.random.default_rng((self.seed, n, 1)).random() >= self.rules.empty_share for n in numbers]
-        latents = self._encode(torch.stack([c.pixels for c in cropped]), numbers)
-        boxes, valid, phrases = self._slots(rows, cropped)
+        latents = drawn(self._said(rows, places), self.vae.config, numbers, self.seed)
+        boxes, valid, phrases = self._slots(rows, placed)
         verbs = [row.verbs for row in rows]
         return AdapterBatch(
             latents=latents,
-            prompt_ids=self._ids([row.caption if kept else "" for row, kept in zip(rows, keep, strict=True)]),
-            phrase_ids=self._ids(phrases).unflatten(0, valid.shape),
+            prompt_ids=self.ids([row.caption if kept else "" for row, kept in zip(rows, keep, strict=True)]),
+            phrase_ids=self.ids(phrases).unflatten(0, valid.shape),
             boxes=boxes,
             valid=valid,
-            verb_ids=self._ids(verbs),
+            verb_ids=self.ids(verbs),
             verb_valid=torch.tensor([bool(v) for v in verbs]),
             weights=torch.ones(len(rows), 1, *latents.shape[-2:]),
         ).to(latents.device)
 
-    def _at(self, number: int) -> LayoutRow:
-        """The row that is visited as the `number`-th since the training began."""
+    def _said(self, rows: Sequence[LayoutRow], places: Sequence[tuple[int, int]]) -> Tensor:
+        """What the autoencoder says of the rows, from the cache where there is one."""
+        if self.cache is not None:
+            return self.cache.said(places).to(self.device)
+        return moments(self.vae, torch.stack([crop_pixels(row_image(row), self.rules.side) for row in rows]))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches are: with the text encoder."""
+        return next(self.texts.text_encoder.parameters()).device
+
+    def use_cache(self, cache: Cache) -> None:
+        """Take latents and text states from a filled cache from now on; images are not read any more."""
+        self.cache, self.texts.kept = cache, KeptTexts(cache)
+        self._window.cache_clear()
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """Shard and row of what is visited as the `number`-th since the training began."""
         epoch, position = divmod(number, len(self.order))
-        shard, row = (int(value) for value in self._flat(epoch)[position])
+        shard, row = self._flat(epoch)[position]
+        return int(shard), int(row)
+
+    def row(self, number: int) -> LayoutRow:
+        """What is visited as the `number`-th since the training began; with a cache, its image is left out."""
+        shard, row = self._place(number)
         first = row // self.order.window * self.order.window
         return self._window(shard, first)[row - first]
 
@@ -142,42 +128,20 @@ class LayoutBatches:
         return np.concatenate(visits).astype(np.int32)
 
     def _rows(self, shard: int, first: int) -> list[LayoutRow]:
-        return list(islice(read_rows(self.files[shard], first), self.order.window))
+        return list(islice(read_rows(self.files[shard], first, images=self.cache is None), self.order.window))
 
-    def _ids(self, texts: list[str]) -> Tensor:
+    def ids(self, texts: list[str]) -> Tensor:
+        """Token ids [M, T] of texts."""
         return self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
-    def _slots(self, rows: Sequence[LayoutRow], cropped: Sequence[Cropped]) -> tuple[Tensor, Tensor, list[str]]:
+    def _slots(self, rows: Sequence[LayoutRow], placed: Sequence[Placed]) -> tuple[Tensor, Tensor, list[str]]:
         shape = (len(rows), self.rules.instances)
         boxes, valid = torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(*shape, 1), torch.zeros(shape, dtype=torch.bool)
         phrases: list[str] = []
-        for index, (row, crop) in enumerate(zip(rows, cropped, strict=True)):
+        for index, (row, crop) in enumerate(zip(rows, placed, strict=True)):
             kept = list(zip(crop.boxes, crop.kept, strict=True))[: self.rules.instances]
             if kept:
                 boxes[index, : len(kept)] = torch.tensor([box for box, _ in kept])
                 valid[index, : len(kept)] = True
             phrases += [row.phrases[n] for _, n in kept] + [""] * (self.rules.instances - len(kept))
         return boxes, valid, phrases
-
-    @torch.no_grad()
-    def _encode(self, pixels: Tensor, numbers: Sequence[int]) -> Tensor:
-        """Latents as the UNet sees them; those of a KL autoencoder are drawn, by the number of the visit."""
-        parameter = next(self.vae.parameters())
-        encoded = self.vae.encode(pixels.to(parameter.device, parameter.dtype))
-        if hasattr(encoded, "latents"):
-            return encoded.latents.float() * self.vae.config.scaling_factor
-        mean, deviation = encoded.latent_dist.mean.float(), encoded.latent_dist.std.float()
-        shape = tuple(mean.shape[1:])
-        noise = [np.random.default_rng((self.seed, n, 2)).standard_normal(shape, dtype=np.float32) for n in numbers]
-        drawn = mean + deviation * torch.from_numpy(np.stack(noise)).to(mean)
-        return drawn * self.vae.config.scaling_factor
-
-
-def _image(row: LayoutRow) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(row.image), formats=("JPEG", "PNG", "WEBP", "BMP")) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except Exception as error:  # decoders of damaged files raise whatever they like
-        raise BadInput(
-            f"The image {row.id} of the training set cannot be read ({error}). Build the set again."
-        ) from None

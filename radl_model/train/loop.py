@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from radl_model.errors import UsageError
-from radl_model.files import replacing
+from radl_model.checkpoints.tensors import first_line
+from radl_model.errors import BadInput, UsageError
+from radl_model.files import replacing, room_for
+from radl_model.train.accelerating import accelerator_of
 from radl_model.train.draws import Draws, Part
 from radl_model.train.optimizer import LoopConfig, build_optimizer, lr_factor
 from radl_model.train.precision import faster_precision
@@ -59,7 +61,7 @@ class Loop:
         self.make_batch, self.loss_fn = make_batch, loss_fn
         out.mkdir(parents=True, exist_ok=True)
         precision = faster_precision() if config.precision == "auto" else config.precision
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
+        self.accelerator = accelerator_of(config, precision, out)
         self.parts = self._parts()
         self._say(f"precision: {precision}")
         self.parameters = [p for p in module.parameters() if p.requires_grad]
@@ -100,7 +102,7 @@ class Loop:
         """Load the checkpoint if there is one; returns whether there was."""
         if not self.checkpoint.exists():
             return False
-        state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
+        state = self._read_checkpoint()
         with torch.no_grad():
             for name, parameter in zip(self.names, self.parameters, strict=True):
                 parameter.copy_(state["parameters"][name])
@@ -110,7 +112,25 @@ class Loop:
             self.ema.decay = self.config.ema  # as with the learning rates, what the configuration says now holds
         self.step, self.seconds, self.cpu = state["step"], state["seconds"], state["cpu"]
         self._average = state["loss"]
+        if self.accelerator.scaler and state.get("scaler"):
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         return True
+
+    @property
+    def loss(self) -> float:
+        """The running average of the loss."""
+        return self._average
+
+    def _read_checkpoint(self) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
+            if state["parameters"].keys() != set(self.names):
+                raise BadInput(f"{self.checkpoint} is of another model. Use another --out.")
+        except (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            raise BadInput(
+                f"{self.checkpoint} cannot be read ({first_line(error)}). Put back a copy, or delete it to begin again."
+            ) from None
+        return state
 
     def save(self) -> None:
         """Write the checkpoint, the old one staying until the new is whole."""
@@ -124,9 +144,10 @@ class Loop:
             "seconds": self.seconds,
             "cpu": self.cpu,
             "loss": self._average,
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
             "config": asdict(self.config),
         }
-        with replacing(self.checkpoint) as part:
+        with room_for(self.checkpoint), replacing(self.checkpoint) as part:
             torch.save(state, part)
 
     def _say(self, line: str) -> None:
@@ -136,8 +157,11 @@ class Loop:
     def _log(self, row: dict[str, float]) -> None:
         line = json.dumps({"step": self.step, "seconds": round(self.seconds, 1), "cpu": round(self.cpu, 1), **row})
         if self.first:
-            with (self.out / "log.jsonl").open("a") as file:
+            log = self.out / "log.jsonl"
+            with room_for(log), log.open("a") as file:
                 file.write(line + "\n")
+        if self.config.trackers:
+            self.accelerator.log(row, step=self.step)
         self._say(line)
 
     def _loss(self, part: Part) -> torch.Tensor:
@@ -151,7 +175,8 @@ class Loop:
         total = torch.zeros((), device=self.accelerator.device)
         for part in self.parts:
             loss = self._loss(part) / len(self.parts)
-            self.accelerator.backward(loss)
+            if loss.requires_grad:  # a part without an instance reaches no parameter
+                self.accelerator.backward(loss)
             total += loss.detach()
         if self.accelerator.num_processes > 1:
             self._average_gradients()
@@ -164,11 +189,16 @@ class Loop:
         return float(total)
 
     def _average_gradients(self) -> None:
-        """Mean over the processes; a parameter that one of them did not reach counts as zero there."""
+        """Mean over the processes; a parameter that some of them did not reach counts as zero there.
+
+        One that none reached keeps no gradient: the optimizer passes it over, as it does in one process.
+        """
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
-        flat = self.accelerator.reduce(torch.cat([g.flatten() for g in grads]), "mean")
-        for parameter, part in zip(self.parameters, flat.split([g.numel() for g in grads]), strict=True):
-            parameter.grad = part.view_as(parameter).clone()
+        reached = torch.tensor([float(p.grad is not None) for p in self.parameters], device=grads[0].device)
+        flat = self.accelerator.reduce(torch.cat([reached, *(g.flatten() for g in grads)]), "mean")
+        anywhere, *parts = flat.split([len(grads), *(g.numel() for g in grads)])
+        for parameter, part, known in zip(self.parameters, parts, anywhere.tolist(), strict=True):
+            parameter.grad = part.view_as(parameter).clone() if known else None
 
     def sample(self) -> None:
         """Run `on_sample` with the averaged weights and log what it measures."""
@@ -215,6 +245,8 @@ class Loop:
                     break
         self.save()
         self.sample()
+        if self.config.trackers:
+            self.accelerator.end_training()
         self.accelerator.wait_for_everyone()
         return self.step >= self.config.steps
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,10 +26,12 @@ class LoopConfig:
         decay: steps at the end over which it falls linearly to 2 %; 0, the default, is none. The recipes of the mini
             models state theirs.
         ema: decay of the weight average; 0 keeps none.
-        precision: "bf16" (autocast), "no", or "auto": whichever of both is faster here (`precision.py`).
+        precision: "bf16" or "fp16" (autocast; the latter on a GPU alone, with its loss scaled), "no", or "auto":
+            whichever of "bf16" and "no" is faster here (`precision.py`).
         optimizer: "adamw" or "muon" (`muon.py`), whose matrices learn with `matrix_lr`.
         checkpoint_every: seconds between checkpoints.
         sample_every: steps between sample sheets.
+        trackers: "tensorboard", "wandb", "mlflow": where the figures go beside `log.jsonl`.
         faster: multiples of the learning rate, for parameters whose name ends so.
     """
 
@@ -50,6 +52,7 @@ class LoopConfig:
     checkpoint_every: float = 180.0
     sample_every: int = 1000
     log_every: int = 50
+    trackers: Sequence[str] = ()
     faster: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod

@@ -1,39 +1,27 @@
-"""Training an adapter (RaDL, MIGC, GLIGEN) on a frozen base of Stable Diffusion v1's shape, from a set of layouts.
+"""The configuration of a training of an adapter (RaDL, MIGC, GLIGEN) on a frozen base of Stable Diffusion v1's shape.
 
-    accelerate launch -m radl_model.train radl-sd14.toml --out OUT
-
-on one process or several; every part of the configuration is checked before anything is loaded.
+Every part of it is checked before anything is loaded.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
-from diffusers import StableDiffusionPipeline
-from torch import nn
-
-from radl_model.checkpoints.adapters import load_folder, save_adapter
-from radl_model.checkpoints.places import resolve_base
 from radl_model.errors import UsageError, did_you_mean
-from radl_model.files import replace_file
-from radl_model.pipelines.bases import load_pipeline
-from radl_model.train.adapted import AdaptedUNet
-from radl_model.train.adapter_loss import adapter_loss
-from radl_model.train.batch import AdapterBatch
 from radl_model.train.config import read_table
-from radl_model.train.draws import Draws
-from radl_model.train.layouts import LayoutBatches, Rules
-from radl_model.train.loop import SplitLoop
+from radl_model.train.layouts import Rules
 from radl_model.train.optimizer import LoopConfig
+from radl_model.train.validation import Validation
 from radl_model.train.ways import WAYS, check_options, way_named
 
-SETTINGS = "settings.json"
+KEYS = (
+    "base", "data", "loop", "method", "loss", "samples", "init_from", "init_seed", "data_seed", "cache", "validation",
+    "gradient_checkpointing", "compile",
+)  # fmt: skip
+"""Keys of a TOML file, beside the tables of the ways."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +36,10 @@ class Program:
         loss: `first_timestep`, and the options of the way (`ways.py`): `phrase_dropout`, `inhibition`, ...
         rules: table `samples`, see `layouts.Rules`.
         init_from: folder of an adapter to go on from.
+        cache: folder in which latents and text states of the set are kept, made before the first step.
+        validation: table `validation`, see `Validation`.
+        gradient_checkpointing: compute the activations of the base again instead of keeping them.
+        compile: compile the UNet; the first steps take minutes.
     """
 
     base: str
@@ -60,6 +52,10 @@ class Program:
     init_from: Path | None = None
     init_seed: int = 0
     data_seed: int = 0
+    cache: Path | None = None
+    validation: Validation | None = None
+    gradient_checkpointing: bool = False
+    compile: bool = False
 
     @classmethod
     def from_dict(cls, table: Mapping[str, object]) -> Program:
@@ -70,9 +66,8 @@ class Program:
         """
         method = str(table.get("method", "fusion"))
         check_options(way_named(method), _table(table, "loss"))
-        known = {"base", "data", "loop", "method", "loss", "samples", "init_from", "init_seed", "data_seed", *WAYS}
         for key in table:
-            if key not in known:
+            if key not in (known := {*KEYS, *WAYS}):
                 raise UsageError(did_you_mean(key, known, "key of a training config"))
         for key in ("base", "data", "loop"):
             if key not in table:
@@ -86,8 +81,12 @@ class Program:
             loss=_table(table, "loss"),
             rules=read_table(Rules, _table(table, "samples"), "samples"),
             init_from=Path(str(table["init_from"])) if "init_from" in table else None,
-            init_seed=_whole(table, "init_seed"),
-            data_seed=_whole(table, "data_seed"),
+            init_seed=_value(table, "init_seed", 0),
+            data_seed=_value(table, "data_seed", 0),
+            cache=Path(str(table["cache"])) if "cache" in table else None,
+            validation=Validation.from_dict(_table(table, "validation")) if "validation" in table else None,
+            gradient_checkpointing=_value(table, "gradient_checkpointing", False),
+            compile=_value(table, "compile", False),
         )
 
 
@@ -98,81 +97,12 @@ def _table(table: Mapping[str, object], name: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _whole(table: Mapping[str, object], name: str) -> int:
-    value = table.get(name, 0)
-    if type(value) is not int:
-        raise UsageError(f"'{name}' of the training config should be a whole number, not {value!r:.60}.")
+Value = TypeVar("Value", int, bool)
+
+
+def _value(table: Mapping[str, object], name: str, default: Value) -> Value:
+    value = table.get(name, default)
+    if type(value) is not type(default):
+        kind = "a whole number" if type(default) is int else "true or false"
+        raise UsageError(f"'{name}' of the training config should be {kind}, not {value!r:.60}.")
     return value
-
-
-class Training:
-    """A program made ready: base, adapter, data and loop.
-
-    Args:
-        out: folder of checkpoint, log, settings and of the adapter.
-
-    Raises:
-        MissingWeights, MissingData: base or data are not there.
-        UsageError: the base has another shape, or `out` holds a training with other settings.
-    """
-
-    def __init__(self, program: Program, out: Path) -> None:
-        self.program, self.out = program, out
-        torch.manual_seed(program.init_seed)
-        base = resolve_base(program.base)
-        pipe = load_pipeline(StableDiffusionPipeline.from_pretrained, StableDiffusionPipeline.from_single_file, base)
-        way = way_named(program.method)
-        adapter = way.make(pipe.unet, program.settings)
-        if program.init_from is not None:
-            adapter.load_state_dict(load_folder(program.init_from, type(adapter)).state_dict())
-        self.scheduler = pipe.scheduler
-        self.module = AdaptedUNet(pipe.unet, adapter)
-        self.batches = LayoutBatches(program.data, pipe, program.rules, program.loop.batch_size, program.data_seed)
-        self.loop = SplitLoop(self.module, self.batches.make_batch, self._loss, program.loop, out, self._export)
-        self._same_settings()
-        device = self.loop.accelerator.device
-        pipe.vae.to(device)
-        pipe.text_encoder.to(device)
-        self.loop.resume()
-
-    def _loss(self, module: AdaptedUNet, batch: AdapterBatch, draws: Draws) -> torch.Tensor:
-        with self.loop.accelerator.autocast():
-            return adapter_loss(
-                module.unet,
-                module.adapter,
-                batch,
-                self.scheduler,
-                draws,
-                texts=self.batches.texts,
-                **self.program.loss,
-            )
-
-    def _export(self, module: nn.Module, step: int) -> None:
-        save_adapter(self.module.adapter, self.out / "adapter")
-
-    def _same_settings(self) -> None:
-        """Refuse to go on with settings that make another training; how long it is may change."""
-        free = {"steps", "checkpoint_every", "sample_every", "log_every", "accumulate", "precision", "decay"}
-        content = dataclasses.asdict(self.program)
-        content["loop"] = {key: value for key, value in content["loop"].items() if key not in free}
-        content["images of the training set"] = self.batches.fingerprint()
-        now = json.loads(json.dumps(content, default=str))
-        file = self.out / SETTINGS
-        if file.is_file():
-            old = json.loads(file.read_text())
-            differ = sorted(key for key in now if old.get(key) != now[key])
-            if differ:
-                raise UsageError(
-                    f"{self.out} holds a training with other settings ({', '.join(differ)}). Use another --out."
-                )
-        elif self.loop.first:
-            replace_file(file, json.dumps(now, indent=2).encode())
-
-    def run(self, minutes: float | None = None) -> bool:
-        """Train; returns whether all steps are done. The averaged adapter lies in `out/adapter` afterwards."""
-        return self.loop.run(minutes)
-
-
-def train(settings: Mapping[str, object], out: Path, minutes: float | None) -> None:
-    """Train by a configuration as read from TOML: what `radl-train layouts` does."""
-    Training(Program.from_dict(settings), out).run(minutes)

@@ -141,7 +141,7 @@ def check_options(way: type[Way], options: Iterable[str]) -> None:
     """Refuse options of the loss that this way does not take; raises `UsageError`."""
     taken = [*inspect.signature(way.predict).parameters][_GIVEN:]
     for name in options:
-        if name not in (known := ("first_timestep", *taken)):
+        if name not in (known := ("first_timestep", "min_snr", *taken)):
             raise UsageError(did_you_mean(name, known, "option of [loss]"))
 
 

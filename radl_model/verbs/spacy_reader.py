@@ -58,3 +58,8 @@ def read(prompt: str) -> Reading:
         run = itertools.takewhile(lambda token: token.pos_ in PARTICLES, tokens[i + 1 :])
         phrases.append(" ".join([words[i], *(relation_at(words[i + 1 :]) or [token.text.lower() for token in run])]))
     return Reading([words[i] for i in verbs], phrases, [words[i] for i in tagged])
+
+
+def noun_chunks(text: str) -> list[str]:
+    """Return the noun phrases of a text in lower case, pronouns left out; raises `MissingExtra`."""
+    return [chunk.text.lower() for chunk in tagger()(text).noun_chunks if chunk.root.pos_ != "PRON"]

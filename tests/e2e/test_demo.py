@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from scores import scores as scores_of
 
@@ -9,6 +14,8 @@ from radl_bench.cli import demo as module
 from radl_bench.cli import doctor
 from radl_bench.runs.store import find_runs
 from radl_bench.scoring.score import score_runs
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_way_of_the_demo_with_the_rendered_row_and_the_oracle(tmp_path, monkeypatch, capsys):
@@ -39,3 +46,20 @@ def test_the_demo_shows_all_three_methods(tmp_path, capsys):
     module.demo(limit=5, root=tmp_path / "runs", reports=tmp_path / "reports")
     report = (tmp_path / "reports" / "demo.md").read_text()
     assert [name for name in ("real (rendered)", "Stable Diffusion (text only)", "RaDL") if name not in report] == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the seconds of a process from /proc")
+def test_the_first_image_of_the_demo_is_there_within_15_seconds(tmp_path):
+    """Seconds of computing, which another process on the machine does not change; starting Python is among them."""
+    code = "import sys; from radl_bench.cli import main; sys.argv = ['radl-bench', 'demo']; main()"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        lines = iter(demo.stderr.readline, "")
+        first = next((line for line in lines if line.startswith("generate: 1/")), None)
+        user, system = Path(f"/proc/{demo.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        demo.kill()
+    assert first is not None
+    assert len(list(tmp_path.glob("runs/coco-mig/sprites/*/images/*.png"))) >= 1
+    assert (int(user) + int(system)) / os.sysconf("SC_CLK_TCK") < 15

@@ -95,7 +95,7 @@ def test_the_entry_points_of_the_page_give_names(folder) -> None:
     path = (folder / "package", folder, folder / "shapes")
     listed = "".join(run(f"radl-bench ls {what}", folder, *path).stdout for what in ("methods", "judges", "metrics"))
     rows = [" ".join(line.replace("│", " ").split()) for line in listed.splitlines()]
-    for start in ("paint plug-in", "detector by-fill", "exact-count"):
+    for start in ("paint yes", "detector by-fill", "exact-count"):
         assert any(row.startswith(start) and "cannot be used" not in row for row in rows), start
     done = run("radl-bench generate ./shapes --method paint --limit 1 --runs named", folder, *path)
     assert done.returncode == 0, done.stderr

@@ -6,85 +6,20 @@ Needs playwright (`pip install -e ".[dev]"`) and a Chromium (Debian: `apt-get in
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gallery_runs import HOSTILE, hostile_rows, hostile_runs, large_run, scored_runs
+from browser import until
+from gallery_runs import HOSTILE, hostile_rows, hostile_runs, large_run
 from PIL import Image
 from scores import rows as rows_of
 
 from radl_bench.report import build_report, write_report
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"),
-]
-RADL = 2  # its place among the runs
-
-
-def until(page, expression: str, seconds: float = 30) -> None:
-    """Wait until the expression is true.
-
-    Playwright's own `wait_for_function` evaluates it by `eval` from the second try on, which the page forbids.
-    """
-    deadline = time.monotonic() + seconds
-    while not page.evaluate(expression):
-        assert time.monotonic() < deadline, f"never true: {expression}"
-        page.wait_for_timeout(20)
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> list[Path]:
-    return scored_runs(tmp_path_factory.mktemp("browser") / "runs", limit=30)
-
-
-@pytest.fixture(scope="module")
-def folder(runs, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("report") / "html #1"  # a name that an address has to escape
-    write_report(build_report(runs), "html", out)
-    return out
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def open_page(browser, folder) -> Iterator:
-    """Return a function that opens a page; at the end there is no complaint and no request but to the folder."""
-    complaints, contexts = [], []
-
-    def start(address: str, where: Path = folder, **options):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
-        page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else complaints.append(r.url))
-        name, mark, fragment = address.partition("#")
-        page.goto((where / name).absolute().as_uri() + mark + fragment)
-        if name != "index.html":
-            until(page, "!document.querySelector('[role=status]').textContent.startsWith('Loading')")
-        return page
-
-    yield start
-    for context in contexts:
-        context.close()
-    assert complaints == []
+pytestmark = pytest.mark.slow
 
 
 def lines(page) -> list[int]:
@@ -136,15 +71,15 @@ def test_each_filter_leaves_what_it_says(open_page):
     assert 0 < count(page) < blue
     page.click("#reset")
     page.fill("[name=q]", "no such words")
-    page.wait_for_selector("text=No picture is left")
+    page.wait_for_selector("text=No image is left")
     assert count(page) == 0
     page.click("#reset")
     page.uncheck("[name=m][value='0']", force=True)
     until(page, "document.querySelectorAll('.heads strong').length === 2")
 
 
-def test_failed_objects_of_a_class_are_those_of_the_rows(open_page, runs):
-    rows = rows_of(runs[1]).fillna(0.0)
+def test_failed_objects_of_a_class_are_those_of_the_rows(open_page, page_runs):
+    rows = rows_of(page_runs[1]).fillna(0.0)
     inst = rows[rows["metric"] == "success_inst"]
     failed = inst[inst["value"] == 0.0]["sample_id"].nunique()
     page = open_page("gallery.html#g=0&m=1&o=failed")
@@ -170,13 +105,13 @@ def test_every_number_leads_to_the_pictures_that_make_it(open_page):
         assert page.locator(".heads .facts").nth(1).inner_text().split(" %")[0] == number
 
 
-def test_a_sample_shows_every_row_and_reason_and_has_an_address(open_page, runs):
+def test_a_sample_shows_every_row_and_reason_and_has_an_address(open_page, page_runs):
     page = open_page("gallery.html")
     page.locator("[data-row='2'] .shot").first.click()
     page.wait_for_selector("dialog[open] table")
     sample = re.search(r"s=([\w-]+)", page.url)[1]
     shown = page.inner_text("dialog")
-    for run in runs:
+    for run in page_runs:
         rows = rows_of(run)
         reasons = rows[rows["sample_id"] == sample]["reason"]
         assert len(reasons) > 4
@@ -239,9 +174,9 @@ def test_texts_of_others_stay_texts(open_page, tmp_path, make_benchmark):
     assert f"a red car {HOSTILE}" in page.inner_text("dialog table")
 
 
-def test_a_comparison_and_the_samples_that_changed_most(open_page, runs):
+def test_a_comparison_and_the_samples_that_changed_most(open_page, page_runs):
     page = open_page("compare.html#g=0&a=2&b=1")
-    sums = [rows_of(run).fillna(0.0) for run in runs]
+    sums = [rows_of(run).fillna(0.0) for run in page_runs]
     means = [r[r["metric"] == "success_inst"].groupby("sample_id")["value"].mean() for r in sums]
     gaps = (means[2] - means[1]).abs().sort_values(ascending=False, kind="stable")
     page.wait_for_selector(".card")
@@ -253,7 +188,7 @@ def test_a_comparison_and_the_samples_that_changed_most(open_page, runs):
     after = page.locator("#differences tr").nth(1).locator("td").all_inner_texts()
     assert (after[:2], after[2:3], after[4:]) == (before[1::-1], ["−" + before[2][1:]], before[4:])
     page.select_option("[name=metric]", "ap")
-    page.wait_for_selector("text=AP is no mean over pictures")
+    page.wait_for_selector("text=AP is no mean over images")
     page.goto(page.url.partition("#")[0] + "#g=0&a=2&b=1&metric=success_inst")
     page.wait_for_selector(".card")
     page.locator(".card").first.click()
@@ -297,10 +232,10 @@ def test_6400_pictures_are_there_within_two_seconds(open_page, tmp_path):
     until(page, "document.getElementById('count').textContent.startsWith('2,134 ')")
 
 
-def test_the_screenshot_of_the_readme_is_made_by_one_command(runs, tmp_path):
+def test_the_screenshot_of_the_readme_is_made_by_one_command(page_runs, tmp_path):
     out = tmp_path / "shot.png"
     script = Path(__file__).parents[2] / "docs" / "make_screenshot.py"
-    command = [sys.executable, str(script), "--runs", str(runs[0].parents[2]), "--out", str(out)]
+    command = [sys.executable, str(script), "--runs", str(page_runs[0].parents[2]), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert out.stat().st_size <= 300_000

@@ -213,3 +213,11 @@ def test_the_bank_remembers_what_the_encoder_says():
         direct = encoder(ids)
     assert torch.allclose(states, direct.last_hidden_state, atol=1e-6)
     assert torch.allclose(pooled, direct.pooler_output, atol=1e-6)
+
+
+def test_a_config_nested_without_end_is_a_clear_error(tmp_path):
+    FusionAdapter.from_unet(tiny_unet()).save_pretrained(tmp_path)
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace('"fusion"', f'"more": {"[" * 5000 + "]" * 5000}, "fusion"'))
+    with pytest.raises(BadInput, match=r"config\.json"):
+        load_adapter(tmp_path)

@@ -88,6 +88,13 @@ def test_a_config_that_extends_nothing_is_a_sentence(tmp_path):
         load_config(tmp_path / "a.toml")
 
 
+def test_a_config_that_extends_itself_is_a_clear_error(tmp_path):
+    (tmp_path / "a.toml").write_text('extends = "b.toml"')
+    (tmp_path / "b.toml").write_text('extends = "a.toml"')
+    with pytest.raises(UsageError, match="extends itself"):
+        load_config(tmp_path / "a.toml")
+
+
 def test_an_ablations_weights_are_picked_by_name(work, tmp_path):
     shutil.copytree(work / "base", tmp_path / "base")
     pipe = tiny_pipeline()

@@ -47,7 +47,7 @@ def test_the_command_writes_a_benchmark_that_loads_and_a_manifest_with_every_sum
     for name, digest in manifest["sources"].items():
         assert sha256((coco / "annotations" / name).read_bytes()).hexdigest() == digest
     assert (manifest["seed"], manifest["rules"]["smallest_side"]) == (20262, 0.125)
-    listed = run(build_app(), ["ls", "benchmarks"]).output
+    listed = run(build_app(), ["ls", "benchmarks", "coco-position"]).output
     assert "built: coco-position-full" in " ".join(listed.split())
     assert run(build_app(), ["data", "verify", "coco-position-full"]).exit_code == 0
     (folder / "image_ids.txt").write_text("1\n")
@@ -116,7 +116,14 @@ def test_a_build_gets_the_annotations_itself_once(coco, tmp_path, monkeypatch):
 
 def test_the_list_of_benchmarks_names_size_source_and_whether_the_full_one_is_built(tmp_path, monkeypatch):
     monkeypatch.setenv("RADL_BENCH_HOME", str(tmp_path))
-    words = " ".join(CliRunner().invoke(build_app(), ["ls", "benchmarks"]).output.replace("│", " ").split())
-    assert "coco-mig 1 800 2-6: 160 each 1 embedded not built: radl-bench data build" in words
-    assert "coco-position 1 160 2-6: 32 each 2 embedded not built: radl-bench data build" in words
-    assert re.search(r"drawbench \S+ 60 ", words)
+
+    def words(*line: str) -> str:
+        return " ".join(CliRunner().invoke(build_app(), ["ls", "benchmarks", *line]).output.replace("│", " ").split())
+
+    assert "coco-mig 800 2-6 Layouts of" in words()
+    assert "coco-position 160 2-6 Layouts of" in words()
+    assert re.search(r"drawbench 60 1-6 ", words())
+    one = words("coco-mig")
+    assert "coco-mig, version 1: Layouts of" in one
+    assert "samples 800, by level 2-6: 160 each" in one
+    assert "source embedded full size not built: radl-bench data build coco-mig" in one

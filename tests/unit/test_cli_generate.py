@@ -104,7 +104,7 @@ def test_a_missing_folder_is_code_3(call, tmp_path):
     ("what", "words"),
     [
         ("methods", ["radl", "stable-diffusion", "sprites", "path/to/file.py:Class"]),
-        ("benchmarks", ["coco-mig", "800", "6: 160"]),
+        ("benchmarks", ["coco-mig", "800", "2-6"]),
         ("metrics", ["success", "average_precision"]),
         ("judges", ["oracle", "grabcut"]),
         ("runs", ["None yet"]),

@@ -146,6 +146,71 @@ def test_files_that_are_wrong_are_named(files, table, boxes, sentence) -> None:
         read_drawbench(*files(table, boxes))
 
 
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (
+            TABLE + "a black  colored banana,Colors\n",
+            "line 8: the prompt 'a black  colored banana' is given twice, first",
+        ),
+        (TABLE + ",Colors\n", "line 8: it has no prompt: 'Colors'"),
+        (TABLE + "A cat.\n", "line 8: it has no category: 'A cat.'"),
+        (TABLE + "A cat, and a dog.,Colors\n", "line 8: it has more cells than the first line; put quotes around"),
+        (TABLE.replace("Colors", "Colours"), "line 2: Unknown category 'Colours'. Did you mean 'Colors'"),
+        (TABLE.replace(",", ";"), "it has 'Prompt;Category'"),
+        (TABLE.replace(",", "\t"), r"it has 'Prompt\\tCategory'"),
+        ("Prompt\nA cat.\n", "it has 'Prompt'"),
+        ("Prompt,Category,Prompt\nA cat.,Colors,b\n", "it has 'Prompt,Category,Prompt'"),
+        ("", "it has ''"),
+        (TABLE.replace("A pink", '"A pink'), "not a CSV file"),
+        (TABLE + "A " + "x" * 200_000 + ",Colors\n", "not a CSV file"),
+    ],
+)
+def test_odd_tables_are_named_with_the_line(files, table, sentence) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        read_drawbench(*files(table))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
+def test_a_table_in_another_encoding_is_refused(files, encoding) -> None:
+    table, boxes = files()
+    table.write_bytes(TABLE.replace("banana", "ban\xe4na").encode(encoding))
+    with pytest.raises(BadInput, match="Save it as CSV in UTF-8"):
+        read_drawbench(table, boxes)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "\ufeff" + TABLE,
+        TABLE.replace("\n", "\r\n"),
+        TABLE.replace("A horse", "\n\n,\nA horse"),
+        TABLE + "\n\n",
+        TABLE.replace("\n", ",0\n").replace("Category,0", "Category,Place"),
+    ],
+)
+def test_what_does_no_harm_is_read(files, table) -> None:
+    samples, _ = read_drawbench(*files(table))
+    assert [s.prompt for s in samples] == [s.prompt for s in read_drawbench(*files())[0]]
+
+
+def test_all_problems_of_both_files_are_told_and_skipped_on_request(files) -> None:
+    pair = files(TABLE + ",Colors\nA cat.,Colour\n", BOXES.replace("[[0.1, 0.1, 0.3, 0.5], ", "["))
+    with pytest.raises(BadInput) as caught:
+        read_drawbench(*pair)
+    told = str(caught.value).splitlines()
+    assert told[0] == "3 problems, nothing is imported:"
+    assert ["line 8" in told[1], "line 9" in told[2], "'Two cats and one" in told[3]] == [True] * 3
+    samples, notes = read_drawbench(*pair, skip=True)
+    assert [s.id for s in samples] == ["colors_001", "colors_002", "positional_005"]
+    assert notes[0].startswith("3 prompts are left out: ")
+
+
+def test_boxes_of_prompts_that_the_table_lacks_are_counted(files) -> None:
+    notes = read_drawbench(*files(TABLE.replace("A pink colored car.,Colors\n", "")))[1]
+    assert "1 prompts of boxes.yaml are none of prompts.csv and are left out." in notes
+
+
 def test_two_files_are_needed(files, tmp_path) -> None:
     with pytest.raises(UsageError, match="two files"):
         import_drawbench(files()[:1], tmp_path)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from radl_bench.errors import BadInput, MissingData, UsageError
+from radl_bench.errors import BadInput, DiskFull, MissingData, UsageError
 from radl_bench.judges.detectors import BlindDetector, OracleDetector
 from radl_bench.judges.kinds.detections import DETECTIONS
 from radl_bench.judges.segmenters import BoxSegmenter
@@ -290,3 +292,29 @@ def test_a_crop_is_a_square_of_the_box() -> None:
     assert np.asarray(crop).min() == 255
     whole = Image.new("RGB", (8, 8))
     assert crop_square(whole, FULL) is whole
+
+
+def test_a_full_disk_is_named_with_file_and_need(tmp_path) -> None:
+    """The file may hold no more than it has; its content before stays, and scoring goes on when there is room."""
+    table = EvidenceTable(tmp_path / "a.sqlite", "a", ("key",), {"vector": "doubles"})
+    table.add(("small",), (np.zeros(2),))
+    table.flush()
+    table._base.execute("PRAGMA max_page_count = 4")
+    table.add(("large",), (np.zeros(100_000),))
+    with pytest.raises(DiskFull, match=r"a\.sqlite of 800,005 bytes cannot be written: .* Make room and run it again"):
+        table.flush()
+    table.close()
+    again = EvidenceTable(tmp_path / "a.sqlite", "a", ("key",), {"vector": "doubles"})
+    assert list(again) == [("small",)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limits there")
+def test_a_file_that_finds_no_room_at_all_is_not_called_damaged(tmp_path) -> None:
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512));"
+        "from pathlib import Path; from radl_bench.scoring.evidence_table import EvidenceTable as T;"
+        "t = T(Path(sys.argv[1]), 'a', ('key',), {'n': 'number'}); t.add(('a',), (1.0,)); t.flush()"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.sqlite")], capture_output=True, text=True)
+    assert "Make room" in told.stderr
+    assert "a.sqlite" in told.stderr

@@ -66,7 +66,7 @@ def test_the_wrong_colour_counts_only_in_place():
 
 def test_a_picture_that_is_not_there_fails_all_its_objects():
     view = _view([CAR_LEFT, DOG_RIGHT], [], problem="generating it failed")
-    assert _kinds(view) == ["no picture", "no picture"]
+    assert _kinds(view) == ["no image", "no image"]
 
 
 def test_shares_count_objects_and_sum_to_a_hundred():
@@ -74,7 +74,7 @@ def test_shares_count_objects_and_sum_to_a_hundred():
     shares = failure_shares(Seen(views, RULES))
     assert tuple(shares) == KINDS
     assert shares["right"] == pytest.approx(100 / 3)
-    assert shares["no picture"] == pytest.approx(200 / 3)
+    assert shares["no image"] == pytest.approx(200 / 3)
 
 
 def test_a_missing_picture_lowers_every_curve():

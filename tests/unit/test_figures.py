@@ -25,6 +25,7 @@ from radl_bench.report.figures_judge import by_color, by_size, sensitivity, trus
 from radl_bench.report.figures_scores import gaps
 from radl_bench.report.figures_style import METHOD_COLORS, looks
 from radl_bench.report.figures_views import seen_by
+from radl_bench.report.foremost import MOST, foremost
 from radl_bench.runs.generate import build_generator, generate_run
 from radl_bench.scoring.score import score_runs
 
@@ -245,3 +246,20 @@ def test_the_command_draws_and_names_what_it_wrote(tmp_path, monkeypatch):
     ]
     assert all((tmp_path / name).is_file() for name in named)
     assert "not in the figures about thresholds and failures" in done.output
+
+
+def test_a_large_section_shows_its_baseline_and_its_best_methods_and_says_so(tmp_path):
+    from report_runs import make_run
+
+    rates = {f"m{n:02d}": 0.2 + 0.02 * n for n in range(20)} | {"stable-diffusion": 0.02, "sprites": 0.97}
+    report = build_report([make_run(tmp_path, name, rate, samples=30) for name, rate in rates.items()])
+    kept, what = foremost(report.sections[0], None)
+    labels = {label for _, label in kept.runs}
+    by_value = sorted(
+        (-run.cells["success_inst", None]["value"], label) for run, label in report.sections[0].runs if label[0] == "m"
+    )
+    best = {label for _, label in by_value[: MOST - 1]}
+    assert labels == best | {"real (rendered)", "Stable Diffusion (text only)"}
+    assert what == "12 of 21 methods: Stable Diffusion (text only) and the best by R_inst"
+    assert foremost(kept, None) == (kept, None)
+    assert any(what in note for note in write_figures(report, tmp_path / "figures").notes)

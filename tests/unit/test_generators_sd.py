@@ -12,7 +12,8 @@ from tiny import tiny_pipeline, wake
 from radl_bench.errors import MissingWeights, UsageError
 from radl_bench.generators.radl import RadlGenerator
 from radl_bench.generators.stable_diffusion import StableDiffusionGenerator
-from radl_bench.runs.writer import Shard, ShardWriter, read_rows
+from radl_bench.runs.rows import read_rows
+from radl_bench.runs.writer import Shard, ShardWriter
 from radl_bench.types import Generator, Instance, Sample
 from radl_model.adapters.adapter import FusionAdapter
 from radl_model.checkpoints.adapters import save_adapter
@@ -67,12 +68,16 @@ def test_they_are_generators(text_only, radl):
     for generator, name in ((text_only, "stable-diffusion"), (radl, "radl")):
         assert isinstance(generator, Generator)
         assert generator.name == name
-        assert generator.max_batch == 4
+        assert generator.max_batch == 1  # on a CPU each image is made by itself: it is kept whatever comes after
         assert generator.params["num_inference_steps"] == 3
         assert generator.params["guidance_scale"] == 4.0
     assert text_only.weights_sha256 != radl.weights_sha256
     assert radl.params["active_fraction"] == 0.5
     assert radl.params["adapter"]["mask_mode"] == "area"
+
+
+def test_batches_are_those_asked_for_where_images_may_share_one(model):
+    assert StableDiffusionGenerator(model, exact=False, **FAST).max_batch == 4
 
 
 @pytest.mark.parametrize("which", ["text_only", "radl"])
@@ -134,7 +139,7 @@ def _run_folder(folder):
 
 
 def test_settings_are_checked(model):
-    with pytest.raises(UsageError, match="num_inference_steps='many' is not a int"):
+    with pytest.raises(UsageError, match="num_inference_steps='many' is not a whole number"):
         StableDiffusionGenerator(model, num_inference_steps="many")
     with pytest.raises(UsageError, match="at least 1"):
         StableDiffusionGenerator(model, num_inference_steps="0")

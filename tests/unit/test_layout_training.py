@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -21,25 +20,25 @@ from radl_bench.training_set.build import Source, build_layouts
 from radl_bench.training_set.rows import Rules
 from radl_model.errors import BadInput, UsageError
 from radl_model.train.batch import AdapterBatch
+from radl_model.train.crop import crop_pixels, place_boxes
 from radl_model.train.draws import Draws, Part
-from radl_model.train.layouts import centre_crop
-from radl_model.train.program import Program, Training
+from radl_model.train.program import Program
+from radl_model.train.training import Training
+from tests.layout_training import config, losses, make_place, parameters, trained
 from tests.tiny import tiny_pipeline
 from tests.tiny_grounding import SHARED
-
-FUSION = {"context": "channel_tokens", "enhancement": "grid", "relation": True, "slots": 12, "active_fraction": 0.8}
 
 
 def test_boxes_move_with_the_crop_and_what_is_cut_away_is_left_out() -> None:
     pixels = np.zeros((40, 80, 3), np.uint8)
     pixels[10:30, 30:50] = (200, 0, 0)  # rows 10..30, columns 30..50 of 80: the middle square begins at column 20
     boxes = [(30 / 80, 0.25, 50 / 80, 0.75), (0.0, 0.0, 0.24, 1.0), (0.2, 0.0, 0.5, 1.0)]
-    crop = centre_crop(Image.fromarray(pixels), boxes, 40)
-    assert crop.pixels.shape == (3, 40, 40)
-    assert crop.kept == [0, 2]
-    assert crop.boxes[0] == pytest.approx((0.25, 0.25, 0.75, 0.75))
-    assert crop.boxes[1] == pytest.approx((0.0, 0.0, 0.5, 1.0))
-    red = crop.pixels[0] > 0
+    square, placed = crop_pixels(Image.fromarray(pixels), 40), place_boxes(80, 40, boxes, 40)
+    assert square.shape == (3, 40, 40)
+    assert placed.kept == [0, 2]
+    assert placed.boxes[0] == pytest.approx((0.25, 0.25, 0.75, 0.75))
+    assert placed.boxes[1] == pytest.approx((0.0, 0.0, 0.5, 1.0))
+    red = square[0] > 0
     assert red[10:30, 10:30].all()
     assert int(red.sum()) == 400
 
@@ -56,52 +55,7 @@ def test_draws_of_parts_are_those_of_the_whole() -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny base of v1's shape in `base/` and forty drawn photographs of COCO's shape in `set/`."""
-    folder = tmp_path_factory.mktemp("training")
-    tiny_pipeline().save_pretrained(folder / "base")
-    (folder / "coco" / "toy").mkdir(parents=True)
-    images, boxes, texts = [], [], []
-    for i in range(40):
-        rng = np.random.default_rng(i)
-        pixels = rng.integers(0, 60, (128, 160, 3), dtype=np.uint8)
-        x, y = int(rng.integers(16, 80)), int(rng.integers(0, 60))
-        pixels[y : y + 60, x : x + 60, i % 3] = 250
-        Image.fromarray(pixels).save(folder / "coco" / "toy" / f"{i}.png")
-        images.append({"id": i, "file_name": f"{i}.png", "width": 160, "height": 128})
-        boxes.append({"id": i, "image_id": i, "category_id": 1 + i % 3, "bbox": [x, y, 60, 60]})
-        texts.append({"id": i, "image_id": i, "caption": f"a {('red car', 'green dog', 'blue cat')[i % 3]} on grass"})
-    names = [{"id": 1, "name": "car"}, {"id": 2, "name": "dog"}, {"id": 3, "name": "cat"}]
-    content = {"images": images, "annotations": boxes, "categories": names}
-    (folder / "coco" / "instances_toy.json").write_text(json.dumps(content))
-    (folder / "coco" / "captions_toy.json").write_text(json.dumps({"annotations": texts}))
-    list(build_layouts(Source(folder / "coco", "toy"), folder / "set", Shard(), size=16))
-    return folder
-
-
-def config(place: Path, steps: int = 6, **loop: object) -> dict[str, object]:
-    settings = {"steps": steps, "batch_size": 4, "lr": 1e-3, "warmup": 2, "precision": "no", "log_every": 1}
-    return {
-        "base": str(place / "base"),
-        "data": str(place / "set"),
-        "fusion": FUSION,
-        "loss": {"phrase_dropout": 0.2},
-        "samples": {"side": 128},
-        "loop": {**settings, **loop},
-    }
-
-
-def trained(place: Path, out: Path, **changes: object) -> dict[str, torch.Tensor]:
-    training = Training(Program.from_dict(config(place, **changes)), out)
-    assert training.run()
-    return parameters(out)
-
-
-def parameters(out: Path) -> dict[str, torch.Tensor]:
-    return torch.load(out / "checkpoint.pt", weights_only=True)["parameters"]
-
-
-def losses(out: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
+    return make_place(tmp_path_factory.mktemp("training"))
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +81,29 @@ def test_a_step_taken_in_turns_is_the_same_step(place: Path, uncut: Path, tmp_pa
     assert losses(tmp_path) == pytest.approx(losses(uncut), rel=1e-4)
     whole, turns = parameters(uncut), parameters(tmp_path)
     assert max(float((whole[n] - turns[n]).abs().max()) for n in whole) < 2e-4
+
+
+def test_a_part_without_an_instance_is_no_error_and_adds_nothing(place: Path, tmp_path: Path) -> None:
+    """Every phrase is dropped: nothing reaches the adapter, and no step moves it."""
+    table = {**config(place, steps=2, accumulate=2), "loss": {"phrase_dropout": 1.0}}
+    made = Training(Program.from_dict(table), tmp_path)
+    before = [parameter.detach().clone() for parameter in made.loop.parameters]
+    assert made.run()
+    assert all(torch.equal(a, b) for a, b in zip(before, made.loop.parameters, strict=True))
+    assert all(loss > 0.5 for loss in losses(tmp_path))
+
+
+def test_what_no_process_reached_keeps_no_gradient(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in one process; what half of them reached has half its gradient. The mean with a process without any."""
+    loop = Training(Program.from_dict(config(place)), tmp_path).loop
+    monkeypatch.setattr(loop.accelerator, "reduce", lambda tensor, how: tensor / 2)
+    loop.parameters[0].grad = torch.ones_like(loop.parameters[0])
+    loop._average_gradients()
+    assert loop.parameters[0].grad is not None
+    assert (loop.parameters[0].grad == 0.5).all()
+    assert all(parameter.grad is None for parameter in loop.parameters[1:])
 
 
 def test_the_adapter_is_written_and_the_base_is_untouched(place: Path, uncut: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import itertools
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +158,8 @@ def test_a_size_that_is_not_the_benchmarks_is_said_and_stands_in_the_signature(
 
     from radl_bench.scoring.score import score_each
 
-    method = Method(lambda: noise(3, side), everywhere=True)
+    seeds = itertools.count()
+    method = Method(lambda: noise(next(seeds), side), everywhere=True)
     method.scale = scale
     outcome = generate_run(benchmark, method, out=tmp_path, source=str(tiny_benchmark))
     assert list(outcome.notes) == ([words] if words else [])
@@ -288,7 +291,14 @@ def test_what_is_no_list_of_images_is_named(benchmark, tmp_path, given):
 
 
 def test_a_method_that_deletes_the_images_costs_those_it_deleted(benchmark, tmp_path):
+    calls = []
+
     def tidy():
+        calls.append(1)
+        deadline = time.monotonic() + 10  # an image is saved while the next is made: here, before it
+        while len(calls) > 1 and not list(tmp_path.rglob("tiny-*.png")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)
         for folder in tmp_path.rglob("images"):
             shutil.rmtree(folder)
         return noise(1)

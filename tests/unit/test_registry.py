@@ -58,7 +58,7 @@ def test_a_wrong_class_in_a_file_is_a_sentence(toy_method):
     [
         ("x = 1/0", r"ZeroDivisionError: division by zero \(bad\.py, line 1\)"),
         ("def", "SyntaxError"),
-        ("import no_such_package_at_all", "no_such_package_at_all"),
+        ("from json import nothing", "ImportError"),
         ("raise SystemExit(4)", "SystemExit"),
     ],
 )
@@ -66,6 +66,13 @@ def test_a_file_that_cannot_be_imported_is_a_sentence(tmp_path, code, words):
     file = tmp_path / "bad.py"
     file.write_text(code)
     with pytest.raises(UsageError, match=words):
+        resolve("generators", f"{file}:X")
+
+
+def test_a_file_that_needs_a_package_says_which(tmp_path):
+    file = tmp_path / "bad.py"
+    file.write_text("import no_such_package_at_all")
+    with pytest.raises(MissingExtra, match=r"bad\.py needs the package no_such_package_at_all, which is not installed"):
         resolve("generators", f"{file}:X")
 
 

@@ -190,7 +190,7 @@ def test_a_world_whose_truth_cannot_be_drawn_has_no_such_line(tmp_path, monkeypa
 def test_one_level_gives_two_tables_that_name_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tables = build_report([make_run(tmp_path, "radl", 0.7, levels=(6,), filter={"level": 6})]).sections[0].tables
-    assert [t.title for t in tables] == ["Table II: success and position, L6 (mini)", "Other scores, L6 (mini)"]
+    assert [t.title for t in tables] == ["Success and position, L6 (mini)", "Other scores, L6 (mini)"]
     assert tables[0].heads == ("R_inst", "R_img", "mIoU")
 
 

@@ -143,7 +143,7 @@ def test_scores_of_earlier_versions_are_read_and_replaced(make) -> None:
     (run.scores_dir / ".rows.parquet.7.part").write_bytes(b"left over")
     shutil.rmtree(new.parent)
     (scored,), _ = collect([run.path])
-    assert (scored.file.name, len(scored.rows)) == ("scores.json", 36)
+    assert (scored.file.name, len(scored.rows())) == ("scores.json", 36)
     assert scored.plan.finished
     score_runs([run.path], **ORACLE)
     assert len(collect([run.path], Choice(every=True))[0]) == 1  # same judges and protocol: the newer stands for both
@@ -158,7 +158,7 @@ def test_a_name_of_a_file_leads_nowhere_else(make, tmp_path) -> None:
     content = json.loads(file.read_text()) | {"files": {"rows": str(tmp_path / "secret.parquet")}}
     file.write_text(json.dumps(content))
     (scored,), _ = collect([run.path])
-    assert scored.rows is None
+    assert scored.rows() is None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

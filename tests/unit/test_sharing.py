@@ -20,7 +20,7 @@ from radl_bench.downloads.download import DownloadFailed
 from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.report import report_runs
 from radl_bench.runs.merge import ROWS, merge_runs
-from radl_bench.runs.writer import read_rows
+from radl_bench.runs.rows import read_rows
 from radl_bench.sharing import hub
 from radl_bench.sharing.bundle import install, pack, unpack
 from radl_bench.sharing.check import verify_bundle

@@ -20,8 +20,9 @@ from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.files import file_sha256
 from radl_bench.runs import store
 from radl_bench.runs.made import encode_png
+from radl_bench.runs.rows import read_rows
 from radl_bench.runs.store import RunFolder, find_runs, slug
-from radl_bench.runs.writer import Shard, read_rows
+from radl_bench.runs.writer import Shard
 
 GENERATOR = {"name": "toy", "revision": "1", "model": None, "params": {"steps": 3}, "weights_sha256": None}
 
@@ -359,3 +360,25 @@ def test_a_wrong_value_of_a_manifest_is_named(create, key, value, words):
         RunFolder.open(run.path)
     assert words in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("seconds", [-3600, 30])
+def test_clocks_that_differ_are_told_before_any_work(tiny_benchmark, tmp_path, seconds):
+    """A row from the future would win over any that is written now, so its image would be made again and again."""
+    from datetime import datetime, timedelta, timezone
+
+    benchmark = load_benchmark(tiny_benchmark)
+    about = {"name": "m", "revision": "1", "model": None, "params": {}, "weights_sha256": None}
+    run = RunFolder.create(tmp_path, benchmark, about)
+    with run.writer() as writer:
+        writer.write_failure(benchmark.samples[0].id, 0, 1, "it failed", 0.0)
+    (file,) = run.path.glob("generations-*")
+    row = json.loads(file.read_text())
+    for ahead, refused in ((seconds, False), (7200, True)):
+        row["at"] = (datetime.now(timezone.utc) + timedelta(seconds=ahead)).isoformat(timespec="microseconds")
+        file.write_text(json.dumps(row) + "\n")
+        if refused:
+            with pytest.raises(UsageError, match=r"the clocks of two machines differ"):
+                run.done()
+        else:
+            assert run.done() == set()

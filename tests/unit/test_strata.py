@@ -157,7 +157,8 @@ def test_classes_and_colours_part_the_instances(world, by, key) -> None:
     path = world.run("one")
     (section,) = build_report([path], by=[by]).sections
     (run, _), *_ = section.runs
-    rows = run.rows[run.rows["metric"] == "success_inst"]
+    rows = run.rows()
+    rows = rows[rows["metric"] == "success_inst"]
     wanted: dict[str, list[float]] = {}
     for _, r in rows.iterrows():
         name = world.rows[int(r["sample_id"][1:])][0]["instances"][r["instance"]][key] or "any"

@@ -109,7 +109,10 @@ def test_regions_of_multidiffusion(base):
     generator = fast("multidiffusion", base, region="a photo of {}", max_rows="2")
     assert (generator.params["region"], generator.params["max_rows"]) == ("a photo of {}", 2)
     assert (generator.adapter.template, generator._run_settings().max_rows) == ("a photo of {}", 2)
-    for settings, words in (({"region": "photo"}, "must hold {} once"), ({"max_rows": "0"}, "max_rows='0'")):
+    for settings, words in (
+        ({"region": "photo"}, "must hold {} once"),
+        ({"max_rows": "0"}, "max_rows must be at least 1, not '0'"),
+    ):
         with pytest.raises(UsageError, match=words):
             fast("multidiffusion", base, **settings)
     with pytest.raises(RadlBenchError, match="use ddim or euler"):
@@ -141,7 +144,7 @@ def test_readings_of_layout_guidance(base):
     for settings, words in (
         ({"tokens": "span"}, "Unknown tokens 'span'. Did you mean 'spans'"),
         ({"threshold": "2"}, r"threshold in \[0, 1\]"),
-        ({"turns": "2.5"}, "turns='2.5' is not a int"),
+        ({"turns": "2.5"}, "turns='2.5' is not a whole number"),
         ({"strength": "nan"}, "strength='nan' is not a number"),
     ):
         with pytest.raises(UsageError, match=words):
@@ -158,7 +161,7 @@ def test_readings_of_boxdiff(base):
     for settings, words in (
         ({"after": "al"}, "Unknown after 'al'. Did you mean 'all'"),
         ({"step_size": "-1"}, "step_size=-1.0 must be"),
-        ({"step_size": "inf"}, "step_size=inf must be"),
+        ({"step_size": "inf"}, "step_size='inf' is not a number"),
     ):
         with pytest.raises(UsageError, match=words):
             build("boxdiff", base, **settings)

@@ -125,7 +125,7 @@ def test_an_image_that_costs_its_workers_is_a_failed_row_alone(benchmark, method
     outcome = _generate(benchmark, tmp_path, recipe)
     failed = [row for row in RunFolder.open(outcome.run).rows() if row["status"] == "error"]
     assert [row["sample_id"] for row in failed] == ["tiny-003"]
-    assert failed[0]["error"] == "3 workers that should have made it were lost: the last ended with exit code 7"
+    assert failed[0]["error"] == "3 workers were lost over it: the last ended with exit code 7"
     assert (outcome.made, outcome.failed) == (8, 1)
 
 
@@ -205,15 +205,15 @@ def _deal(crew, batches):
 def test_the_rest_of_a_deadly_batch_is_done_and_its_cost_is_bounded():
     crew = _Scripted(deadly=["d"])
     results, dealer = _deal(crew, [["a", "b"], ["c", "d", "e"], ["f"]])
-    assert results == ["3 workers that should have made it were lost: the last was eaten", *"abcef"]
-    assert dealer.lost == MOST_LOSSES + 1
-    assert crew.hired == 3 + dealer.lost
+    assert results == ["3 workers were lost over it: the last was eaten", *"abcef"]
+    assert len(dealer.losses) == MOST_LOSSES + 1
+    assert crew.hired == 3 + len(dealer.losses)
 
 
 def test_a_place_where_no_worker_starts_is_given_up_and_the_others_go_on():
     results, dealer = _deal(_Scripted(bad_places=[1]), [[n] for n in range(20)])
     assert results == list(range(20))
-    assert (dealer.workers, dealer.lost) == (2, MOST_LOSSES)
+    assert (dealer.workers, len(dealer.losses)) == (2, MOST_LOSSES)
     with pytest.raises(UsageError, match="No worker can be set up: 3 times it was eaten"):
         _deal(_Scripted(bad_places=[0, 1, 2]), [[1]])
 

@@ -13,7 +13,6 @@ words ("Two cats and one dog sitting on the grass.") and relations are read from
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from radl_bench.benchmarks.importers import write_benchmark
+from radl_bench.benchmarks.importers.drawbench_prompts import KINDS, prompt_key, read_prompts
 from radl_bench.benchmarks.importers.public_files import leave_out, load_yaml, quoted, read_box
 from radl_bench.benchmarks.plurals import singular
 from radl_bench.errors import BadInput, MissingData, UsageError
@@ -46,9 +46,6 @@ FIELDS = {
     "resolution": 512,
     "phrases": "free",  # names stay as the file has them: "Black Banana", "a toliet"
 }
-
-KINDS = {"Colors": "attribute", "Counting": "quantity", "Positional": "relation"}
-"""Categories of the CSV that are read, and the kind of clause they state."""
 
 _NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
 _OTHER_COLORS = (
@@ -105,12 +102,14 @@ def import_drawbench(files: Sequence[Path], home: Path | None = None, skip: bool
 
 def read_drawbench(table: Path, layouts: Path, skip: bool = False) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
     """Return the samples of the three kinds that have boxes, in the order of the CSV, and notes on the others."""
-    boxes, problems = _read_layouts(layouts)
+    prompts, problems = read_prompts(table)
+    boxes, wrong = _read_layouts(layouts)
+    problems += wrong
     samples, bare, unscored = [], [], []
-    for sample_id, prompt, kind in _read_prompts(table):
-        named = boxes.get(_key(prompt))
+    for sample_id, prompt, kind in prompts:
+        named = boxes.get(prompt_key(prompt))
         if named is None:
-            bare += [f"'{prompt}'"] if _key(prompt) not in boxes else []
+            bare += [f"'{prompt}'"] if prompt_key(prompt) not in boxes else []
             continue
         try:
             sample = _sample(sample_id, prompt, kind, named, f"{layouts}, prompt {quoted(prompt)}")
@@ -125,6 +124,9 @@ def read_drawbench(table: Path, layouts: Path, skip: bool = False) -> tuple[tupl
     if not samples:
         raise BadInput(f"No prompt of {table} under {', '.join(KINDS)} has boxes in {layouts}. Are they a pair?")
     notes = [f"{len(skipped)} prompts are left out: {' '.join(skipped)}"] if skipped else []
+    strange = boxes.keys() - {prompt_key(prompt) for _, prompt, _ in prompts}
+    if strange:
+        notes.append(f"{len(strange)} prompts of {layouts.name} are none of {table.name} and are left out.")
     if bare:
         notes.append(f"{len(bare)} prompts have no boxes in {layouts.name} and are left out: {', '.join(bare)}.")
     if unscored:
@@ -170,25 +172,6 @@ def _by_suffix(files: Sequence[Path]) -> tuple[Path, Path]:
     return tables[0], layouts[0]
 
 
-def _key(prompt: str) -> str:
-    return " ".join(prompt.split()).rstrip(".").casefold()
-
-
-def _read_prompts(table: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield id, prompt and kind of clause of the prompts of the three categories."""
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (ValueError, csv.Error) as error:
-        raise BadInput(f"{table} is not a CSV file in UTF-8 ({error}).") from error
-    if not rows or not {"Prompt", "Category"} <= rows[0].keys():
-        raise BadInput(f"{table} needs a first line with the columns Prompt,Category, and prompts below it.")
-    for number, row in enumerate(rows, start=1):
-        category, prompt = (row["Category"] or "").strip(), (row["Prompt"] or "").strip()
-        if category in KINDS and prompt:
-            yield f"{category.lower()}_{number:03d}", prompt, KINDS[category]
-
-
 def _read_layouts(file: Path) -> tuple[dict[str, Mapping[Any, Any] | None], list[str]]:
     """Return the boxes by name of each prompt, None where there is a problem, and the problems."""
     entries = load_yaml(file)
@@ -197,7 +180,7 @@ def _read_layouts(file: Path) -> tuple[dict[str, Mapping[Any, Any] | None], list
     found: dict[str, Mapping[Any, Any] | None] = {}
     problems = []
     for prompt, named in entries.items():
-        key = _key(prompt) if isinstance(prompt, str) else shown(prompt)
+        key = prompt_key(prompt) if isinstance(prompt, str) else shown(prompt)
         where = f"{file}, prompt {quoted(prompt)}"
         if key in found:
             problems.append(f"{where}: the prompt is given twice.")

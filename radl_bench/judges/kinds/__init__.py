@@ -104,6 +104,16 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
+def sound(values: object, size: int | None = None) -> np.ndarray:
+    """Return kept numbers, finite and `size` of them; raises `ValueError` for a damaged file of evidence."""
+    made = np.asarray(values)
+    if size is not None and made.size != size:
+        raise ValueError(f"{made.size} numbers stand where {size} belong")
+    if not np.isfinite(made).all():
+        raise ValueError("a number is not finite")
+    return made
+
+
 def box_key(box: Sequence[float]) -> str:
     """Return the text under which a box is filed; boxes closer than 1e-6 are one."""
     return ",".join(f"{float(v):.6f}" for v in box)

@@ -9,7 +9,7 @@ import numpy as np
 
 from radl_bench.judges.checks import asking, check_same_space, check_vectors
 from radl_bench.judges.contracts import Encoder, Role
-from radl_bench.judges.kinds import Desk, Kind, Seen, Store, batches, box_key
+from radl_bench.judges.kinds import Desk, Kind, Seen, Store, batches, box_key, sound
 from radl_bench.judges.templates import Look, sentences
 from radl_bench.runs.images import FULL, Picture, crop_square, stretched, swapped
 from radl_bench.scoring.protocol import Match, Protocol
@@ -39,7 +39,7 @@ class Cosines(Kind[Encoder]):
         """See `Kind.read`."""
         look = look_of(desk.facts.ensembles, desk.rules)
         asked = _questions(picture, seen, desk.rules)
-        whole, *local = (float(desk.table[_key(q, look)][0]) if q else float("nan") for q in asked)  # type: ignore[arg-type]
+        whole, *local = (float(sound(desk.table[_key(q, look)][0])) if q else float("nan") for q in asked)
         return {"clip": whole, "local_clip": tuple(local)}
 
 
@@ -56,13 +56,17 @@ def _cosines(batch: Sequence[Question], look: Look, desk: Desk[Encoder]) -> np.n
 
 
 def _encoded(texts: Sequence[tuple[str, str]], desk: Desk[Encoder]) -> np.ndarray:
-    """Return float64 [N, D]: the mean of the unit vectors of each text's sentences, so a mean of cosines."""
-    new = {text: sentences(*text) for text in texts if text not in desk.memo}
-    if new:
-        asked = list(dict.fromkeys(sentence for lines in new.values() for sentence in lines))
-        made = check_vectors(desk.asked, desk.asked.encode_texts(asked), len(asked), unit=True, what="texts")
-        vector = dict(zip(asked, made, strict=True))
-        desk.memo.update({text: np.mean([vector[line] for line in lines], axis=0) for text, lines in new.items()})
+    """Return float64 [N, D]: the mean of the unit vectors of each text's sentences, so a mean of cosines.
+
+    Each text is a call of its own: in a batch its last bits would depend on what else is asked, and so on which worker
+    saw which images.
+    """
+    for text, look in dict.fromkeys(texts):
+        if (text, look) not in desk.memo:
+            lines = list(dict.fromkeys(asked := sentences(text, look)))
+            made = check_vectors(desk.asked, desk.asked.encode_texts(lines), len(lines), unit=True, what="texts")
+            vector = dict(zip(lines, made, strict=True))
+            desk.memo[text, look] = np.mean([vector[line] for line in asked], axis=0)
     return np.stack([desk.memo[text] for text in texts])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from radl_bench.judges.checks import asking, check_masks
 from radl_bench.judges.contracts import Role, Segmenter
-from radl_bench.judges.kinds import Desk, Kind, Seen, Store, box_key
+from radl_bench.judges.kinds import Desk, Kind, Seen, Store, box_key, sound
 from radl_bench.runs.images import Picture
 from radl_bench.scoring.protocol import Match
 from radl_bench.types import Sample
@@ -81,7 +81,8 @@ def image_key(picture: Picture, desk: Desk[Segmenter]) -> str:
 
 def shares_of(picture: Picture, box: Sequence[float], desk: Desk[Segmenter]) -> np.ndarray:
     """Return float64 [7 or more]: the share of the mask of a measured box in each of `Sample.color_names`."""
-    return np.asarray(desk.table[image_key(picture, desk), color_key(box, picture.sample)][0], float)
+    kept = desk.table[image_key(picture, desk), color_key(box, picture.sample)][0]
+    return sound(kept, len(picture.sample.color_names))
 
 
 COVERAGE = Coverage()

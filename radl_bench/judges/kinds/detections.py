@@ -9,7 +9,7 @@ import numpy as np
 
 from radl_bench.judges.checks import asking, check_detections
 from radl_bench.judges.contracts import Detector, Role
-from radl_bench.judges.kinds import Desk, Kind, Seen, Store, batches
+from radl_bench.judges.kinds import Desk, Kind, Seen, Store, batches, sound
 from radl_bench.runs.images import Picture, stretched, swapped
 from radl_bench.scoring.protocol import FLOOR, Boxes, Protocol, match_instances, suppress
 from radl_bench.types import Detection, Sample
@@ -67,7 +67,8 @@ def _kept(found: Sequence[Found], category: str) -> tuple[np.ndarray, np.ndarray
 
 def _boxes(picture: Picture, category: str, desk: Desk[Detector]) -> Boxes:
     boxes, scores = desk.table[_key(picture, category, desk)]
-    return Boxes(np.asarray(boxes).reshape(-1, 4), np.asarray(scores))
+    kept = sound(scores)
+    return Boxes(sound(boxes, 4 * kept.size).reshape(-1, 4), kept)
 
 
 def _key(picture: Picture, category: str, desk: Desk[Detector]) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from radl_bench.judges.checks import asking, check_vectors
 from radl_bench.judges.contracts import FeatureExtractor, Role
-from radl_bench.judges.kinds import Desk, Kind, Seen, Store, batches
+from radl_bench.judges.kinds import Desk, Kind, Seen, Store, batches, sound
 from radl_bench.runs.images import Picture
 
 FEATURES_ROLE = Role("features", "features", ("features",), default="inception", beside="encoder")
@@ -33,7 +33,7 @@ class Features(Kind[FeatureExtractor]):
 
     def read(self, picture: Picture, seen: Seen, desk: Desk[FeatureExtractor]) -> Seen:
         """See `Kind.read`."""
-        return {"features": np.asarray(desk.table[(picture.sha256,)][0], np.float32)}
+        return {"features": sound(desk.table[(picture.sha256,)][0])}
 
 
 FEATURES = Features()

@@ -49,7 +49,7 @@ FEATURE_UNIT = 3.66
 
 
 class MiniClip(MiniJudge["CLIP"]):
-    """CLIP of the mini world (`weights/clip`).
+    """CLIP of the sprite world (`weights/clip`).
 
     Args:
         weights: folder with `config.json`, `model.safetensors` and `bpe.txt.gz`.
@@ -59,6 +59,7 @@ class MiniClip(MiniJudge["CLIP"]):
     """
 
     title = "mini CLIP"
+    packages = ("torch", "open_clip", "safetensors")
     companions: ClassVar = {"features": "mini"}
 
     def __init__(self, weights: Path = WEIGHTS) -> None:

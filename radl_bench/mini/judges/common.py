@@ -50,7 +50,7 @@ class MiniJudge(ABC, Generic[Network]):
         """What `_build` needs. Raises `BadInput`."""
         try:
             return dict(json.loads((self.folder / "config.json").read_text()))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise BadInput(f"{self.folder / 'config.json'} cannot be read ({error}).") from error
 
     @cached_property

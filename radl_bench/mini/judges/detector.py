@@ -44,7 +44,7 @@ def predict(model: nn.Module, images: Sequence[np.ndarray], categories: Sequence
 
 
 class MiniDetector(MiniJudge["nn.Module"]):
-    """FCOS of the mini world (`weights/detector`).
+    """Detector of the sprite world: FCOS, trained on its 79 classes (`weights/detector`).
 
     Args:
         weights: folder with `config.json` and `model.safetensors`.
@@ -54,6 +54,7 @@ class MiniDetector(MiniJudge["nn.Module"]):
     """
 
     title = "mini detector"
+    packages = ("torch", "torchvision", "safetensors")
     companions: ClassVar = {"segmenter": "mini"}
     thresholds: ClassVar[dict[str, float]] = {"score": 0.21}
     """The lowest at which things of a wrong class pass in less than 3 % (`radl_bench.mini.train.floor`)."""

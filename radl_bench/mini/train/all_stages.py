@@ -103,7 +103,7 @@ def _record(entry: Entry) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(file.read_text("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
         raise BadInput(f"{file} is no record of a stage. Remove it and the folder it lies in, then run again.")

@@ -40,6 +40,7 @@
     const same = data.pairs.find((one) => one.a === a && one.b === b);
     if (same) return same;
     const other = data.pairs.find((one) => one.a === b && one.b === a);
+    if (!other) return { scores: {}, notes: [], problem: data.unpaired };
     const minus = (value) => (value === null ? null : -value);
     const turned = ([level, x, y, d, low, high, p, n]) => [level, y, x, minus(d), minus(high), minus(low), p, n];
     return { ...other, scores: Object.fromEntries(Object.entries(other.scores).map(([m, lines]) => [m, lines.map(turned)])) };
@@ -49,7 +50,7 @@
     const shown = data.metrics.filter(([name]) => scores[name]);
     const levels = (scores[chosen[0]] ?? []).filter(([level]) => level !== null);
     const overall = shown.map((metric) => [metric, scores[metric[0]].find(([level]) => level === null)]).filter(([, line]) => line);
-    const columns = ["Score", ...runs.map((run) => section.runs[run].label), "Difference", "95 % interval", "p", "Samples", ""];
+    const columns = ["Score", ...runs.map((run) => section.runs[run].label), "Difference", "95 % interval", "p", "Samples", "Drawn"];
     const head = el("thead", {}, el("tr", {}, columns.map((text, i) =>
       el("th", { scope: "col", class: i > 0 && i < 7 ? "number" : null }, text))));
     const reach = (metric) => furthest(metric, [...overall, ...levels.map((line) => [chosen, line])]);
@@ -97,7 +98,7 @@
     const moved = both.map((i) => [i, one[i] - other[i]]).filter(([, d]) => Math.abs(d) > 1e-9);
     moved.sort((x, y) => Math.abs(y[1]) - Math.abs(x[1]) || x[0] - y[0]);
     const better = moved.filter(([, d]) => d > 0).length;
-    document.getElementById("changed-note").textContent = at === null ? `${head} is no mean over pictures: it does not say which of them changed.` :
+    document.getElementById("changed-note").textContent = at === null ? `${head} is no mean over images: it does not say which of them changed.` :
       `${head}: ${section.runs[a].label} is better on ${better}, ${section.runs[b].label} on ${moved.length - better}, ` +
       `equal on ${both.length - moved.length} of ${both.length.toLocaleString("en")} samples.`;
     const cards = moved.slice(0, count).map(([index, d]) => card(index, d, [a, b], [one[index], other[index]], layout));

@@ -63,7 +63,7 @@
       RADL.overlay(section, run, row, { layout: params.has("layout"), found: details && details.get(row)[run].found });
     grid.style.setProperty("--methods", runs.length);
     grid.replaceChildren(RADL.grid.heads(section, runs, kept), ...rows.map((row) => RADL.grid.line(section, runs, row, drawings)));
-    if (!rows.length) grid.append(el("p", { class: "note" }, "No picture is left. Take a filter away, or reset them all."));
+    if (!rows.length) grid.append(el("p", { class: "note" }, "No image is left. Take a filter away, or reset them all."));
     const all = section.rows.length.toLocaleString("en");
     document.getElementById("count").textContent = `${kept.length.toLocaleString("en")} of ${all} rows, ${RADL.many(runs.length, "method")} side by side`;
     for (const id of ["pager", "pager-below"]) RADL.grid.pager(document.getElementById(id), at, pages);

@@ -62,7 +62,7 @@ RADL.grid = (() => {
     const share = (part, all) => (all ? `${RADL.fixed((100 * part) / all)} %` : "–");
     return {
       objects: `${share(objectsRight, objectsAll)} of ${RADL.many(objectsAll, "object")}`,
-      pictures: `${share(passed, known)} of ${RADL.many(known, "picture")}`,
+      pictures: `${share(passed, known)} of ${RADL.many(known, "image")}`,
     };
   }
 
@@ -80,7 +80,7 @@ RADL.grid = (() => {
     const [index, k] = section.rows[row];
     const sample = section.samples[index];
     const several = section.rows.some((other) => other[1] > 0);
-    const facts = [RADL.many(sample.instances.length, "object"), sample.id, several ? `picture ${k + 1}` : null].filter(Boolean);
+    const facts = [RADL.many(sample.instances.length, "object"), sample.id, several ? `image ${k + 1}` : null].filter(Boolean);
     const shots = runs.map((run) => shot(section, run, row, drawings(run, row)));
     return el("article", { class: "line", "data-row": row },
       el("div", { class: "prompt" }, el("p", {}, sample.prompt), el("p", { class: "facts" }, facts.join(" · "))), shots);

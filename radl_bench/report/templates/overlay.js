@@ -57,7 +57,7 @@ RADL.frame = (section, run, row, { alt, drawing, lazy = true, problem }) => {
   const source = picture(section, run, row);
   const image = source
     ? el("img", { src: source, width, height, alt, loading: lazy ? "lazy" : null, decoding: "async" })
-    : el("span", { class: "nothing" }, problem ?? "no picture");
+    : el("span", { class: "nothing" }, problem ?? "no image");
   const frame = el("span", { class: "frame" }, image, source ? drawing : null);
   frame.style.setProperty("--ratio", `${width} / ${height}`);
   return frame;

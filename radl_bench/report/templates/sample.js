@@ -9,7 +9,7 @@ RADL.sample = (() => {
     const { section, row } = view;
     const [index, k] = section.rows[row];
     const asked = section.samples[index];
-    const facts = [asked.id, RADL.many(asked.instances.length, "object"), `picture ${k + 1}`, ...asked.relations.map((r) => `relation: ${r}`)];
+    const facts = [asked.id, RADL.many(asked.instances.length, "object"), `image ${k + 1}`, ...asked.relations.map((r) => `relation: ${r}`)];
     const focused = dialog.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     dialog.replaceChildren(
       bar(dialog, view),
@@ -54,7 +54,7 @@ RADL.sample = (() => {
     const drawing = (layout || found) && RADL.overlay(section, run, row, { layout, found: found ? seen : null, big: true });
     const unseen = found && !problem && !seen ? "The detections are not at hand. " : "";
     return el("figure", { class: `shot ${kind}` },
-      RADL.frame(section, run, row, { alt: `Picture of ${section.runs[run].label}`, drawing, lazy: false, problem }),
+      RADL.frame(section, run, row, { alt: `Image of ${section.runs[run].label}`, drawing, lazy: false, problem }),
       el("figcaption", {},
         el("strong", {}, section.runs[run].label), " ", el("span", { class: "verdict" }, text),
         el("span", { class: "facts" }, unseen, file ?? problem ?? "", seed === null ? "" : ` · seed ${seed}`)));
@@ -86,7 +86,7 @@ RADL.sample = (() => {
   }
 
   function title(section, asked, instance) {
-    if (instance === WHOLE) return "Whole picture";
+    if (instance === WHOLE) return "Whole image";
     const [phrase, category, color] = asked.instances[instance];
     const swatch = color >= 0 ? el("span", { class: `swatch ${section.colors[color]}`, "aria-hidden": "true" }) : null;
     return [`${instance + 1} `, swatch, ` ${phrase}`, el("span", { class: "facts" }, ` class ${section.categories[category]}`)];

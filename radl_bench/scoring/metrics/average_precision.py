@@ -144,14 +144,27 @@ def predictions(c: Conditions) -> str:
     return "ap:nearest-any-class" if c.protocol.ap == "nearest" else ""
 
 
-def _score(name: str, heading: str, place: int) -> ScoreSpec:
+def _score(name: str, heading: str, place: int, at: str) -> ScoreSpec:
     settings = ("det", floor, "nms", queries, predictions)
-    return ScoreSpec(name, heading, "precision", "instance", missing=0.0, place=place, settings=settings)
+    return ScoreSpec(
+        name,
+        heading,
+        "precision",
+        "instance",
+        missing=0.0,
+        place=place,
+        settings=settings,
+        about=f"COCO average precision of the detections against the layout, {at}, per cent",
+    )
 
 
 METRIC = Metric(
     name="average_precision",
-    scores=(_score("ap", "AP", 30), _score("ap50", "AP50", 31), _score("ap75", "AP75", 32)),
+    scores=(
+        _score("ap", "AP", 30, "mean over IoU .50 to .95"),
+        _score("ap50", "AP50", 31, "right from IoU .50"),
+        _score("ap75", "AP75", 32, "right from IoU .75"),
+    ),
     requires=frozenset({"detections"}),
     pool=lambda context: PrecisionPool(context.protocol),
     thresholds=("nms",),

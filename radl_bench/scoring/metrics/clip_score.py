@@ -51,9 +51,25 @@ def phrase(c: Conditions) -> str:
 METRIC = Metric(
     name="clip_score",
     scores=(
-        ScoreSpec("clip", "CLIP", "cosine", "image", missing=None, place=40, settings=("enc",)),
         ScoreSpec(
-            "local_clip", "Local CLIP", "cosine", "instance", missing=None, place=41, settings=("enc", crop, phrase)
+            "clip",
+            "CLIP",
+            "cosine",
+            "image",
+            missing=None,
+            place=40,
+            settings=("enc",),
+            about="how well the image fits its prompt: cosine of their CLIP vectors, times 100",
+        ),
+        ScoreSpec(
+            "local_clip",
+            "Local CLIP",
+            "cosine",
+            "instance",
+            missing=None,
+            place=41,
+            settings=("enc", crop, phrase),
+            about="how well the inside of each box fits its phrase: cosine of their CLIP vectors, times 100",
         ),
     ),
     requires=frozenset({"cosines"}),

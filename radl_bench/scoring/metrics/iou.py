@@ -45,6 +45,7 @@ METRIC = Metric(
             place=20,
             by_level=True,
             settings=("det", "score", "nms", "iou", "match", gate),
+            about="how far found and wanted boxes overlap (intersection over union), mean over objects, per cent",
         ),
     ),
     requires=frozenset({"detections"}),

@@ -46,6 +46,7 @@ class ScoreSpec:
         verdict: whether this rate alone says that an instance or image passed; without one, all rates have to be 100.
         settings: what it is measured under, in the order of its signature: names of `conditions.SHARED` or functions
             of `conditions.Conditions`. Thresholds of the metric's own need no mention, they always follow.
+        about: what it says, as half a sentence for the glossary of a report; its kind and unit speak where it is empty.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ScoreSpec:
     by_level: bool = False
     verdict: bool = False
     settings: tuple[Setting, ...] = ()
+    about: str = ""
 
     def __post_init__(self) -> None:
         for problem in _problems(self):
@@ -99,7 +101,7 @@ class ScoreSpec:
 
     def facts(self) -> dict[str, str | float | bool | None]:
         """Return the facts for `scores.json`."""
-        return {key: getattr(self, key) for key in _FACTS}
+        return {key: getattr(self, key) for key in _FACTS} | ({"about": self.about} if self.about else {})
 
     def same_rules(self, other: ScoreSpec) -> bool:
         """Say whether numbers of both may stand in one column: names and places may differ, rules may not."""
@@ -107,7 +109,7 @@ class ScoreSpec:
         return all(getattr(self, key) == getattr(other, key) for key in rules)
 
 
-_FACTS = tuple(f.name for f in fields(ScoreSpec) if f.name not in ("name", "settings"))
+_FACTS = tuple(f.name for f in fields(ScoreSpec) if f.name not in ("name", "settings", "about"))
 
 
 def read_spec(name: str, facts: Mapping[str, object]) -> ScoreSpec:
@@ -118,7 +120,8 @@ def read_spec(name: str, facts: Mapping[str, object]) -> ScoreSpec:
     lacking = [key for key in _FACTS if key not in facts]
     if lacking:
         raise ValueError(f"score {name!r:.60}: no '{lacking[0]}'")
-    return ScoreSpec(name, **{key: facts[key] for key in _FACTS})  # type: ignore[arg-type]
+    known = {key: facts[key] for key in _FACTS} | {"about": facts.get("about", "")}
+    return ScoreSpec(name, **known)  # type: ignore[arg-type]
 
 
 def unknown_spec(name: str) -> ScoreSpec:
@@ -139,6 +142,8 @@ def _problems(spec: ScoreSpec) -> list[str]:
         ),
         "'decimals' must be a whole number from 0 to 6": type(spec.decimals) is int and 0 <= spec.decimals <= 6,
         "'place' must be a whole number": type(spec.place) is int,
+        "'about' must be a text of one line": isinstance(spec.about, str)
+        and (not spec.about or spec.about.isprintable()),
         "'settings' must be a tuple of names and functions": isinstance(spec.settings, tuple),
     }
     return [problem for problem, holds in checks.items() if not holds] or _unfair(spec)

@@ -64,18 +64,29 @@ def _share_text(instance: Instance, share: np.ndarray, names: Sequence[str]) -> 
     return "" if instance.color is None else f", {share[names.index(instance.color)]:.0%} {instance.color}"
 
 
-def _rate(name: str, heading: str, unit: Unit, place: int) -> ScoreSpec:
+def _rate(name: str, heading: str, unit: Unit, place: int, about: str) -> ScoreSpec:
     settings = ("det", "score", "nms", "iou", "match", "color", "mask")
     return ScoreSpec(
-        name, heading, "rate", unit, missing=0.0, place=place, by_level=True, verdict=True, settings=settings
+        name,
+        heading,
+        "rate",
+        unit,
+        missing=0.0,
+        place=place,
+        by_level=True,
+        verdict=True,
+        settings=settings,
+        about=f"per cent of {about}",
     )
 
 
 METRIC = Metric(
     name="success",
     scores=(
-        _rate("success_inst", "R_inst", "instance", place=10),
-        _rate("success_img", "R_img", "image", place=11),
+        _rate(
+            "success_inst", "R_inst", "instance", 10, "objects that a detector finds in their place and in their colour"
+        ),
+        _rate("success_img", "R_img", "image", 11, "images in which every object is in its place and has its colour"),
     ),
     requires=frozenset({"detections", "coverage"}),
     rows=rows,
