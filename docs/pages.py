@@ -15,8 +15,8 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = (
-    "*.md", "NOTICE", "LICENSE", "docs/*.md", "docs/*.png", "docs/*.ipynb", "docs/reference/*.md", "reports/*.md",
-    "reports/*.png", "reports/*.json", "benchmarks/*/README.md", "radl_*/**/README.md",
+    "*.md", "NOTICE", "LICENSE", "docs/*.md", "docs/*.png", "docs/*.ipynb", "docs/reference/*.md", "docs/cluster/*",
+    "reports/*.md", "reports/*.png", "reports/*.json", "benchmarks/*/README.md", "radl_*/**/README.md",
 )  # fmt: skip
 NOTEBOOK = "docs/first-hour.ipynb"
 

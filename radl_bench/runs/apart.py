@@ -92,6 +92,20 @@ def _of(
     return _Fact(lambda: read(sys.modules[module]) if module in sys.modules else None, put)
 
 
+def _blocks(torch: Any) -> int:
+    """Return how many autocast blocks are entered and not left: torch keeps cast weights while there are any."""
+    torch.autocast_increment_nesting()
+    return int(torch.autocast_decrement_nesting())
+
+
+def _set_blocks(torch: Any, wanted: int) -> None:
+    for _ in range(wanted - _blocks(torch)):
+        torch.autocast_increment_nesting()
+    for _ in range(_blocks(torch) - wanted):
+        torch.autocast_decrement_nesting()
+    torch.clear_autocast_cache()
+
+
 _FACTS = {
     "folder": _Fact(_folder, lambda folder: os.chdir(folder or os.curdir)),
     "umask": _Fact(_umask, os.umask),
@@ -114,6 +128,7 @@ _FACTS = {
         lambda t: tuple(map(t.is_autocast_enabled, ("cpu", "cuda"))),
         lambda t, v: list(map(t.set_autocast_enabled, ("cpu", "cuda"), v)),
     ),
+    "autocast blocks": _of("torch", lambda _: 0, lambda t: _blocks(t), lambda t, v: _set_blocks(t, v)),
     "deterministic": _of(
         "torch",
         lambda _: False,

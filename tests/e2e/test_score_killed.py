@@ -50,7 +50,7 @@ IMAGES, CHUNK = 60, 8
 
 @pytest.fixture
 def run(tmp_path, make_benchmark) -> RunFolder:
-    from conftest import tiny_row
+    from tests.conftest import tiny_row
 
     folder = make_benchmark([tiny_row(n, 2) for n in range(IMAGES)])
     benchmark = load_benchmark(folder)
@@ -173,7 +173,7 @@ def done(process: subprocess.Popen, missing: int = 0) -> None:
 @pytest.fixture
 def grown(tmp_path, make_benchmark) -> RunFolder:
     """A run that was scored with 200 images, has 300 now, and whose evidence is gone."""
-    from conftest import tiny_row
+    from tests.conftest import tiny_row
 
     folder = make_benchmark([tiny_row(n, 2) for n in range(MANY)])
     about = {"name": "m", "revision": "1", "model": None, "params": {}, "weights_sha256": None}

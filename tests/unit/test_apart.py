@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from radl_bench.benchmarks.loading import load_benchmark
-from radl_bench.runs.apart import apart
+from radl_bench.runs.apart import _blocks, apart
 from radl_bench.runs.generate import build_generator, generate_run
 from radl_bench.runs.store import RunFolder
 
@@ -229,6 +229,7 @@ def test_what_a_method_changes_of_the_process_stays_with_it(tmp_path, method, ti
             torch.are_deterministic_algorithms_enabled(),
             torch.get_float32_matmul_precision(),
             torch.is_autocast_enabled("cpu"),
+            _blocks(torch),
             np.geterr(),
             ImageFile.LOAD_TRUNCATED_IMAGES,
         ]

@@ -8,13 +8,13 @@ import json
 from collections import Counter
 
 import pytest
-from conftest import tiny_row
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radl_bench.benchmarks.loading import benchmark_folders, benchmark_of, load_benchmark, parse_levels, source_of
 from radl_bench.benchmarks.samples import parse_samples
 from radl_bench.errors import BadInput, MissingData, RadlBenchError, UsageError
+from tests.conftest import tiny_row
 
 
 def test_rows_become_nouns(make_benchmark):

@@ -23,7 +23,7 @@ RGB = {"red": (220, 20, 20), "blue": (20, 40, 220), "green": (20, 180, 30), "whi
 
 def paint(sample, size: int = 64) -> Image.Image:
     """The layout as blocks of its colours, on a grey of its own for each sample."""
-    pixels = np.full((size, size, 3), 120 + int(sample.id[-1]), np.uint8)
+    pixels = np.full((size, size, 3), 120 + ord(sample.id[-1]) % 10, np.uint8)
     for instance in sample.instances:
         x0, y0, x1, y1 = (round(size * v) for v in instance.box)
         pixels[y0:y1, x0:x1] = RGB[instance.color]

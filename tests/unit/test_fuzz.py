@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pytest
 from coco_folder import annotations
-from conftest import tiny_row
 from fuzz import mutate_bytes, mutate_json
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -44,6 +43,7 @@ from radl_bench.runs.images import Picture
 from radl_bench.runs.store import RunFolder
 from radl_bench.scoring.compare import compare_runs
 from radl_bench.scoring.fid_reference import folder_images, read_reference
+from tests.conftest import tiny_row
 
 INPUTS = int(os.environ.get("RADL_FUZZ", "0"))
 HANG = 20

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import tiny_row
 from PIL import Image
 
 from radl_bench.benchmarks.loading import load_benchmark
@@ -21,6 +20,7 @@ from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
 from radl_bench.runs.writer import Shard
 from radl_bench.types import Generator
+from tests.conftest import tiny_row
 
 
 class Method:

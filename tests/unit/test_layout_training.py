@@ -117,7 +117,7 @@ def test_the_adapter_is_written_and_the_base_is_untouched(place: Path, uncut: Pa
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(place: Path, uncut: Path, tmp_path: Path) -> None:
-    """Two processes over gloo have the loss curve of one with the same batch; cut and resumed, the weights of two uncut."""
+    """Two processes over gloo have the loss curve of one with the same batch; cut or not, the same weights."""
     import tomli_w
 
     (tmp_path / "config.toml").write_text(tomli_w.dumps(config(place)))

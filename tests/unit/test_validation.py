@@ -13,7 +13,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import tiny_row
 from typer.testing import CliRunner
 
 from radl_bench.benchmarks.agreement import names_category, names_color
@@ -22,6 +21,7 @@ from radl_bench.benchmarks.samples import find_problems, parse_samples
 from radl_bench.benchmarks.verify import verify
 from radl_bench.cli import build_app
 from radl_bench.errors import BadInput, RadlBenchError, UsageError
+from tests.conftest import tiny_row
 
 BROKEN_FILES = 2000
 
