@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -17,6 +18,7 @@ from radl_bench.registry import describe_error
 from radl_bench.runs.dealing import Answer, Crew, Done, Failed, Job, Lost, Ready
 
 _PATIENCE = 5.0  # seconds that a worker has to end when it is asked to
+_LEAVE = 2.0  # seconds in which those without a batch end by themselves, and give back their locks
 _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
@@ -56,8 +58,12 @@ class LocalCrew(Crew):
 
     def dismiss(self) -> None:
         """Ask all to end, and end those that do not."""
-        for process, connection in self._workers.values():
+        for _, connection in self._workers.values():
             connection.close()
+        end = time.monotonic() + _LEAVE
+        for process, _ in self._workers.values():
+            process.join(max(0.0, end - time.monotonic()))
+        for process, _ in self._workers.values():
             process.terminate()
         for process, _ in self._workers.values():
             process.join(_PATIENCE)

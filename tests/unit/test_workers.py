@@ -245,6 +245,19 @@ def test_each_worker_gets_a_gpu_and_its_share_of_the_cores(method, monkeypatch):
     assert "CUDA_VISIBLE_DEVICES" not in LocalCrew(Recipe(method), 3, spread=False)._share(0)
 
 
+def test_workers_that_wait_end_by_themselves(method):
+    """Ended by a signal they would leave their locks behind, of which Python warns on the terminal."""
+    crew = LocalCrew(Recipe(method), 2)
+    for place in range(2):
+        crew.hire(place)
+    ready = list(crew.wait())
+    while len(ready) < 2:
+        ready += crew.wait()
+    processes = [process for process, _ in crew._workers.values()]
+    crew.dismiss()
+    assert [process.exitcode for process in processes] == [0, 0]
+
+
 def test_numbers_and_engines_that_make_no_sense_are_refused(method):
     for workers in (0, -1, 10**6):
         with pytest.raises(UsageError, match="--workers must be at least 1"), opened(Recipe(method), workers):
