@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -18,16 +19,24 @@ SHOWN = (
     "*.md", "NOTICE", "LICENSE", "docs/*.md", "docs/*.png", "docs/*.ipynb", "docs/reference/*.md", "docs/cluster/*",
     "reports/*.md", "reports/*.png", "reports/*.json", "benchmarks/*/README.md", "radl_*/**/README.md",
 )  # fmt: skip
+OUTPUTS = ("reports/demo.*", "reports/report.*")
+"""What `radl-bench demo` and `radl-bench report` write beside the committed reports."""
+
 NOTEBOOK = "docs/first-hour.ipynb"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Return the files of the site: those of the repository, and two that are written here."""
-    found = sorted({file.relative_to(ROOT).as_posix() for pattern in SHOWN for file in ROOT.glob(pattern)})
-    shown = [File(name, str(ROOT), config.site_dir, config.use_directory_urls) for name in found]
+    shown = [File(name, str(ROOT), config.site_dir, config.use_directory_urls) for name in names(ROOT)]
     made = {"docs/reference/commands.md": commands(), "docs/notebook.md": notebook(ROOT / NOTEBOOK)}
     theirs = [file for file in files if file.src_dir != config.docs_dir]  # the theme's
     return Files([*theirs, *shown, *(File.generated(config, name, content=text) for name, text in made.items())])
+
+
+def names(root: Path) -> list[str]:
+    """Return the files that the site shows, by their names in the repository."""
+    found = {file.relative_to(root).as_posix() for pattern in SHOWN for file in root.glob(pattern)}
+    return sorted(name for name in found if not any(fnmatch(name, output) for output in OUTPUTS))
 
 
 def commands() -> str:

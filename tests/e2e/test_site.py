@@ -61,3 +61,13 @@ def test_commands_and_public_names_are_in_the_reference(site) -> None:
     python = (site / "docs" / "reference" / "python" / "index.html").read_text("utf-8")
     names = [name for name in radl_bench.__all__ if name != "__version__"]
     assert [name for name in names if not re.search(rf'id="radl_bench\.[\w.]*\b{name}"', python)] == []
+
+
+def test_what_commands_wrote_is_not_on_the_site(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import pages
+
+    (tmp_path / "reports").mkdir()
+    for name in ("demo.md", "report.md", "report.json", "mini.md", "reported.json"):
+        (tmp_path / "reports" / name).write_text("x")
+    assert pages.names(tmp_path) == ["reports/mini.md", "reports/reported.json"]
