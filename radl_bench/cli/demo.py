@@ -43,8 +43,10 @@ def demo(
 
 
 def _generate(benchmark: Benchmark, method: str, root: Path) -> Path:
-    from radl_bench.runs.generate import build_generator, generate_run
+    from radl_bench.api.making import generate
+    from radl_bench.runs.local_workers import cores
 
+    # Scenes are drawn faster than a second worker starts; more than two would each load a model for a few images.
+    workers = 1 if method == "sprites" else min(2, cores())
     print(f"{method} on {benchmark.name}, {len(benchmark.samples)} samples", file=sys.stderr)
-    generator = build_generator(method, model="mini")
-    return generate_run(benchmark, generator, out=root, model="mini", argv=sys.argv).run
+    return generate(benchmark, method, model="mini", runs=root, argv=sys.argv, workers=workers).run

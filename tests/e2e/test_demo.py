@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from scores import scores as scores_of
@@ -36,6 +37,21 @@ def test_the_way_of_the_demo_with_the_rendered_row_and_the_oracle(tmp_path, monk
     assert "R_inst" in page.read_text("utf-8")
     assert len(list((page.parent / "images").glob("*.webp"))) == 5
     assert "R_inst" in (tmp_path / "reports" / "demo.md").read_text()
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, [1, 1, 1]), (2, [1, 2, 2]), (16, [1, 2, 2])])
+def test_the_models_run_on_two_cores_where_there_are_two(tmp_path, monkeypatch, cores, workers):
+    asked = []
+
+    def generate(*_, workers, **others):
+        asked.append(workers)
+        return SimpleNamespace(run=tmp_path)
+
+    monkeypatch.setattr("radl_bench.api.making.generate", generate)
+    monkeypatch.setattr("radl_bench.runs.local_workers.cores", lambda: cores)
+    benchmark = SimpleNamespace(name="coco-mig", samples=[])
+    assert [module._generate(benchmark, method, tmp_path) for method in module.METHODS] == [tmp_path] * 3
+    assert asked == workers
 
 
 @pytest.mark.slow
