@@ -3,12 +3,14 @@
     python benchmarks/speed/harness.py [--images 200] [--wait 0.05]
 
 The method waits, as one on a GPU lets the processor wait, and returns an image that it has at hand: a photograph or
-noise, which is the worst that a PNG encoder can meet. Its share is what the run took beyond the method's own calls.
+noise, which is the worst that a PNG encoder can meet. The share is what the run took beyond the method's own calls.
+Images of methods that come with the package are saved while the next one is made, those of others after each call.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import resource
 import tempfile
 import time
@@ -40,8 +42,14 @@ class Waits:
         return [self._image]
 
 
+class BuiltIn(Waits):
+    """The same as a method that comes with the package."""
+
+    __module__ = "radl_bench.generators"
+
+
 def main() -> None:
-    """Print a row for a photograph and one for noise."""
+    """Print rows for a photograph and for noise, as a method of the package and as one of another's."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--images", type=int, default=200)
     options.add_argument("--wait", type=float, default=0.05, help="seconds a call of the method")
@@ -53,9 +61,11 @@ def main() -> None:
         "noise": Image.fromarray(noise),
     }
     benchmark = load_benchmark("coco-mig", limit=given.images)
-    print("| image | ms an image | of them the method | harness share | CPU ms an image |\n|---|---|---|---|---|")
-    for name, image in images.items():
-        method = Waits(name, image, given.wait)
+    print(
+        "| method | image | ms an image | of them the method | harness share | CPU ms an image |\n|---|---|---|---|---|---|"
+    )
+    for kind, (name, image) in itertools.product((BuiltIn, Waits), images.items()):
+        method = kind(name, image, given.wait)
         with tempfile.TemporaryDirectory() as out:
             start, cpu = time.perf_counter(), _cpu()
             made = generate_run(benchmark, method, out=out, images_per_sample=1).made
@@ -63,7 +73,8 @@ def main() -> None:
         assert made == given.images
         own, all_of_it = 1e3 * method.spent / made, 1e3 * wall / made
         share = 1 - own / all_of_it
-        print(f"| {name} | {all_of_it:.1f} | {own:.1f} | {share:.1%} | {1e3 * cpu / made:.1f} |", flush=True)
+        whose = "built in" if kind is BuiltIn else "of your own"
+        print(f"| {whose} | {name} | {all_of_it:.1f} | {own:.1f} | {share:.1%} | {1e3 * cpu / made:.1f} |", flush=True)
 
 
 def _cpu() -> float:

@@ -236,7 +236,7 @@ def _run(
 
 
 class _Saving:
-    """Saves images as they come, in the thread beside that of the generator, and counts them."""
+    """Saves images as they come and counts them; beside the generator, where that is ours."""
 
     def __init__(self, run: Path, writer: ShardWriter, keep: Keeping | None, bar: Stage, maker: Source) -> None:
         self._run, self._writer, self._keep, self._bar, self._maker = run, writer, keep, bar, maker
