@@ -61,9 +61,8 @@ def main() -> None:
         "noise": Image.fromarray(noise),
     }
     benchmark = load_benchmark("coco-mig", limit=given.images)
-    print(
-        "| method | image | ms an image | of them the method | harness share | CPU ms an image |\n|---|---|---|---|---|---|"
-    )
+    print("| method | image | ms an image | of them the method | harness share | CPU ms an image |")
+    print("|---|---|---|---|---|---|", flush=True)
     for kind, (name, image) in itertools.product((BuiltIn, Waits), images.items()):
         method = kind(name, image, given.wait)
         with tempfile.TemporaryDirectory() as out:
