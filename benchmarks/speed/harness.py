@@ -4,7 +4,7 @@
 
 The method waits, as one on a GPU lets the processor wait, and returns an image that it has at hand: a photograph or
 noise, which is the worst that a PNG encoder can meet. The share is what the run took beyond the method's own calls.
-Images of methods that come with the package are saved while the next one is made, those of others after each call.
+Images are encoded and saved while the next one is made.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,20 +14,23 @@ from typing import Any, Protocol
 from radl_bench.described import NOT_SETTINGS, parameters_of
 from radl_bench.errors import DiskFull, Interrupted, RadlBenchError, UsageError, did_you_mean
 from radl_bench.packages import cannot_import
-from radl_bench.progress import Stage, stage
+from radl_bench.progress import stage
 from radl_bench.registry import GENERATORS, describe_error, resolve
 from radl_bench.runs.apart import apart
-from radl_bench.runs.beside import beside
 from radl_bench.runs.environment import describe_git
 from radl_bench.runs.identity import forget_imports
 from radl_bench.runs.in_hand import InHand, told
-from radl_bench.runs.making import Finish, InProcess, Source, Task, facts_of
+from radl_bench.runs.making import InProcess, Source, Task, facts_of
 from radl_bench.runs.notes import notes_of
+from radl_bench.runs.saving import Keeping, Saving
 from radl_bench.runs.scale import MINI
 from radl_bench.runs.seeds import image_seed
 from radl_bench.runs.store import RunFolder
-from radl_bench.runs.writer import ImageRow, Shard, ShardWriter
+from radl_bench.runs.writer import ImageRow, Shard
 from radl_bench.types import MAX_IMAGES, Benchmark, Generator
+
+_NOTED_SECONDS = 0.5
+"""Batches of that time are noted together before they are made."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +48,6 @@ class Outcome:
     seconds: float
     generator_seconds: float
     notes: tuple[str, ...] = ()
-
-
-class Keeping(Protocol):
-    """What keeps the images of a shard while they are made."""
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        """Sizes of the files that it has, by their names in the run."""
-
-    def add(self, files: Iterable[Path]) -> None:
-        """Keep these images too."""
-
-    def catch_up(self) -> None:
-        """Bring the rows of other shards into the run's folder."""
 
 
 class Keeper(Protocol):
@@ -211,14 +201,10 @@ def _run(
         try:
             with stage("generate", len(tasks), resumed=len(tasks) - len(todo)) as bar:
                 if writer.in_hand.found is not None:
-                    bar.say(told(writer.in_hand.found, len(done)))
-                saved = _Saving(run.path, writer, keep, bar, maker)
-                images = maker.images(_noted(_batches(todo, batch_size), writer.in_hand))
-                if maker.alone:
-                    for finish in images:
-                        saved.save(finish)
-                else:
-                    beside(saved.save, images)
+                    have = {f"{sample}_{k}" for sample, k in done}
+                    bar.say(told([name for name in writer.in_hand.found if name not in have], len(done)))
+                saved = Saving(run.path, writer, keep, bar, maker)
+                saved.all(maker.images(_noted(_batches(todo, batch_size), writer.in_hand)))
         except BaseException as error:
             rows = []
             with contextlib.suppress(DiskFull):  # there is one on its way already
@@ -235,24 +221,6 @@ def _run(
     return Outcome(run.path, len(tasks), made, len(tasks) - len(todo), saved.failed, seconds, saved.spent, notes)
 
 
-class _Saving:
-    """Saves images as they come and counts them; beside the generator, where that is ours."""
-
-    def __init__(self, run: Path, writer: ShardWriter, keep: Keeping | None, bar: Stage, maker: Source) -> None:
-        self._run, self._writer, self._keep, self._bar, self._maker = run, writer, keep, bar, maker
-        self.spent, self.failed = 0.0, 0
-
-    def save(self, finish: Finish) -> None:
-        images = finish()
-        rows = self._writer.write(images)
-        wrong = sum(row["status"] == "error" for row in rows)
-        if self._keep is not None:
-            self._keep.add(self._run / row["file"] for row in rows if row["status"] == "ok")
-        self.spent, self.failed = self.spent + sum(image.seconds for image in images), self.failed + wrong
-        self._bar.remark = self._maker.remark()
-        self._bar.advance(len(images), failed=wrong)
-
-
 def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
     """Yield the first task alone, so that progress and the time left show at once, then batches of `size`."""
     yield from [tasks[:1]] * bool(tasks)
@@ -261,10 +229,21 @@ def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
 
 
 def _noted(batches: Iterator[list[Task]], in_hand: InHand) -> Iterator[list[Task]]:
-    """Write down each batch before it is dealt out."""
-    for batch in batches:
-        in_hand.take([f"{task.sample.id}_{task.k}" for task in batch])
-        yield batch
+    """Write down the batches before they are dealt out, with the one before, which may not be saved yet.
+
+    Those of about half a second are noted together, since writing can take milliseconds; after an earlier call that
+    ended without a word each is noted alone, so that the image which ends the process becomes known.
+    """
+    before: list[str] = []
+    count = 1
+    while group := list(itertools.islice(batches, count)):
+        names = [[f"{task.sample.id}_{task.k}" for task in batch] for batch in group]
+        in_hand.take([*before, *itertools.chain(*names)])
+        start = time.perf_counter()
+        yield from group
+        before = names[-1]
+        if in_hand.found is None:
+            count = max(1, min(2 * count, int(_NOTED_SECONDS * count / max(time.perf_counter() - start, 1e-9))))
 
 
 def _how_to_resume(run: RunFolder, rows: list[ImageRow]) -> str:

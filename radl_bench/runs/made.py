@@ -25,27 +25,10 @@ class MadeImage(NamedTuple):
     error: str | None = None
 
 
-class Pixels(NamedTuple):
-    """The pixels of an image and nothing else, whatever becomes of the image: (width, height) and bytes of RGB."""
-
-    size: tuple[int, int]
-    rgb: bytes
-
-    @classmethod
-    def of(cls, image: Image) -> Pixels:
-        """Return the pixels of an image in 8-bit RGB."""
-        return cls(image.size, (image if image.mode == "RGB" else image.convert("RGB")).tobytes())
-
-    def png(self) -> bytes:
-        """Return them as PNG."""
-        from PIL import Image as pil
-
-        buffer = io.BytesIO()
-        # A fresh image has no text chunks and colour profiles that the generator may have attached.
-        pil.frombytes("RGB", self.size, self.rgb).save(buffer, "PNG", compress_level=_COMPRESSION)
-        return buffer.getvalue()
-
-
 def encode_png(image: Image) -> bytes:
     """Return the bytes of an image as 8-bit RGB PNG without metadata; equal pixels give equal bytes."""
-    return Pixels.of(image).png()
+    rgb = image.convert("RGB")  # a copy, where it is RGB already
+    rgb.info.clear()  # text chunks, colour profiles and what else the generator may have attached
+    buffer = io.BytesIO()
+    rgb.save(buffer, "PNG", compress_level=_COMPRESSION)
+    return buffer.getvalue()

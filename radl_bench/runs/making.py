@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from radl_bench.errors import RadlBenchError
 from radl_bench.packages import cannot_import
@@ -17,9 +17,12 @@ from radl_bench.runs.apart import apart
 from radl_bench.runs.environment import describe_environment
 from radl_bench.runs.image_checks import checked
 from radl_bench.runs.image_reading import BadImage
-from radl_bench.runs.made import MadeImage, Pixels
+from radl_bench.runs.made import MadeImage, encode_png
 from radl_bench.runs.scale import declared_scale
 from radl_bench.types import Generator, Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,12 @@ class Source(ABC):
     Attributes:
         facts: what is known of the generator.
         repeated: why calls of the generator had to be repeated image by image.
-        alone: nothing may be done in this process while a generator is called, which is somebody else's: it may change
-            the umask or close files meanwhile (`runs.apart`).
+        foreign: the generator is somebody else's: while it is called it may change the umask or close files
+            (`runs.apart`), or end the process.
     """
 
     facts: Facts
-    alone = False
+    foreign = False
 
     def __init__(self) -> None:
         self.repeated = Counter[str]()
@@ -83,7 +86,7 @@ class InProcess(Source):
     def __init__(self, generator: Generator, facts: Facts) -> None:
         super().__init__()
         self.generator, self.facts = generator, facts
-        self.alone = not type(generator).__module__.startswith("radl_bench.")
+        self.foreign = not type(generator).__module__.startswith("radl_bench.")
 
     def images(self, batches: Iterable[list[Task]]) -> Iterator[Finish]:
         """Yield the images in the order of the batches."""
@@ -133,8 +136,8 @@ def make_batch(generator: Generator, batch: list[Task], repeated: Counter[str]) 
     yield partial(_encoded, [_checked(t, image, seconds / len(batch)) for t, image in zip(batch, images, strict=True)])
 
 
-def _encoded(images: list[tuple[MadeImage, Pixels | None]]) -> list[MadeImage]:
-    return [made if pixels is None else made._replace(content=pixels.png()) for made, pixels in images]
+def _encoded(images: list[tuple[MadeImage, Image | None]]) -> list[MadeImage]:
+    return [made if image is None else made._replace(content=encode_png(image)) for made, image in images]
 
 
 def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:
@@ -160,8 +163,8 @@ def _call(generator: Generator, batch: list[Task]) -> list[Any] | str:
     return made
 
 
-def _checked(task: Task, image: Any, seconds: float) -> tuple[MadeImage, Pixels | None]:
-    """Return an image that can be used with its pixels, any other thing as a failure."""
+def _checked(task: Task, image: Any, seconds: float) -> tuple[MadeImage, Image | None]:
+    """Return an image that can be used with its pixels as they are now, any other thing as a failure."""
     if isinstance(image, str):
         return failed(task, image, seconds), None
     try:
@@ -170,8 +173,8 @@ def _checked(task: Task, image: Any, seconds: float) -> tuple[MadeImage, Pixels 
         return failed(task, f"the generator returned an image that cannot be used: {error}", seconds), None
     own = image.info.get("note")
     notes = [note for note in (own if isinstance(own, str) else None, remark) if note]
-    note = "; ".join(notes) or None
-    return MadeImage(task.sample.id, task.k, task.seed, seconds, None, rgb.size, note), Pixels.of(rgb)
+    made = MadeImage(task.sample.id, task.k, task.seed, seconds, None, rgb.size, "; ".join(notes) or None)
+    return made, rgb.copy() if rgb is image else rgb
 
 
 def failed(task: Task, why: str, seconds: float = 0.0) -> MadeImage:

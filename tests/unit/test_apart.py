@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import locale
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -105,7 +106,8 @@ def test_a_method_that_ends_the_process_leaves_a_stopped_run_that_the_next_call_
 
     again, _, told = generate(spec)
     assert (again, the_run(tmp_path).status) == (0, "stopped")
-    assert "An earlier call ended without a word while it made 2 images (" in told
+    # those that it had in hand: of half a second, and at most two before them whose saving went on beside that
+    assert re.search(r"An earlier call ended without a word while it made one of [2-9] images \(", told)
     assert "tiny-004_0" in told
     assert f"{kept} images are kept" in told
 
