@@ -40,6 +40,8 @@ class Options(TypedDict, total=False):
     judges: Mapping[str, str] | None
     batch_size: int
     workers: int
+    engine: str
+    address: str | None
 
 
 def score(

@@ -100,7 +100,13 @@ def score(
         list[str] | None,
         typer.Option(metavar="ROLE=NAME", help="A judge for a role that is not built in; may be repeated."),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that judge side by side, each with judges of its own.")] = 1,
+    workers: Annotated[int, typer.Option(help="Workers that judge side by side, each with judges of its own.")] = 1,
+    engine: Annotated[
+        str, typer.Option(help="Where workers run: local (processes of this machine, one a GPU) or ray.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="With --engine ray: auto or host:port of a cluster; a new one here by default.")
+    ] = None,
     root: Runs = DEFAULT,
 ) -> None:
     """Score the images of runs. What the judges saw is kept, so scoring again is quick."""
@@ -128,6 +134,8 @@ def score(
             device=device,
             judges=judges,
             workers=workers,
+            engine=engine,
+            address=address,
         )
     for outcome in scored:
         print(outcome.file)

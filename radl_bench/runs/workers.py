@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from radl_bench import __version__
 from radl_bench.errors import UsageError, did_you_mean
@@ -105,7 +105,7 @@ def _loss(held: list[Task] | None, why: str) -> str:
 
 def check_alike(first: Facts, other: Facts) -> None:
     """Raise `UsageError` where two workers hold another generator, or versions that can change a pixel."""
-    here, there = _versions(first), _versions(other)
+    here, there = versions_of(first.environment), versions_of(other.environment)
     for name, version in {**here, "radl_bench": __version__}.items():
         if there.get(name) != version:
             raise UsageError(
@@ -120,9 +120,8 @@ def check_alike(first: Facts, other: Facts) -> None:
             )
 
 
-def _versions(facts: Facts) -> dict[str, object]:
+def versions_of(environment: Mapping[str, Any]) -> dict[str, object]:
     """Return the versions that have to be the same: the Python of 3.11.7 as 3.11."""
-    environment = facts.environment
     python = str(environment["python"]).rpartition(".")[0]
     return {"radl_bench": environment["radl_bench"], "python": python, **environment["packages"]}
 
@@ -141,9 +140,7 @@ def opened(recipe: Recipe, workers: int = 1, engine: str = "local", address: str
 
     Raises `UsageError` for an unknown engine or a number of workers out of range, and what setting up raises.
     """
-    check_number(workers)
-    if address is not None and engine != "ray":
-        raise UsageError("--address belongs to --engine ray.")
+    check_crew(workers, engine, address)
     if engine == "local" and workers == 1:
         maker = recipe.open()
         yield InProcess(maker.generator, maker.facts)
@@ -154,10 +151,15 @@ def opened(recipe: Recipe, workers: int = 1, engine: str = "local", address: str
         yield made
 
 
+def check_crew(workers: int, engine: str, address: str | None) -> None:
+    """Raise `UsageError` for an unknown engine, a number of workers out of range, or an address of no cluster."""
+    check_number(workers)
+    if engine not in ENGINES:
+        raise UsageError(did_you_mean(engine, ENGINES, "engine"))
+    if address is not None and engine != "ray":
+        raise UsageError("--address belongs to --engine ray.")
+
+
 def crew_of(job: Job, workers: int, engine: str, address: str | None, spread: bool = True) -> Crew:
     """Return the crew of an engine, not hired yet; `spread` gives each worker a GPU of its own, in turn."""
-    if engine == "local":
-        return LocalCrew(job, workers, spread)
-    if engine == "ray":
-        return RayCrew(job, workers, address, spread)
-    raise UsageError(did_you_mean(engine, ENGINES, "engine"))
+    return RayCrew(job, workers, address, spread) if engine == "ray" else LocalCrew(job, workers, spread)

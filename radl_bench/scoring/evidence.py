@@ -86,6 +86,11 @@ class Evidence:
             self._kinds[wanted] = kinds_of(wanted)
         return self._kinds[wanted]
 
+    @property
+    def tables(self) -> list[EvidenceTable]:
+        """The tables that were looked at."""
+        return list(self._tables.values())
+
     def flush(self) -> None:
         """Write what was measured to disk."""
         for table in self._tables.values():

@@ -25,11 +25,14 @@ PATIENCE = 20.0
 _TYPES = {"number": "REAL", "whole": "INTEGER", "text": "TEXT", "doubles": "BLOB", "floats": "BLOB"}
 _ARRAYS: dict[str, np.dtype[Any]] = {"doubles": np.dtype("<f8"), "floats": np.dtype("<f4")}
 _FULL, _IO = "disk is full", "disk I/O error"  # what SQLite says; Python 3.10 has no number for it
+_NEWER = "SELECT rowid, * FROM evidence WHERE rowid > ? ORDER BY rowid"
 _BUSY = 60.0  # seconds to wait for another process that writes
 
 Key: TypeAlias = tuple[str, ...]
 Cell: TypeAlias = "float | int | str | np.ndarray"
 Value: TypeAlias = "tuple[Cell, ...]"
+Row: TypeAlias = "tuple[Cell | bytes, ...]"
+"""A key and its values as they lie on disk."""
 
 
 class EvidenceTable:
@@ -100,23 +103,35 @@ class EvidenceTable:
         """Write what was added since the last flush: all of it, or nothing when the process is killed meanwhile."""
         if not self._pending:
             return
-        base = self._base or self._open()
         kinds = tuple(self.values.values())
         rows = [(*k, *(_packed(v, t) for v, t in zip(vs, kinds, strict=True))) for k, vs in self._pending.items()]
-        marks = ", ".join("?" * (len(self.keys) + len(kinds)))
-        try:
-            with base:  # one transaction
-                base.executemany(f"INSERT OR REPLACE INTO evidence VALUES ({marks})", rows)
-        except sqlite3.Error as error:
-            size = sum(len(cell) for row in rows for cell in row if isinstance(cell, (bytes, str)))
-            raise self._failed(error, size) from None
+        self._write("INSERT OR REPLACE", rows)
         self._pending.clear()
+
+    def since(self, mark: int) -> tuple[list[Row], int]:
+        """Return the rows written after `mark`, at first 0, and the mark for the next call."""
+        found = [] if self._base is None else list(self._base.execute(_NEWER, (mark,)))
+        return [row[1:] for row in found], max([mark, *(row[0] for row in found)])
+
+    def put(self, rows: Sequence[Row]) -> None:
+        """Write rows of another table of the same judge; a key that is there keeps its values."""
+        self._write("INSERT OR IGNORE", rows)
 
     def close(self) -> None:
         """Let go of the file."""
         if self._base is not None:
             self._base.close()
             self._base = None
+
+    def _write(self, how: str, rows: Sequence[Row]) -> None:
+        base = self._base or self._open()
+        marks = ", ".join("?" * (len(self.keys) + len(self.values)))
+        try:
+            with base:  # one transaction
+                base.executemany(f"{how} INTO evidence VALUES ({marks})", rows)
+        except sqlite3.Error as error:
+            size = sum(len(cell) for row in rows for cell in row if isinstance(cell, (bytes, str)))
+            raise self._failed(error, size) from None
 
     def _open(self) -> sqlite3.Connection:
         try:

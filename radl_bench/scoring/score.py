@@ -16,7 +16,6 @@ from typing import Any
 from radl_bench.errors import RadlBenchError, UsageError
 from radl_bench.judges.contracts import Judge, Remarking
 from radl_bench.progress import stage
-from radl_bench.runs.dealing import check_number
 from radl_bench.runs.images import Picture
 from radl_bench.runs.notes import notes_of, unguided_of
 from radl_bench.runs.plan import RunImages
@@ -72,6 +71,8 @@ def score_each(
     judges: Mapping[str, str] | None = None,
     batch_size: int = 16,
     workers: int = 1,
+    engine: str = "local",
+    address: str | None = None,
 ) -> list[Scored]:
     """Score runs one after the other; a run that cannot be scored does not keep the others from it.
 
@@ -88,7 +89,8 @@ def score_each(
         box_format: how the boxes of files of results are read, see `box_formats.parse_format`.
         judges: more judges, names by role, for kinds of measurement that are not built in.
         batch_size: images a call of a judge.
-        workers: processes that judge side by side; 1 for this one alone.
+        workers: processes of this machine, or actors of a Ray cluster, that judge side by side.
+        engine: "local" or "ray"; address: of the cluster.
 
     Raises:
         UsageError: unknown judge, protocol or metric, or a number out of range.
@@ -101,7 +103,7 @@ def score_each(
         raise UsageError(f"The {own[0]} has an option of its own: --{own[0]} NAME.")
     chosen = {"detector": detector, "segmenter": segmenter, "encoder": encoder, "features": features, **(judges or {})}
     asked: dict[str, Any] = {**chosen, "device": device, "box_format": box_format}
-    made, panel = make_judges(**asked), Panel(asked, check_number(workers), batch_size)
+    made, panel = make_judges(**asked), Panel(asked, workers, batch_size, engine, address)
     parameters = {"fid": {"reference": str(fid_reference)}} if fid_reference is not None else {}
     done: list[Scored] = []
     failures: list[RadlBenchError] = []

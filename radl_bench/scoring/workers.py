@@ -1,106 +1,59 @@
-"""Judging with several processes: each holds judges of its own and adds what they saw to the evidence of the run.
+"""Judging with several workers: each holds judges of its own, and what they saw is added to the evidence of the run.
 
 Chunks are dealt as one process would take them, so that a judge is asked the same questions in the same batches; the
-scores are then read from the evidence, as in any second scoring.
+scores are then read from the evidence, as in any second scoring. Processes of this machine write the evidence, since a
+kill then loses nothing; actors of a cluster get the images and send back rows.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from radl_bench.errors import MissingData, UsageError
 from radl_bench.judges.checks import BadAnswer
 from radl_bench.judges.contracts import Judge, Preparing
 from radl_bench.judges.kinds import batches
 from radl_bench.progress import stage
-from radl_bench.runs.dealing import Dealer
+from radl_bench.runs.dealing import Dealer, Job
 from radl_bench.runs.images import Picture
-from radl_bench.runs.local_workers import LocalCrew
-from radl_bench.runs.plan import RunImages
+from radl_bench.runs.workers import check_crew, crew_of
 from radl_bench.scoring.evidence import Evidence
-from radl_bench.scoring.judging import CHUNK, Judges, judge, make_judges
-from radl_bench.scoring.protocol import Protocol
-from radl_bench.scoring.seen_files import SeenFiles
-
-Rules = Sequence[tuple[Protocol, Set[str]]]
-"""Rules, and the kinds of measurement that are needed under them."""
-
-
-class Errand(NamedTuple):
-    """A chunk of images to be judged; `run` is the folder that their evidence goes to."""
-
-    run: Path
-    rules: Rules
-    pictures: list[Picture]
-
-
-@dataclass(frozen=True)
-class JudgeRecipe:
-    """How a worker sets its judges up: the arguments of `make_judges`, and how many images a call of a judge takes."""
-
-    options: Mapping[str, Any]
-    batch_size: int = 16
-
-    def open(self) -> JudgingMaker:
-        """Return the judges, ready but not loaded; raises what `make_judges` raises."""
-        return JudgingMaker(make_judges(**self.options), self.batch_size)
-
-
-class JudgingMaker:
-    """The judges of a worker, with the evidence of the run that is judged."""
-
-    def __init__(self, judges: Judges, batch_size: int) -> None:
-        self._judges, self._batch_size = judges, batch_size
-        self._run: Path | None = None
-        self._evidence: Evidence | None = None
-        self._files: SeenFiles | None = None
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """Signatures by role."""
-        return _fixed(self._judges.standing())
-
-    def make(self, errand: Errand) -> int:
-        """Have a chunk judged and the evidence written; returns the number of images."""
-        evidence = self._evidence if self._run == errand.run and self._evidence is not None else self._turn_to(errand)
-        for n, (rules, needs) in enumerate(errand.rules):
-            views = judge(errand.pictures, evidence, rules, needs, self._files if n == 0 else None)
-            deque(views, maxlen=0)
-        return len(errand.pictures)
-
-    def _turn_to(self, errand: Errand) -> Evidence:
-        if self._evidence is not None and self._files is not None:
-            self._evidence.close()
-            self._files.table.close()
-        kinds = frozenset[str]().union(*(needs for _, needs in errand.rules))
-        parties = self._judges.standing() | self._judges.of(kinds)
-        if any(isinstance(one, Preparing) for one in parties.values()):
-            self._judges.prepare(list(RunImages.open(errand.run).planned()))
-        folder = errand.run / "evidence"
-        self._run, self._files = errand.run, SeenFiles(folder)
-        self._evidence = Evidence(folder, self._batch_size, **parties)
-        return self._evidence
+from radl_bench.scoring.judging import CHUNK
+from radl_bench.scoring.judging_work import Errand, JudgeRecipe, Rules, fixed_signatures, signatures_of
+from radl_bench.scoring.parcels import Judged, Parcel, ParcelRecipe, absolute, versions
 
 
 class Panel:
-    """Processes that judge images; a context manager. They start at the first image that was not judged before.
+    """Workers that judge images; a context manager. They start at the first image that was not judged before.
 
     Args:
         options: the arguments of `make_judges`.
-        workers: number of processes; 1 for none, which leaves all to the process that scores.
+        workers: how many; one that is local leaves all to the process that scores.
         batch_size: images a call of a judge.
+        engine: "local" for processes of this machine, "ray" for actors of a Ray cluster.
+        address: of the cluster; None starts one on this machine.
+
+    Raises:
+        UsageError: an unknown engine, a number out of range, or an address without a cluster's engine.
     """
 
-    def __init__(self, options: Mapping[str, Any], workers: int, batch_size: int = 16) -> None:
-        self._recipe, self._workers = JudgeRecipe(options, batch_size), workers
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        workers: int = 1,
+        batch_size: int = 16,
+        engine: str = "local",
+        address: str | None = None,
+    ) -> None:
+        check_crew(workers, engine, address)
+        self._recipe = JudgeRecipe(absolute(options), batch_size)
+        self._workers, self._engine, self._address = workers, engine, address
         self._open = contextlib.ExitStack()
-        self._dealer: Dealer[Errand, int] | None = None
+        self._dealer: Dealer[Any, int | Judged] | None = None
 
     def __enter__(self) -> Panel:
         return self
@@ -118,38 +71,35 @@ class Panel:
             parties: the judges, by role, that this process holds; those of the workers have to be alike.
 
         Raises:
-            UsageError: the judges of two workers differ, or no worker can be set up.
+            UsageError: the judges of two workers differ, no worker can be set up, or a judge reads files and the
+                workers are elsewhere.
             BadAnswer: a judge failed, or an image cost all the workers that had it in hand.
         """
-        if self._workers == 1:
+        away = self._engine != "local"
+        if self._workers == 1 and not away:
             return
+        if away:
+            _refuse_files(parties)
         todo = list(_unknown(run, rules, pictures, signatures_of(parties)))
         if not todo:
             return
         dealer = self._hired(parties)
         with stage("judge", len(pictures), resumed=len(pictures) - sum(map(len, todo))) as bar:
-            for done in dealer.results(Errand(run, rules, chunk) for chunk in todo):
+            errands = (Errand(run, rules, chunk) for chunk in todo)
+            for done in dealer.results(map(Parcel.of, errands) if away else errands):
                 bar.remark = dealer.remark()
-                bar.advance(done)
+                bar.advance(done.kept(run / "evidence") if isinstance(done, Judged) else done)
 
-    def _hired(self, parties: Mapping[str, Judge | None]) -> Dealer[Errand, int]:
+    def _hired(self, parties: Mapping[str, Judge | None]) -> Dealer[Any, int | Judged]:
         if self._dealer is None:
+            away = self._engine != "local"
+            job: Job = ParcelRecipe(self._recipe) if away else self._recipe
             spread = self._recipe.options.get("device") in (None, "cuda")
-            crew = LocalCrew(self._recipe, self._workers, spread)
-            own = _fixed(parties)
-            dealer = Dealer[Errand, int](crew, lambda _, facts: _check_alike(own, facts), _singles, _give_up)
+            crew = crew_of(job, self._workers, self._engine, self._address, spread)
+            own = fixed_signatures(parties) | (versions() if away else {})
+            dealer = Dealer[Any, "int | Judged"](crew, lambda _, facts: _check_alike(own, facts), _singles, _give_up)
             self._dealer = self._open.enter_context(dealer)
         return self._dealer
-
-
-def signatures_of(parties: Mapping[str, Judge | None]) -> dict[str, str]:
-    """Return the signatures of the judges that are there, by role."""
-    return {role: one.signature for role, one in parties.items() if one is not None}
-
-
-def _fixed(parties: Mapping[str, Judge | None]) -> dict[str, str]:
-    """Return the signatures that no run changes, as it does those of judges that read files."""
-    return signatures_of({role: one for role, one in parties.items() if not isinstance(one, Preparing)})
 
 
 def _unknown(
@@ -171,14 +121,20 @@ def _check_alike(own: Mapping[str, str], theirs: Mapping[str, str]) -> None:
         if own.get(role) != signature:
             raise UsageError(
                 f"The workers do not agree: the {role} is {own.get(role)} in one place and {signature} in another. "
-                "Use the same files and weights everywhere."
+                "Use the same files, weights and versions everywhere."
             )
 
 
-def _singles(errand: Errand) -> list[Errand]:
-    return [errand._replace(pictures=[picture]) for picture in errand.pictures]
+def _refuse_files(parties: Mapping[str, Judge | None]) -> None:
+    for role, one in parties.items():
+        if isinstance(one, Preparing):
+            raise UsageError(f"The {role} reads files of results, which lie on this machine. Leave --engine out.")
 
 
-def _give_up(errand: Errand, why: str) -> int:
-    (picture,) = errand.pictures
+def _singles(work: Errand | Parcel) -> Sequence[Errand | Parcel]:
+    return work.singles()
+
+
+def _give_up(work: Errand | Parcel, why: str) -> int:
+    (picture,) = (work.errand if isinstance(work, Parcel) else work).pictures
     raise BadAnswer(f"The image {picture.sample.id}_{picture.k} cannot be judged: {why}. Score with --workers 1.")

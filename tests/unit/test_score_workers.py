@@ -132,9 +132,56 @@ def test_two_workers_score_as_one(scored, monkeypatch, capsys):
     assert "judge: 1080/1080 images, 2 workers" in capsys.readouterr().err
 
 
+def test_two_actors_of_a_cluster_of_which_one_is_killed_score_as_one(scored, monkeypatch, capsys):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("ORDER", "1")
+    one = scored("one", 1)
+    scored.log.unlink()
+    monkeypatch.setenv("DELAY", "0.005")
+
+    def kill() -> None:
+        while len(begun := scored.log.read_text().split() if scored.log.exists() else []) < 20:
+            time.sleep(0.01)
+        os.kill(int(begun[-1]), signal.SIGKILL)
+
+    threading.Thread(target=kill, daemon=True).start()
+    two = scored("two", 2, engine="ray")
+    assert _bytes(two) == _bytes(one)
+    assert _evidence(two) == _evidence(one)
+    workers = set(scored.log.read_text().split())
+    assert len(workers) == 3
+    assert str(os.getpid()) not in workers
+    assert "judge: 1080/1080 images, 2 workers, 1 lost" in capsys.readouterr().err
+
+
+def test_a_cluster_adds_to_what_is_known(scored):
+    """Evidence that is there stays, and only chunks in which some is missing are sent."""
+    pytest.importorskip("ray")
+    one = scored("one", 1)
+    for file in (one.parents[1] / "evidence").glob("[!i]*.sqlite"):
+        with sqlite3.connect(file) as base:
+            base.execute("DELETE FROM evidence WHERE rowid > 300")
+    known, first = _evidence(one), _bytes(one)
+    scored.log.unlink()
+    two = scored("one", 1, engine="ray")
+    assert _bytes(two) == first
+    assert all(len(known[name][1]) < len(rows[1]) for name, rows in _evidence(two).items())
+    assert 0 < len(scored.log.read_text().split()) < 1080 / 16 * 3
+
+
+def test_workers_elsewhere_cannot_read_files_of_this_machine(scored, tmp_path):
+    (tmp_path / "boxes.json").write_text("[]")
+    with pytest.raises(UsageError, match=r"detector reads files of results.* Leave --engine out"):
+        scored("one", 2, engine="ray", detector=f"file:{tmp_path / 'boxes.json'}")
+    with pytest.raises(UsageError, match="--address belongs to --engine ray"):
+        scored("one", 2, address="auto")
+    with pytest.raises(UsageError, match=r"Unknown engine 'rya'\. Did you mean 'ray'"):
+        scored("one", 1, engine="rya")
+
+
 def test_what_is_known_hires_nobody(scored, monkeypatch):
     first = _bytes(scored("one", 1, broken=False))
-    monkeypatch.setattr("radl_bench.scoring.workers.LocalCrew", None)
+    monkeypatch.setattr("radl_bench.scoring.workers.crew_of", None)
     assert _bytes(scored("one", 2, broken=False)) == first
 
 

@@ -19,7 +19,7 @@ from radl_bench.runs.dealing import MOST_LOSSES, Crew, Dealer, Done, Lost, Ready
 from radl_bench.runs.generate import generate_run
 from radl_bench.runs.local_workers import LocalCrew, gpus
 from radl_bench.runs.store import RunFolder
-from radl_bench.runs.workers import Recipe, check_alike, crew_of, opened
+from radl_bench.runs.workers import Recipe, check_alike, opened
 
 DEADLY = '''
 import os, time
@@ -262,7 +262,7 @@ def test_numbers_and_engines_that_make_no_sense_are_refused(method):
     for workers in (0, -1, 10**6):
         with pytest.raises(UsageError, match="--workers must be at least 1"), opened(Recipe(method), workers):
             pass
-    with pytest.raises(UsageError, match=r"Unknown engine 'rey'. Did you mean 'ray'"):
-        crew_of(Recipe(method), 2, "rey", None)
+    with pytest.raises(UsageError, match=r"Unknown engine 'rey'. Did you mean 'ray'"), opened(Recipe(method), 2, "rey"):
+        pass
     with pytest.raises(UsageError, match="--address belongs to --engine ray"), opened(Recipe(method), 2, "local", "a"):
         pass
