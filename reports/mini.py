@@ -46,7 +46,8 @@ def commands(runs: Path, workers: int, methods: Sequence[str]) -> Iterator[list[
             words = ["generate", benchmark, "--method", method.split()[0], *METHODS[method], *more]
             yield [*words, "--workers", str(workers), "--runs", str(runs)]
     yield ["score", "--workers", str(workers), "--runs", str(runs)]
-    yield ["report", "--format", "markdown", "--sheet", ",".join(SHEET), "--runs", str(runs)]
+    yield ["report", "--format", "markdown", "--runs", str(runs)]
+    yield ["report", "--sheet", ",".join(SHEET), "--runs", str(runs)]
 
 
 def main() -> None:
