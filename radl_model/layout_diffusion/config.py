@@ -23,6 +23,8 @@ class LayoutDiffusionConfig:
         padding: the class of an empty slot.
         names: the class names, of which the first has number 1; none stands for COCO's and COCO-Stuff's own numbers.
         learned_variance: whether six channels come out (noise and variance) or three.
+        velocity: whether the layers give the velocity, of which the network makes the noise. Predicted noise errs by
+            1 / alpha in the image, 152 times at the first step, which a short training does not get over.
     """
 
     image_size: int = 256
@@ -39,11 +41,14 @@ class LayoutDiffusionConfig:
     classes: int = 185
     padding: int = 184
     learned_variance: bool = True
+    velocity: bool = False
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.image_size % 2 ** (len(self.multipliers) - 1):
             raise UsageError(f"A side of {self.image_size} pixels cannot be halved {len(self.multipliers) - 1} times.")
+        if self.velocity and self.learned_variance:
+            raise UsageError("A LayoutDiffusion network that predicts the velocity has no learned variance.")
         widths = {self.channels * m for m in self.multipliers} | {self.encoder_width}
         odd = sorted(w for w in widths if w % 32)
         if odd:

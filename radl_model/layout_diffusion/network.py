@@ -10,6 +10,15 @@ from torch import Tensor, nn
 from radl_model.layout_diffusion.blocks import GroupNorm32, ObjectAwareCrossAttention, ResBlock, zeroed
 from radl_model.layout_diffusion.config import LayoutDiffusionConfig
 from radl_model.layout_diffusion.encoder import EncodedLayout, LayoutEncoder
+from radl_model.layout_diffusion.solver import log_alpha, sigma
+
+
+def noise_of(velocity: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
+    """Return the noise alpha v + sigma x of a velocity [N, 3, S, S], in single precision; times 0..1000 [N]."""
+    at = [(time + 1) / 1000 for time in times.tolist()]
+    alpha = torch.tensor([log_alpha(t) for t in at], device=noisy.device).exp().view(-1, 1, 1, 1)
+    spread = torch.tensor([sigma(t) for t in at], device=noisy.device).view(-1, 1, 1, 1)
+    return alpha * velocity.float() + spread * noisy.float()
 
 
 class Stage(nn.ModuleList):
@@ -57,14 +66,15 @@ class LayoutDiffusionUNet(nn.Module):
         dtype = self.layout_encoder.obj_bbox_embedding.weight.dtype
         layout = self.layout_encoder(classes, boxes.to(dtype))
         embedding = self.time_embed(sinusoid(times, self.config.channels).to(dtype)) + layout.image
-        box, x, kept = self.layout_encoder.obj_bbox_embedding, x.to(dtype), []
+        box, noisy, x, kept = self.layout_encoder.obj_bbox_embedding, x, x.to(dtype), []
         for stage in self.input_blocks:
             x = stage.run(x, embedding, layout, box)  # type: ignore[operator]
             kept.append(x)
         x = self.middle_block.run(x, embedding, layout, box)
         for stage in self.output_blocks:
             x = stage.run(torch.cat([x, kept.pop()], dim=1), embedding, layout, box)  # type: ignore[operator]
-        return self.out(x)
+        out = self.out(x)
+        return noise_of(out, noisy, times) if self.config.velocity else out
 
     def _res(self, channels: int, out: int, resample: str | None = None) -> ResBlock:
         return ResBlock(channels, 4 * self.config.channels, out, self.config.dropout, resample)

@@ -16,6 +16,7 @@ from radl_bench.mini.train.config import CONFIGS, load_config
 from radl_bench.types import Instance, Sample
 from radl_model.layout_diffusion.config import LayoutDiffusionConfig
 from radl_model.layout_diffusion.labels import class_of
+from radl_model.layout_diffusion.network import noise_of
 from radl_model.layout_diffusion.solver import log_alpha
 
 MODEL = {
@@ -88,6 +89,34 @@ def test_noise_and_times_are_those_of_the_published_schedule(config):
     assert loss < 1e-3
     blind = stage.loss_fn(lambda x, *_: torch.zeros_like(x), (images, classes, boxes), torch.Generator().manual_seed(0))
     assert float(blind) == pytest.approx(1, abs=0.05)
+
+
+def test_the_noise_of_a_velocity_is_that_of_the_schedule():
+    """v = alpha noise - sigma image, x = alpha image + sigma noise (Salimans and Ho, 2022)."""
+    rng = torch.Generator().manual_seed(0)
+    image, noise = torch.rand(4, 3, 8, 8, generator=rng) * 2 - 1, torch.randn(4, 3, 8, 8, generator=rng)
+    times = torch.tensor([0.01, 0.3, 0.7, 1.0])
+    signal = torch.tensor([log_alpha(t) for t in times.tolist()]).exp().view(-1, 1, 1, 1)
+    spread = (1 - signal**2).sqrt()
+    noisy, velocity = signal * image + spread * noise, signal * noise - spread * image
+    torch.testing.assert_close(noise_of(velocity, noisy, stage.model_times(times)), noise, atol=1e-4, rtol=1e-4)
+
+
+def test_a_network_of_the_velocity_errs_little_where_there_is_hardly_any_signal(config):
+    """Untrained, its layers give 0: the noise is sigma x, off by alpha v, and its loss is that of the velocity."""
+    network = stage.build({**MODEL, "velocity": True})
+    scenes = stage.Scenes(config, seed=3)
+    images, classes, boxes = scenes.make_batch(0, 16)
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        told = network(noise, stage.model_times(torch.ones(16)), classes, boxes)
+    torch.testing.assert_close(told, noise, atol=1e-3, rtol=1e-3)
+    batch, rng = (images, classes, boxes), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        loss = stage.loss_fn(network, batch, rng, velocity=True)
+    assert 0.2 < float(loss) < 1  # between the image's square and the noise's
+    with pytest.raises(UsageError, match="no learned variance"):
+        LayoutDiffusionConfig(velocity=True)
 
 
 def test_what_it_leaves_draws_and_a_stopped_training_goes_on(tmp_path, monkeypatch):

@@ -1,8 +1,9 @@
 """Stage "layout-diffusion": a LayoutDiffusion network of its own size on fresh scenes, from nothing.
 
-Pixels, classes and boxes, as published (Zheng et al., CVPR 2023): noise is predicted on the linear variance-preserving
-schedule, and a fifth of the layouts is left out. Times are continuous, since the solver's are, and the variance is not
-learnt, since the solver does not read it. Colours are drawn and never told.
+Pixels, classes and boxes, as published (Zheng et al., CVPR 2023), on the linear variance-preserving schedule, and a
+fifth of the layouts is left out. What differs: the layers predict the velocity (`LayoutDiffusionConfig.velocity`);
+times are continuous, since the solver's are; and the variance is not learnt, since the solver does not read it. Colours
+are drawn and never told.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from radl_bench.types import Sample
 from radl_model.layout_diffusion.config import LayoutDiffusionConfig
 from radl_model.layout_diffusion.labels import Encoded, empty, encode
 from radl_model.layout_diffusion.network import LayoutDiffusionUNet
-from radl_model.layout_diffusion.pipeline import sample, save
+from radl_model.layout_diffusion.pipeline import load, sample, save
 from radl_model.layout_diffusion.solver import END, START, log_alpha, sigma
 from radl_model.train.loop import Loop, LoopConfig
 
@@ -78,8 +79,8 @@ def layout_of(sample: Sample, config: LayoutDiffusionConfig) -> Encoded:
     return encode([i.category for i in sample.instances], [i.box for i in sample.instances], config)
 
 
-def loss_fn(module: nn.Module, batch: Batch, rng: torch.Generator) -> Tensor:
-    """Mean squared error of the noise at stratified times between the solver's ends."""
+def loss_fn(module: nn.Module, batch: Batch, rng: torch.Generator, velocity: bool = False) -> Tensor:
+    """Mean squared error of the noise, or of the velocity, at stratified times between the solver's ends."""
     images, classes, boxes = batch
     count = len(images)
     times = END + (START - END) * (torch.arange(count) + torch.rand(count, generator=rng)) / count
@@ -87,7 +88,8 @@ def loss_fn(module: nn.Module, batch: Batch, rng: torch.Generator) -> Tensor:
     signal = torch.tensor([log_alpha(t) for t in times.tolist()]).exp().view(-1, 1, 1, 1)
     spread = torch.tensor([sigma(t) for t in times.tolist()]).view(-1, 1, 1, 1)
     told = module(signal * images + spread * noise, model_times(times), classes, boxes)
-    return (told.float() - noise).square().mean()
+    error = told.float() - noise  # alpha times that of the velocity
+    return (error / signal if velocity else error).square().mean()
 
 
 def model_times(times: Tensor) -> Tensor:
@@ -99,7 +101,8 @@ def held_out_loss(module: nn.Module, scenes: Scenes, count: int = 64) -> float:
     """The loss on scenes that no training sees, always the same, every layout told."""
     held = Scenes(scenes.config, HELD_OUT, 0.0, scenes.level_weights)
     with torch.no_grad():
-        parts = [loss_fn(module, held.make_batch(n, 16), torch.Generator().manual_seed(n)) for n in range(count // 16)]
+        loss = partial(loss_fn, velocity=scenes.config.velocity)
+        parts = [loss(module, held.make_batch(n, 16), torch.Generator().manual_seed(n)) for n in range(count // 16)]
     return float(torch.stack(parts).mean())
 
 
@@ -144,7 +147,7 @@ pixels out. It reads neither caption nor colour. Weights in half precision.
 - **Licence:** Apache-2.0, like the package; sprites: see `NOTICE`.
 - **Training:** `radl-train layout-diffusion`, {step:,} of {config.steps:,} steps of {config.batch_size} fresh scenes of
   seed {scenes.seed}, never a benchmark's; a share of {scenes.dropped:g} of the layouts left out; weights averaged.
-- **Held-out loss:** {loss:.4f}, the mean squared error of the noise on 64 scenes.
+- **Held-out loss:** {loss:.4f}, the mean squared error of the {"velocity" if shape.velocity else "noise"} on 64 scenes.
 """
 
 
@@ -153,10 +156,13 @@ def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig.from_dict(settings["loop"])
     module = build(settings["model"]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if "init_from" in settings:
+        module.load_state_dict(load(Path(settings["init_from"])).state_dict())
     scenes = Scenes(
         module.config, settings["data_seed"], settings.get("dropped", 0.2), settings.get("level_weights", (1,) * 6)
     )
     batch = partial(scenes.make_batch, batch_size=config.batch_size)
-    loop = Loop(module, batch, loss_fn, config, out, partial(on_sample, out, config, scenes))
+    loss = partial(loss_fn, velocity=module.config.velocity)
+    loop = Loop(module, batch, loss, config, out, partial(on_sample, out, config, scenes))
     loop.resume()
     loop.run(minutes)
