@@ -5,8 +5,10 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 PACKAGES = (
     "torch",
@@ -33,6 +35,12 @@ def describe_environment(device: str | None = None) -> dict[str, object]:
         "device": _device_name(device),
         "packages": versions,
     }
+
+
+def versions_of(environment: Mapping[str, Any]) -> dict[str, object]:
+    """Return the versions that have to be the same: the Python of 3.11.7 as 3.11."""
+    python = str(environment["python"]).rpartition(".")[0]
+    return {"radl_bench": environment["radl_bench"], "python": python, **environment["packages"]}
 
 
 def package_version(name: str) -> str | None:

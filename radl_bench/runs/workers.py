@@ -9,22 +9,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from radl_bench import __version__
-from radl_bench.errors import UsageError, did_you_mean
+from radl_bench.errors import UsageError
 from radl_bench.registry import is_file_spec
-from radl_bench.runs.dealing import Crew, Dealer, Job, check_number
+from radl_bench.runs.crews import check_crew, crew_of
+from radl_bench.runs.dealing import Crew, Dealer
+from radl_bench.runs.environment import versions_of
 from radl_bench.runs.generate import build_generator
 from radl_bench.runs.identity import identity_of
 from radl_bench.runs.image_checks import few
-from radl_bench.runs.local_workers import LocalCrew
 from radl_bench.runs.made import MadeImage
 from radl_bench.runs.making import Facts, Finish, InProcess, Source, Task, facts_of, failed, make_batch
-from radl_bench.runs.ray_workers import RayCrew
 from radl_bench.types import Generator
-
-ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -120,12 +118,6 @@ def check_alike(first: Facts, other: Facts) -> None:
             )
 
 
-def versions_of(environment: Mapping[str, Any]) -> dict[str, object]:
-    """Return the versions that have to be the same: the Python of 3.11.7 as 3.11."""
-    python = str(environment["python"]).rpartition(".")[0]
-    return {"radl_bench": environment["radl_bench"], "python": python, **environment["packages"]}
-
-
 def _singles(batch: list[Task]) -> list[list[Task]]:
     return [[task] for task in batch]
 
@@ -149,17 +141,3 @@ def opened(recipe: Recipe, workers: int = 1, engine: str = "local", address: str
         recipe = replace(recipe, spec=str(Path(recipe.spec).absolute()))
     with Workers(crew_of(recipe, workers, engine, address, spread=recipe.device in (None, "cuda"))) as made:
         yield made
-
-
-def check_crew(workers: int, engine: str, address: str | None) -> None:
-    """Raise `UsageError` for an unknown engine, a number of workers out of range, or an address of no cluster."""
-    check_number(workers)
-    if engine not in ENGINES:
-        raise UsageError(did_you_mean(engine, ENGINES, "engine"))
-    if address is not None and engine != "ray":
-        raise UsageError("--address belongs to --engine ray.")
-
-
-def crew_of(job: Job, workers: int, engine: str, address: str | None, spread: bool = True) -> Crew:
-    """Return the crew of an engine, not hired yet; `spread` gives each worker a GPU of its own, in turn."""
-    return RayCrew(job, workers, address, spread) if engine == "ray" else LocalCrew(job, workers, spread)

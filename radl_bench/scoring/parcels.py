@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from radl_bench.registry import is_file_spec
-from radl_bench.runs.environment import describe_environment
-from radl_bench.runs.workers import versions_of
+from radl_bench.runs.environment import describe_environment, versions_of
 from radl_bench.scoring.evidence_table import EvidenceTable, Row
 from radl_bench.scoring.judging_work import Errand, JudgeRecipe, JudgingMaker
 

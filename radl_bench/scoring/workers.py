@@ -18,9 +18,9 @@ from radl_bench.judges.checks import BadAnswer
 from radl_bench.judges.contracts import Judge, Preparing
 from radl_bench.judges.kinds import batches
 from radl_bench.progress import stage
+from radl_bench.runs.crews import check_crew, crew_of
 from radl_bench.runs.dealing import Dealer, Job
 from radl_bench.runs.images import Picture
-from radl_bench.runs.workers import check_crew, crew_of
 from radl_bench.scoring.evidence import Evidence
 from radl_bench.scoring.judging import CHUNK
 from radl_bench.scoring.judging_work import Errand, JudgeRecipe, Rules, fixed_signatures, signatures_of
