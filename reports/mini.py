@@ -2,8 +2,8 @@
 
     python reports/mini.py [--runs FOLDER] [--workers 2] [--methods radl migc] [--dry-run]
 
-Re-running resumes; finished images are kept. All of it takes hours: BoxDiff half of them, since it makes 5 to 10 times
-the work of the others. Each command is printed before it is run.
+Re-running resumes; finished images are kept. All of it takes hours, BoxDiff the most of them. Each command is printed
+before it is run.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import typer
 from radl_bench.cli import completing
 from radl_bench.cli.runs_folder import DEFAULT, Runs
 from radl_bench.cli.signals import terminate_as_interrupt
+from radl_bench.cli.workers import Address, Engine
 from radl_bench.errors import GenerationFailed, UsageError
 from radl_bench.hints import command, paper_judges
 from radl_bench.text import safe
@@ -62,12 +63,8 @@ def generate(
         str, typer.Option(help="hashed (one seed per image) or fixed (the same for all samples).")
     ] = "hashed",
     workers: Annotated[int, typer.Option(help="Workers that make images side by side, each with a model.")] = 1,
-    engine: Annotated[
-        str, typer.Option(help="Where workers run: local (processes of this machine, one a GPU) or ray.")
-    ] = "local",
-    address: Annotated[
-        str | None, typer.Option(help="With --engine ray: auto or host:port of a cluster; a new one here by default.")
-    ] = None,
+    engine: Engine = "local",
+    address: Address = None,
     root: Runs = DEFAULT,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one found by default.")] = None,
 ) -> None:

@@ -12,6 +12,7 @@ import typer
 from radl_bench.cli import completing
 from radl_bench.cli.runs_folder import DEFAULT, Runs, is_store, no_runs
 from radl_bench.cli.signals import interruptible
+from radl_bench.cli.workers import Address, Engine
 from radl_bench.devices import check_device
 from radl_bench.errors import GenerationFailed, MissingData, UsageError, did_you_mean
 from radl_bench.hints import command
@@ -101,12 +102,8 @@ def score(
         typer.Option(metavar="ROLE=NAME", help="A judge for a role that is not built in; may be repeated."),
     ] = None,
     workers: Annotated[int, typer.Option(help="Workers that judge side by side, each with judges of its own.")] = 1,
-    engine: Annotated[
-        str, typer.Option(help="Where workers run: local (processes of this machine, one a GPU) or ray.")
-    ] = "local",
-    address: Annotated[
-        str | None, typer.Option(help="With --engine ray: auto or host:port of a cluster; a new one here by default.")
-    ] = None,
+    engine: Engine = "local",
+    address: Address = None,
     root: Runs = DEFAULT,
 ) -> None:
     """Score the images of runs. What the judges saw is kept, so scoring again is quick."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.runs import beside as module
 from radl_bench.runs.beside import beside, can_have_own_files
-from radl_bench.runs.generate import generate_run
+from radl_bench.runs.generate import _noted, generate_run
 from radl_bench.runs.in_hand import InHand
 from radl_bench.runs.store import RunFolder
 
@@ -73,6 +74,19 @@ def test_what_is_in_hand_is_never_written_into_a_file_of_the_method(tmp_path):
     os.close(theirs)
     assert (tmp_path / "theirs").read_bytes() == b""
     assert InHand(tmp_path, "0of1").found == ["a_0", "b_0"]
+
+
+def test_quick_batches_are_noted_together_and_one_by_one_after_a_call_that_ended_without_a_word(tmp_path):
+    sample = SimpleNamespace(id="a")
+    batches = [[SimpleNamespace(sample=sample, k=k)] for k in range(20)]
+    first = InHand(tmp_path, "0of1")
+    assert first.found is None
+    assert len(list(_noted(iter(batches), first))) == 20
+    again = InHand(tmp_path, "0of1")
+    assert again.found[-1] == "a_19"
+    assert len(again.found) > 2
+    assert len(list(_noted(iter(batches), again))) == 20
+    assert InHand(tmp_path, "0of1").found == ["a_18", "a_19"]
 
 
 @linux

@@ -15,6 +15,7 @@ from radl_bench.cli import build_app
 from radl_bench.errors import BadInput
 from radl_bench.runs.image_checks import sign_test, swap_votes
 from radl_bench.runs.image_import import Imported, import_images, notes_of, sources_of
+from radl_bench.runs.image_reading import PLAIN, constant
 from radl_bench.runs.store import RunFolder
 from radl_bench.scoring.score import score_each
 
@@ -183,3 +184,12 @@ def test_the_command_says_it_all(folder, tiny_benchmark, tmp_path) -> None:
     result = CliRunner().invoke(build_app(), [*words, "--detector", "oracle", "--encoder", "none"])
     assert result.exit_code == 0, result.output
     assert result.output.count("Note: 1 file (tiny-001.png) all black") == 1
+
+
+def test_one_pixel_of_another_colour_is_enough_wherever_it_is():
+    grey = Image.new("RGB", (64, 64), (90, 90, 90))
+    assert constant(grey) == PLAIN
+    for at in ((0, 0), (1, 3), (63, 62)):
+        spotted = grey.copy()
+        spotted.putpixel(at, (90, 90, 99))
+        assert constant(spotted) is None

@@ -231,6 +231,24 @@ def test_judges_that_differ_are_refused():
         _check_alike({"detector": "a"}, {"detector": "b"})
 
 
+def test_rows_from_elsewhere_leave_what_is_known(tmp_path):
+    here = EvidenceTable(tmp_path / "here.sqlite", "s", ("image",), {"x": "number", "v": "floats"})
+    there = EvidenceTable(tmp_path / "there.sqlite", "s", ("image",), {"x": "number", "v": "floats"})
+    here.add(("a",), (1.0, np.array([1.0, 2.0])))
+    here.flush()
+    there.add(("a",), (2.0, np.array([3.0])))
+    there.flush()
+    rows, mark = there.since(0)
+    there.add(("b",), (3.0, np.array([4.0])))
+    there.flush()
+    more, last = there.since(mark)
+    assert ([row[0] for row in rows], [row[0] for row in more], there.since(last)) == (["a"], ["b"], ([], last))
+    here.put([*rows, *more])
+    assert here[("a",)][0] == 1.0
+    assert here[("b",)][0] == 3.0
+    assert here[("b",)][1].tolist() == [4.0]
+
+
 def test_two_processes_may_make_one_table(tmp_path):
     """Opened in many threads at once, a table has its judge once."""
     for n in range(20):
