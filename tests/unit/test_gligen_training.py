@@ -149,7 +149,7 @@ def test_the_stage_trains_goes_on_and_draws_a_sheet(work, tmp_path, monkeypatch)
     written = load_gligen(tmp_path / "short" / "adapter", tiny_unet())
     assert written.settings == GligenConfig(slots=12, active_fraction=0.8)
     assert all(layer.alpha_attn.abs() > 0 for _, layer in written.named_layers())
-    again = settings_of("gligen-again", work, init_from=str(tmp_path / "short" / "adapter"))
+    again = settings_of("gligen", work, init_from=str(tmp_path / "short" / "adapter"))
     stages.adapter(again, tmp_path / "long", None)
     save_adapter(FusionAdapter.from_unet(tiny_unet()), tmp_path / "radl")
     with pytest.raises(BadInput, match="wanted here: layers of GLIGEN"):

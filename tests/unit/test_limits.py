@@ -1,4 +1,5 @@
-"""reports/limits.py: RaDL helped by a rendered scene; reports/by_size.py: success by the size of the box."""
+"""reports/limits.py: RaDL helped by a rendered scene; reports/by_size.py: success by the size of the box;
+reports/learnt.py: what adapters add, and what features tell of their place."""
 
 import importlib.util
 from pathlib import Path
@@ -72,3 +73,24 @@ def test_success_by_size_of_a_run(tmp_path, capsys):
     head, rule, row = capsys.readouterr().out.splitlines()[-3:]
     assert head.count("|") == rule.count("|") == row.count("|") == 7
     assert row.startswith("| sprites | 100.0 [")
+
+
+def test_a_place_is_read_where_it_is_written():
+    rng = torch.Generator().manual_seed(0)
+    places = torch.stack(torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")).flatten(1).T.float()
+    noise = torch.randn(30, 64, 20, generator=rng)
+    told = torch.cat([places.expand(30, -1, -1), -places.expand(30, -1, -1), noise[..., :1]], 2)
+    learnt = script("learnt")
+    assert learnt.explained(told).min() > 0.9
+    assert learnt.explained(noise).abs().max() < 0.1
+
+
+def test_an_adapter_is_held_against_the_base_alone(tmp_path, monkeypatch):
+    learnt = script("learnt")
+    monkeypatch.setattr(learnt, "BATCH", 2)
+    rows = learnt.gains(learnt.pool_of(4, tmp_path))
+    values = {row.split(" | ")[0].strip("| "): row.split(" | ")[1:] for row in rows[2:]}
+    assert list(values) == ["none", "radl", "migc", "gligen"]
+    assert float(values["radl"][0]) < float(values["none"][0])
+    gain = 100 * (1 - float(values["radl"][0]) / float(values["none"][0]))
+    assert float(values["radl"][1].removesuffix(" % |")) == pytest.approx(gain, abs=0.1)

@@ -197,7 +197,7 @@ def test_the_shipped_plan_is_whole_but_for_its_autoencoder(tmp_path, monkeypatch
     (tmp_path / "work" / "vae-frozen").mkdir(parents=True)
     (tmp_path / "work" / "vae-frozen" / "config.json").write_text("{}")
     check_inputs(entries)
-    assert {"gligen", "radl", "migc", "layout-diffusion", "decoder"} <= {entry.out.name for entry in entries}
+    assert {"gligen", "radl", "migc", "layout-diffusion", "radl-no-relation"} <= {entry.out.name for entry in entries}
 
 
 def test_the_command(folder, monkeypatch):
