@@ -1,6 +1,6 @@
 """Make docs/methods.png, the image at the top of the README, out of runs: layouts down, methods across.
 
-    for method in sprites stable-diffusion multidiffusion layout-guidance boxdiff migc radl; do
+    for method in sprites stable-diffusion multidiffusion layout-guidance boxdiff layout-diffusion gligen migc radl; do
         radl-bench generate coco-mig --levels 2-4 --limit 6 --method $method
     done
     python docs/make_picture.py
@@ -28,6 +28,8 @@ METHODS = {
     "multidiffusion": "MultiDiffusion",
     "layout-guidance": "layout guidance",
     "boxdiff": "BoxDiff",
+    "layout-diffusion": "LayoutDiffusion",
+    "gligen": "GLIGEN",
     "migc": "MIGC",
     "radl": "RaDL",
 }

@@ -79,7 +79,9 @@ def test_a_place_is_read_where_it_is_written():
     rng = torch.Generator().manual_seed(0)
     places = torch.stack(torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")).flatten(1).T.float()
     noise = torch.randn(30, 64, 20, generator=rng)
-    told = torch.cat([places.expand(30, -1, -1), -places.expand(30, -1, -1), noise[..., :1]], 2)
+    # The large constants make the layer norm nearly linear.
+    large = torch.tensor([40.0, -40.0]).expand(30, 64, 2)
+    told = torch.cat([places.expand(30, -1, -1), -places.expand(30, -1, -1), noise[..., :1], large], 2)
     learnt = script("learnt")
     assert learnt.explained(told).min() > 0.9
     assert learnt.explained(noise).abs().max() < 0.1
@@ -94,3 +96,33 @@ def test_an_adapter_is_held_against_the_base_alone(tmp_path, monkeypatch):
     assert float(values["radl"][0]) < float(values["none"][0])
     gain = 100 * (1 - float(values["radl"][0]) / float(values["none"][0]))
     assert float(values["radl"][1].removesuffix(" % |")) == pytest.approx(gain, abs=0.1)
+
+
+def test_the_time_to_a_bar_is_that_of_the_line_the_points_lie_on():
+    curve = script("curve")
+    seconds = np.array([100.0, 400.0, 1600.0, 6400.0])
+    shares = 1 / (1 + np.exp(4 - 0.7 * np.log(seconds)))
+    line, covariance = curve.fit(seconds, shares, np.full(4, 1e6))
+    assert line == pytest.approx([-4, 0.7], abs=1e-6)
+    best, low, high = curve.time_to(0.97, line, covariance)
+    assert best == pytest.approx(np.exp((np.log(0.97 / 0.03) + 4) / 0.7))
+    assert 0.9 * best < low < best < high < 1.1 * best
+
+
+def test_the_interval_of_the_time_to_a_bar_covers():
+    """60 draws of binomial points about a line; 95 % of the intervals hold the true time, so 51 at the least."""
+    curve, rng = script("curve"), np.random.default_rng(1)
+    seconds, counts = np.array([200.0, 800.0, 3200.0, 6400.0]), np.full(4, 300.0)
+    truth = np.exp((np.log(0.9 / 0.1) + 4) / 0.7)
+    held = 0
+    for _ in range(60):
+        shares = rng.binomial(300, 1 / (1 + np.exp(4 - 0.7 * np.log(seconds)))) / 300
+        _, low, high = curve.time_to(0.9, *curve.fit(seconds, shares, counts))
+        held += low <= truth <= high
+    assert held >= 51
+
+
+def test_points_that_fall_reach_no_bar():
+    curve = script("curve")
+    line, covariance = curve.fit(np.array([1e3, 2e3, 4e3]), np.array([0.5, 0.4, 0.3]), np.full(3, 400.0))
+    assert curve.time_to(0.9, line, covariance)[::2] == (np.inf, np.inf)
