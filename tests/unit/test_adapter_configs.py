@@ -55,6 +55,19 @@ def test_two_steps_of_each(name, work, tmp_path, monkeypatch):
     assert layer.instance.attention.to_out[0].weight.abs().max() > 0
 
 
+def test_the_share_of_empty_prompts(work):
+    pipe, pool = tiny_pipeline(), cache.LatentPool(work / "latents")
+    empty = adapter_stage.token_ids(pipe.tokenizer, [""])[0]
+
+    def emptied(share: float) -> float:
+        training = adapter_stage.AdapterTraining(pipe, pool, 6, 3, {}, empty_share=share)
+        ids = torch.cat([training.make_batch(n).prompt_ids for n in range(60)])
+        return float((ids == empty).all(1).float().mean())
+
+    assert (emptied(0.0), emptied(1.0)) == (0, 1)
+    assert emptied(0.5) == pytest.approx(0.5, abs=0.1)
+
+
 def test_an_ablation_differs_from_radl_in_one_point():
     radl = load_config(CONFIGS / "adapter.toml")
     for name, change in ABLATIONS.items():
@@ -67,7 +80,8 @@ def test_gligen_has_the_budget_of_radl():
     radl, gligen = load_config(CONFIGS / "adapter.toml"), load_config(CONFIGS / "gligen.toml")
     assert gligen["loss"] == {**radl["loss"], "null_share": 0.1}
     assert gligen["loop"] == {**radl["loop"], "faster": {"alpha_attn": 10.0, "alpha_dense": 10.0}}
-    own = ("method", "gligen", "loss", "loop")
+    assert gligen["empty_share"] == 0.5  # the published code's
+    own = ("method", "gligen", "loss", "loop", "empty_share")
     assert {k: v for k, v in gligen.items() if k not in own} == {k: v for k, v in radl.items() if k not in own}
 
 

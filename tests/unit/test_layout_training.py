@@ -242,4 +242,5 @@ def test_the_shipped_configurations_are_read(name: str) -> None:
 
     made = Program.from_dict(load_config(Path(program.__file__).parent / "configs" / f"{name}.toml"))
     assert (made.loop.batch_size, made.loop.decay, made.rules.side) == (320, 0, 512)
+    assert made.rules.empty_share == (0.5 if name == "gligen-sd14" else 0.1)
     way_named(made.method).make(tiny_pipeline().unet, made.settings)

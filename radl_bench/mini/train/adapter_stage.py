@@ -34,6 +34,7 @@ class AdapterTraining:
         pool: latents with samples.
         options: keyword arguments of `adapter_loss` (`first_timestep`, and those of the kind of adapter).
         things: see `thing_weights`.
+        empty_share: share of the prompts that are emptied.
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class AdapterTraining:
         seed: int,
         options: dict[str, Any],
         things: float = 0.0,
+        empty_share: float = 0.1,
     ) -> None:
         self.pool, self.batch_size, self.seed, self.options = pool, batch_size, seed, options
+        self.empty_share = empty_share
         self.scheduler = pipe.scheduler
         self.things = things
         self.texts = TextBank(pipe.text_encoder)
@@ -69,11 +72,11 @@ class AdapterTraining:
         return boxes, valid, phrases
 
     def make_batch(self, step: int) -> AdapterBatch:
-        """Return the batch of a step; a tenth of the prompts is empty."""
+        """Return the batch of a step; a share of the prompts is empty."""
         indices = self.pool.draw(step, self.batch_size, self.seed)
         samples = [self.pool.samples[i] for i in indices]
         boxes, valid, phrases = self._layout(samples)
-        keep = np.random.default_rng((self.seed, step, 1)).random(len(samples)) >= 0.1
+        keep = np.random.default_rng((self.seed, step, 1)).random(len(samples)) >= self.empty_share
         prompts = [s.prompt if kept else "" for s, kept in zip(samples, keep, strict=True)]
         verbs = [s.verbs for s in samples]
         return AdapterBatch(
