@@ -1,7 +1,8 @@
 """Make docs/methods.png, the image at the top of the README, out of runs: layouts down, methods across.
 
-    for method in sprites stable-diffusion multidiffusion layout-guidance boxdiff layout-diffusion gligen migc radl; do
-        radl-bench generate coco-mig --levels 2-4 --limit 6 --method $method
+    for method in sprites layout-diffusion; do radl-bench generate coco-mig --limit 10 --method $method; done
+    for method in stable-diffusion multidiffusion layout-guidance boxdiff gligen migc radl; do
+        radl-bench generate coco-mig --limit 10 --method $method --set num_inference_steps=15
     done
     python docs/make_picture.py
 
