@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from radl_bench.mini.train.adapter_stage import AdapterTraining
 from radl_bench.mini.train.cache import LatentPool, write_shard
+from radl_bench.mini.train.config import CONFIGS, load_config
 from radl_bench.mini.train.text import token_ids
 from radl_model.checkpoints.adapters import load_folder
 from radl_model.checkpoints.places import resolve_adapter, resolve_base
@@ -31,8 +32,9 @@ from radl_model.train.adapted import AdaptedUNet
 from radl_model.train.ways import WAYS
 
 KINDS = {"radl": "fusion", "migc": "fusion", "gligen": "gligen"}
-SEED, BATCH, FIRST_TIMESTEP, THINGS = 97, 16, 200, 4.0
-"""Of the scenes, which no training draws; the rest as in `configs/adapter.toml`."""
+SEED, BATCH = 97, 16
+"""Of the scenes, which no training draws; and how many at once."""
+LOSS = load_config(CONFIGS / "adapter.toml")["loss"]
 TIMES = (999, 900, 600, 300)
 
 
@@ -46,8 +48,11 @@ def pool_of(count: int, folder: Path) -> LatentPool:
 def loss_of(pipe: StableDiffusionPipeline, adapter: nn.Module, pool: LatentPool) -> float:
     """Mean loss of the base with the adapter on all scenes; noise and timesteps are the same for each adapter."""
     module = AdaptedUNet(pipe.unet, adapter).eval()
-    options = {"first_timestep": FIRST_TIMESTEP, **({"null_share": 0.0} if isinstance(adapter, GligenAdapter) else {})}
-    training = AdapterTraining(pipe, pool, BATCH, SEED, options, THINGS)
+    options = {
+        "first_timestep": LOSS["first_timestep"],
+        **({"null_share": 0.0} if isinstance(adapter, GligenAdapter) else {}),
+    }
+    training = AdapterTraining(pipe, pool, BATCH, SEED, options, LOSS["things"])
     steps = range(max(1, len(pool.samples) // BATCH))
     losses = [training.loss(module, training.make_batch(n), torch.Generator().manual_seed(n)) for n in steps]
     adapter.detach(pipe.unet)  # type: ignore[operator]

@@ -66,6 +66,23 @@ def test_the_share_of_empty_prompts(work):
 
     assert (emptied(0.0), emptied(1.0)) == (0, 1)
     assert emptied(0.5) == pytest.approx(0.5, abs=0.1)
+    with pytest.raises(UsageError, match=r"empty_share=-0\.5 must lie between 0 and 1"):
+        emptied(-0.5)
+
+
+@pytest.mark.parametrize(("name", "share"), [("gligen", 0.5), ("adapter", 0.1)])
+def test_the_stage_empties_the_share_that_its_config_says(name, share, work, tmp_path, monkeypatch):
+    class Seen(Exception):
+        pass
+
+    def loop(module, make_batch, *rest):
+        raise Seen(make_batch.__self__.empty_share)
+
+    settings = load_config(CONFIGS / f"{name}.toml")
+    settings["base"], settings["latents"] = str(work / "base"), [str(work / "latents")]
+    monkeypatch.setattr(stages, "Loop", loop)
+    with pytest.raises(Seen, match=f"^{share}$"):
+        stages.adapter(settings, tmp_path, None)
 
 
 def test_an_ablation_differs_from_radl_in_one_point():

@@ -10,6 +10,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image, ImageDraw
 
+from radl_bench.errors import UsageError
 from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.train.cache import LatentPool
 from radl_bench.mini.train.emphasis import thing_weights
@@ -21,6 +22,7 @@ from radl_model.train.adapted import AdaptedUNet
 from radl_model.train.adapter_loss import adapter_loss
 from radl_model.train.batch import AdapterBatch, TextBank
 from radl_model.train.draws import Draws, Part
+from radl_model.train.layouts import EMPTY_SHARE
 from radl_model.train.precision import autocast
 
 MAX_INSTANCES = 6
@@ -34,7 +36,10 @@ class AdapterTraining:
         pool: latents with samples.
         options: keyword arguments of `adapter_loss` (`first_timestep`, and those of the kind of adapter).
         things: see `thing_weights`.
-        empty_share: share of the prompts that are emptied.
+        empty_share: share of the prompts that are emptied, 0 to 1.
+
+    Raises:
+        UsageError: `empty_share` is no such share.
     """
 
     def __init__(
@@ -45,8 +50,10 @@ class AdapterTraining:
         seed: int,
         options: dict[str, Any],
         things: float = 0.0,
-        empty_share: float = 0.1,
+        empty_share: float = EMPTY_SHARE,
     ) -> None:
+        if not 0 <= empty_share <= 1:
+            raise UsageError(f"empty_share={empty_share} must lie between 0 and 1.")
         self.pool, self.batch_size, self.seed, self.options = pool, batch_size, seed, options
         self.empty_share = empty_share
         self.scheduler = pipe.scheduler

@@ -22,9 +22,8 @@ from radl_bench.errors import MissingData
 from radl_bench.mini.train import base as stage
 from radl_bench.mini.train.cache import LatentPool
 from radl_model.train.adapter_loss import weighted_error
+from radl_model.train.layouts import EMPTY_SHARE
 from radl_model.train.loop import Loop, LoopConfig
-
-EMPTY_SHARE = 0.1
 
 
 class AlignedBase(nn.Module):

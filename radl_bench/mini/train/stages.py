@@ -106,7 +106,7 @@ def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     options = dict(settings["loss"])
     things = options.pop("things", 0.0)
     check_options(way, options)
-    empty = settings.get("empty_share", 0.1)
+    empty = settings.get("empty_share", stage.EMPTY_SHARE)
     training = stage.AdapterTraining(pipe, pool, config.batch_size, seed, options, things, empty)
     loop = Loop(module, training.make_batch, training.loss, config, out, partial(stage.on_sample, out, base_folder))
     loop.resume()
