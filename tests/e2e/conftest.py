@@ -44,6 +44,11 @@ def page_folder(page_runs, tmp_path_factory) -> Path:
     return out
 
 
+def lost(request) -> list[str]:
+    """Return the complaint about a failed request: none if the page was left before the answer came."""
+    return [] if request.failure == "net::ERR_ABORTED" else [f"failed: {request.url}: {request.failure}"]
+
+
 @pytest.fixture
 def open_page(browser, page_folder) -> Iterator[Callable]:
     """Return a function that opens a page; at the end there is no complaint and no request but to the folder."""
@@ -55,7 +60,7 @@ def open_page(browser, page_folder) -> Iterator[Callable]:
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
+        page.on("requestfailed", lambda request: complaints.extend(lost(request)))
         page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else complaints.append(r.url))
         name, mark, fragment = address.partition("#")
         page.goto((where / name).absolute().as_uri() + mark + fragment)
