@@ -26,6 +26,23 @@ def test_a_cell_half_covered_weighs_half():
     assert thing_weights([sample_of((0, 0, 0.125, 0.25))], 4, 2.0)[0, 0, 0, 0] == 2
 
 
+def test_with_a_power_of_one_every_thing_weighs_as_much():
+    boxes = (0, 0, 0.25, 0.25), (0.5, 0.5, 1, 1)
+    extra = thing_weights([sample_of(*boxes)], 16, 0.5, power=1.0).float()[0, 0] - 1
+    sums = [extra[:4, :4].sum().item(), extra[8:, 8:].sum().item()]
+    assert sums == pytest.approx([0.5 * 64] * 2, rel=1e-3)
+    assert extra.sum().item() == pytest.approx(64, rel=1e-3)
+
+
+def test_where_boxes_meet_the_larger_weight_holds_and_tiny_boxes_are_bounded():
+    nested = thing_weights([sample_of((0, 0, 1, 1), (0, 0, 0.25, 0.25))], 16, 1.0, power=0.5).float()[0, 0]
+    assert nested[0, 0] == pytest.approx(1 + 2) and nested[8, 8] == pytest.approx(1 + 0.5)
+    tiny = thing_weights([sample_of((0, 0, 0.0625, 0.0625))], 16, 1.0, power=1.0)[0, 0]
+    assert float(tiny[0, 0]) == pytest.approx(1 + 0.25 / 0.02, rel=1e-3)
+    both = [sample_of((0, 0, 0.25, 0.25))], 16, 4.0
+    assert torch.equal(thing_weights(*both, power=0.0), thing_weights(*both))
+
+
 def test_many_samples_are_those_of_each():
     layouts = LayoutSampler(3)
     samples = [layouts.sample() for _ in range(CHUNK + 3)]

@@ -168,6 +168,14 @@ def test_shards_hold_what_they_show_and_are_written_once(shards, tmp_path):
         cache.LatentPool(tmp_path / "vae")
 
 
+def test_things_without_a_colour_word_are_as_many_as_asked(shards, tmp_path):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    cache.write_shard(0, plain, tmp_path / "vae", size=4, seed=3, level_weights=(1, 1), uncolored=1.0)
+    assert {thing.color for sample in cache.LatentPool(plain).samples for thing in sample.instances} == {None}
+    assert any(thing.color for sample in cache.LatentPool(shards).samples for thing in sample.instances)
+
+
 def test_the_base_loss_reaches_every_parameter_and_the_folder_loads(shards, tmp_path):
     from diffusers import StableDiffusionPipeline
 

@@ -35,7 +35,7 @@ class AdapterTraining:
         pipe: the frozen base.
         pool: latents with samples.
         options: keyword arguments of `adapter_loss` (`first_timestep`, and those of the kind of adapter).
-        things: see `thing_weights`.
+        things, power: see `thing_weights`.
         empty_share: share of the prompts that are emptied, 0 to 1.
 
     Raises:
@@ -51,13 +51,14 @@ class AdapterTraining:
         options: dict[str, Any],
         things: float = 0.0,
         empty_share: float = EMPTY_SHARE,
+        power: float = 0.0,
     ) -> None:
         if not 0 <= empty_share <= 1:
             raise UsageError(f"empty_share={empty_share} must lie between 0 and 1.")
         self.pool, self.batch_size, self.seed, self.options = pool, batch_size, seed, options
         self.empty_share = empty_share
         self.scheduler = pipe.scheduler
-        self.things = things
+        self.things, self.power = things, power
         self.texts = TextBank(pipe.text_encoder)
         self.ids: dict[str, torch.Tensor] = {}
         self.tokenizer = pipe.tokenizer
@@ -94,7 +95,7 @@ class AdapterTraining:
             valid=valid,
             verb_ids=self._tokens(verbs),
             verb_valid=torch.tensor([bool(v) for v in verbs]),
-            weights=thing_weights(samples, self.pool.latents.shape[-1], self.things).float(),
+            weights=thing_weights(samples, self.pool.latents.shape[-1], self.things, self.power).float(),
         )
 
     def loss(self, module: AdaptedUNet, batch: AdapterBatch, rng: torch.Generator) -> torch.Tensor:

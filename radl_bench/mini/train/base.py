@@ -101,7 +101,7 @@ class Lesson:
         batch_size: images a step.
         share: how often a step is of this lesson, against the others' shares.
         tokens: cuts the padding, a third of a step's work; the tower is causal, so the words keep their states.
-        things: see `thing_weights`.
+        things, power: see `thing_weights`.
     """
 
     def __init__(
@@ -112,10 +112,11 @@ class Lesson:
         share: float = 1.0,
         tokens: int | None = None,
         things: float = 0.0,
+        power: float = 0.0,
     ) -> None:
         self.pool, self.batch_size, self.share = pool, batch_size, share
         self.ids = token_ids(tokenizer, [s.prompt for s in pool.samples]).int()[:, :tokens]
-        self.weights = thing_weights(pool.samples, pool.latents.shape[-1], things)
+        self.weights = thing_weights(pool.samples, pool.latents.shape[-1], things, power)
 
 
 class BaseTraining:

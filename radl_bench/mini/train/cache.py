@@ -18,7 +18,7 @@ from radl_bench.benchmarks.importers import samples_bytes
 from radl_bench.benchmarks.samples import parse_samples
 from radl_bench.errors import MissingData
 from radl_bench.files import replacing
-from radl_bench.mini.layouts import LayoutSampler
+from radl_bench.mini.layouts import LayoutSampler, LayoutSettings
 from radl_bench.mini.scenes import SIZE, render
 from radl_bench.mini.train.autoencoder import to_tensor
 from radl_bench.mini.train.encoder import load as load_encoder
@@ -43,18 +43,20 @@ def write_shard(
     whole: float = 0.0,
     pixels: int = SIZE,
     encoder_folder: Path | None = None,
+    uncolored: float | None = None,
 ) -> None:
     """Write shard `index` unless it is there: `size` scenes as float16 latents and JSON lines.
 
     A scene of `pixels` pixels a side is [16, pixels / 8, pixels / 8]. With `encoder_folder` its features, to align a
-    base with, lie beside: [C, pixels / 16, pixels / 16].
+    base with, lie beside: [C, pixels / 16, pixels / 16]. `uncolored`: as for `LayoutSampler`, and its default if None.
     """
     target = folder / f"latents-{index:03d}.safetensors"
     if target.exists():
         return
     torch.set_num_threads(1)
     vae = AutoencoderTiny.from_pretrained(vae_folder).to(memory_format=torch.channels_last).eval()
-    layouts = LayoutSampler(seed * 10_000 + index, level_weights=tuple(level_weights), whole=whole)
+    plain: LayoutSettings = {} if uncolored is None else {"uncolored": uncolored}
+    layouts = LayoutSampler(seed * 10_000 + index, level_weights=tuple(level_weights), whole=whole, **plain)
     samples = [layouts.sample() for _ in range(size)]
     encoder = load_encoder(encoder_folder) if encoder_folder else None
     parts: dict[str, list[torch.Tensor]] = {"latents": [], **({"features": []} if encoder else {})}
@@ -81,6 +83,7 @@ def write_shards(
     whole: float = 0.0,
     pixels: int = SIZE,
     encoder_folder: Path | None = None,
+    uncolored: float | None = None,
     minutes: float | None = None,
 ) -> None:
     """Write the shards that are missing, one process a worker; the arguments are those of `write_shard`.
@@ -99,6 +102,7 @@ def write_shards(
         whole=whole,
         pixels=pixels,
         encoder_folder=encoder_folder,
+        uncolored=uncolored,
     )
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for start in range(0, shards, workers):
