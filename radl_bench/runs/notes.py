@@ -14,6 +14,7 @@ from radl_bench.runs.image_reading import BLACK, PLAIN
 from radl_bench.runs.scale import MINI, scale_of_manifest
 from radl_bench.runs.store import RunFolder
 from radl_bench.runs.writer import ImageRow
+from radl_bench.text import safe
 from radl_bench.types import MINI_SIDE, Benchmark
 
 _UNGUIDED = re.compile(r"\bNo guidance for (\d+) of \d+ instances\b")
@@ -88,14 +89,14 @@ def _remarks(rows: Iterable[Mapping[str, Any]]) -> list[str]:
                 named.setdefault(remark, []).append(f"{row['sample_id']}_{row['k']}")
     alike: dict[str, list[str]] = {}
     for remark in named:
-        alike.setdefault(remark.partition(":")[0], []).append(remark)
-    return [_sentence(head, [(remark, named[remark]) for remark in remarks]) for head, remarks in alike.items()]
+        alike.setdefault(re.sub(r"\d+", "#", remark.partition(":")[0]), []).append(remark)
+    return [_sentence([(remark, named[remark]) for remark in remarks]) for remarks in alike.values()]
 
 
-def _sentence(head: str, remarks: list[tuple[str, list[str]]]) -> str:
-    """Return one sentence for remarks that begin alike, such as those that quote what was cut off."""
-    names = [name for _, of in remarks for name in of]
-    text = (
-        as_scored(remarks[0][0]) if len(remarks) == 1 else f"{head}: {few([r for r, _ in remarks], 'remark', most=1)}"
-    )
-    return f"{few(names, 'image')} {text.rstrip('.')}."
+def _sentence(remarks: list[tuple[str, list[str]]]) -> str:
+    """Return one sentence for remarks that begin alike but for their numbers; it quotes the first, cut if it is long."""
+    names = list(dict.fromkeys(name for _, of in remarks for name in of))
+    first, others = safe(as_scored(remarks[0][0])).rstrip("."), len(remarks) - 1
+    if others and len(first) > 150:
+        first = first[:147] + "..."
+    return f"{few(names, 'image')} {first}" + (f"; {others} more of this kind." if others else ".")

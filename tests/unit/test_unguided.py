@@ -11,7 +11,7 @@ from PIL import Image
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.report import build_report
 from radl_bench.report.formats import as_json, markdown
-from radl_bench.runs.notes import unguided_of
+from radl_bench.runs.notes import notes_of, unguided_of
 from radl_bench.runs.store import RunFolder
 from radl_bench.scoring.score import score_runs
 from tests.report_runs import make_run
@@ -50,6 +50,18 @@ def test_the_share_stands_beside_the_scores(tmp_path) -> None:
     assert text.count("Unguided %") == len([line for line in lines if "RaDL" in line]) + 1  # heads, and the note
     (record,) = [s for s in json.loads(as_json(report))["sections"][0]["scores"] if s["metric"] == "unguided"]
     assert (record["method"], record["value"], record["n"]) == ("boxdiff", pytest.approx(200 / of), of)
+
+
+def test_remarks_that_differ_in_numbers_and_names_are_one_sentence(tmp_path) -> None:
+    other = "No guidance for 2 of 4 instances, whose words the prompt lacks: 'a cup', 'a cup'."
+    run, benchmark = make(tmp_path, "boxdiff", [SAID, other, SAID, f"{other}; made again", None])
+    ids = [f"{sample.id}_0" for sample in benchmark.samples]
+    assert notes_of(run.path, benchmark)[:2] == [
+        f"4 images ({ids[0]}, {ids[2]}, {ids[1]}, {ids[3]}) {SAID.rstrip('.')}; 1 more of this kind.",
+        f"1 image ({ids[3]}) made again.",
+    ]
+    alone, _ = make(tmp_path, "layout-guidance", [None, other, None, None, None])
+    assert notes_of(alone.path, benchmark)[0] == f"1 image ({ids[1]}) {other}"
 
 
 def test_no_column_where_nothing_is_recorded(tmp_path) -> None:
