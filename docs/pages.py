@@ -17,7 +17,8 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = (
     "*.md", "NOTICE", "LICENSE", "docs/*.md", "docs/*.png", "docs/*.ipynb", "docs/reference/*.md", "docs/cluster/*",
-    "reports/*.md", "reports/*.png", "reports/*.json", "benchmarks/*/README.md", "radl_*/**/README.md",
+    "reports/*.md", "reports/*.png", "reports/*.webp", "reports/*.json", "benchmarks/*/README.md",
+    "radl_*/**/README.md",
 )  # fmt: skip
 OUTPUTS = ("reports/demo.*", "reports/report.*")
 """What `radl-bench demo` and `radl-bench report` write beside the committed reports."""
