@@ -94,7 +94,7 @@ def _remarks(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _sentence(remarks: list[tuple[str, list[str]]]) -> str:
-    """Return one sentence for remarks that begin alike but for their numbers; it quotes the first, cut if it is long."""
+    """Return one sentence for remarks that begin alike but for their numbers; the first is quoted, cut if long."""
     names = list(dict.fromkeys(name for _, of in remarks for name in of))
     first, others = safe(as_scored(remarks[0][0])).rstrip("."), len(remarks) - 1
     if others and len(first) > 150:

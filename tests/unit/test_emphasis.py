@@ -36,7 +36,8 @@ def test_with_a_power_of_one_every_thing_weighs_as_much():
 
 def test_where_boxes_meet_the_larger_weight_holds_and_tiny_boxes_are_bounded():
     nested = thing_weights([sample_of((0, 0, 1, 1), (0, 0, 0.25, 0.25))], 16, 1.0, power=0.5).float()[0, 0]
-    assert nested[0, 0] == pytest.approx(1 + 2) and nested[8, 8] == pytest.approx(1 + 0.5)
+    assert nested[0, 0] == pytest.approx(1 + 2)
+    assert nested[8, 8] == pytest.approx(1 + 0.5)
     tiny = thing_weights([sample_of((0, 0, 0.0625, 0.0625))], 16, 1.0, power=1.0)[0, 0]
     assert float(tiny[0, 0]) == pytest.approx(1 + 0.25 / 0.02, rel=1e-3)
     both = [sample_of((0, 0, 0.25, 0.25))], 16, 4.0
