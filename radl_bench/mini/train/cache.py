@@ -55,8 +55,10 @@ def write_shard(
         return
     torch.set_num_threads(1)
     vae = AutoencoderTiny.from_pretrained(vae_folder).to(memory_format=torch.channels_last).eval()
-    plain: LayoutSettings = {} if uncolored is None else {"uncolored": uncolored}
-    layouts = LayoutSampler(seed * 10_000 + index, level_weights=tuple(level_weights), whole=whole, **plain)
+    drawn: LayoutSettings = {"level_weights": tuple(level_weights), "whole": whole}
+    if uncolored is not None:
+        drawn["uncolored"] = uncolored
+    layouts = LayoutSampler(seed * 10_000 + index, **drawn)
     samples = [layouts.sample() for _ in range(size)]
     encoder = load_encoder(encoder_folder) if encoder_folder else None
     parts: dict[str, list[torch.Tensor]] = {"latents": [], **({"features": []} if encoder else {})}
