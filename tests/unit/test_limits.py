@@ -69,10 +69,15 @@ def test_a_start_outside_is_a_sentence(method):
 def test_success_by_size_of_a_run(tmp_path, capsys):
     run = generate_run(load_benchmark("coco-mig", limit=5), build_generator("sprites"), out=tmp_path, model="mini").run
     score_runs([run], detector="oracle", segmenter="box", encoder="none")
+    capsys.readouterr()
     script("by_size").main([run])
-    head, rule, row = capsys.readouterr().out.splitlines()[-3:]
-    assert head.count("|") == rule.count("|") == row.count("|") == 7
+    head, rule, row, empty, failures, last = capsys.readouterr().out.splitlines()
+    assert {line.count("|") for line in (head, rule, row, failures, last)} == {7}
     assert row.startswith("| sprites | 100.0 [")
+    assert not empty  # nothing fails, so the second table has no row
+    score_runs([run], detector="blind", segmenter="box", encoder="none")
+    script("by_size").main([run])
+    assert capsys.readouterr().out.splitlines()[-1] == "| sprites: missed |" + " 100.0 |" * 5
 
 
 def test_a_place_is_read_where_it_is_written():
