@@ -117,13 +117,17 @@ def plain_mmd(x: np.ndarray, y: np.ndarray) -> float:
 
 
 @pytest.mark.slow
-def test_a_frechet_distance_of_2048_dimensions_takes_less_than_four_seconds_of_a_core() -> None:
+def test_a_frechet_distance_of_2048_dimensions_takes_no_longer_than_one_eigendecomposition() -> None:
+    """numpy's, of a matrix of that size in the same run: seconds are the processor's (about 3 s of one core)."""
     from time import process_time
 
     a, b = (moments(features(seed, 4200, 2048, shift)) for seed, shift in ((0, 0.1), (1, 0.0)))
-    start = process_time()
+    times = [process_time()]
     assert frechet_distance(a, b) > 0
-    assert process_time() - start < 4.0
+    times.append(process_time())
+    np.linalg.eigh(a.cov)
+    times.append(process_time())
+    assert times[1] - times[0] < times[2] - times[1]
 
 
 def test_kernel_distance_equals_its_definition_and_clean_fid() -> None:

@@ -153,10 +153,11 @@ def test_settings_are_json_where_they_can_be():
         parse_settings(["a=1", "a=2"])
 
 
-def test_help_loads_no_heavy_package_and_is_quick():
+def cpu_of_help(program):
+    """(standard output, standard error but its last word, CPU-seconds) of a program that ends with its help."""
     code = (
         "import sys, time; start = time.process_time(); sys.argv = ['radl-bench', '--help']\n"
-        "from radl_bench.cli import main\n"
+        f"{program}\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'pandas', 'numpy', 'diffusers', 'transformers', 'PIL', 'cv2'} & set(sys.modules)\n"
@@ -164,10 +165,17 @@ def test_help_loads_no_heavy_package_and_is_quick():
     )
     environment = os.environ | {"COLUMNS": "80"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-    assert "generate" in done.stdout
-    loaded, seconds = done.stderr.strip().rsplit(" ", 1)
+    return done.stdout, *done.stderr.strip().rsplit(" ", 1)
+
+
+def test_help_loads_no_heavy_package_and_is_quick():
+    """At most three times the help of a typer program with two empty commands: seconds are the processor's."""
+    empty = "import typer; main = typer.Typer()\nfor name in 'ab': main.command(name)(lambda: None)"
+    bare = min(float(cpu_of_help(empty)[2]) for _ in range(2))
+    shown, loaded, seconds = cpu_of_help("from radl_bench.cli import main")
+    assert "generate" in shown
     assert loaded == "[]"
-    assert float(seconds) < 0.5
+    assert float(seconds) < 3 * bare
 
 
 @pytest.fixture(autouse=True)
