@@ -2,7 +2,7 @@
 
     for method in sprites layout-diffusion; do radl-bench generate coco-mig --limit 10 --method $method; done
     for method in stable-diffusion multidiffusion layout-guidance boxdiff gligen migc radl; do
-        radl-bench generate coco-mig --limit 10 --method $method --set num_inference_steps=15
+        radl-bench generate coco-mig --limit 10 --method $method
     done
     python docs/make_picture.py
 

@@ -15,24 +15,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-STEPS = ("--set", "num_inference_steps=15")
 BENCHMARKS = {
     "coco-mig": (),
     "coco-position": ("--images-per-sample", "1"),
     "drawbench": ("--images-per-sample", "1"),
 }
 FLOORS = ("class", "color", "lookalike", "place")
-METHODS = {
+TRAINED = ("stable-diffusion", "layout-diffusion", "gligen", "migc", "radl")
+TRAINING_FREE = ("layout-guidance", "multidiffusion", "boxdiff")
+METHODS: dict[str, tuple[str, ...]] = {
     "sprites": (),
     **{f"sprites wrong={what}": ("--set", f"wrong={what}") for what in FLOORS},
-    "stable-diffusion": STEPS,
-    "layout-diffusion": (),  # a solver of its own, 25 calls
-    "gligen": STEPS,
-    "migc": STEPS,
-    "radl": STEPS,
-    "layout-guidance": STEPS,
-    "multidiffusion": STEPS,
-    "boxdiff": STEPS,
+    **dict.fromkeys(TRAINED + TRAINING_FREE, ()),
 }
 SHEET = tuple(f"mig-{n:06d}" for n in range(0, 800, 34))  # 24 samples, of all levels
 

@@ -40,5 +40,5 @@ def test_the_reference_runs_to_a_table_and_a_sheet(tmp_path, monkeypatch):
 def test_a_dry_run_prints_the_commands():
     words = [sys.executable, str(FILE), "--dry-run", "--methods", "radl", "boxdiff"]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert said[0] == "radl-bench generate coco-mig --method radl --set num_inference_steps=15 --workers 1 --runs runs"
+    assert said[0] == "radl-bench generate coco-mig --method radl --workers 1 --runs runs"
     assert len(said) == 9
