@@ -5,16 +5,18 @@ A batch is a function of its step (`make_batch(step)`), so a resumed training se
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from diffusers.training_utils import EMAModel
 from torch import nn
 
@@ -24,7 +26,7 @@ from radl_model.files import replacing, room_for
 from radl_model.train.accelerating import accelerator_of
 from radl_model.train.draws import Draws, Part
 from radl_model.train.optimizer import LoopConfig, build_optimizer, lr_factor
-from radl_model.train.precision import faster_precision
+from radl_model.train.precision import faster_precision, training_device
 from radl_model.train.signals import stop_asked
 
 Batch = Any
@@ -39,14 +41,16 @@ class Loop:
         module: what is trained; parameters without `requires_grad` stay out of optimiser and checkpoint.
         make_batch: step -> batch.
         loss_fn: (module, batch, rng) -> scalar loss; `rng` is seeded by the step.
-        on_sample: called with (module holding the EMA weights, step) for sample sheets and figures; by the first
-            process alone.
+        on_sample: called with (module holding the EMA weights, step) for sample sheets and figures, by the first
+            process alone, with the module on the CPU.
 
     Raises:
         UsageError: several processes or turns, for a stage whose batches cannot be cut (`SplitLoop` is for those).
     """
 
     splits = False
+    figures_on_cpu = True
+    """Whether `on_sample` gets the module on the CPU; batches come from there and are sent to the accelerator."""
 
     def __init__(
         self,
@@ -60,7 +64,7 @@ class Loop:
         self.config, self.out, self.on_sample = config, out, on_sample
         self.make_batch, self.loss_fn = make_batch, loss_fn
         out.mkdir(parents=True, exist_ok=True)
-        precision = faster_precision() if config.precision == "auto" else config.precision
+        precision = faster_precision(training_device()) if config.precision == "auto" else config.precision
         self.accelerator = accelerator_of(config, precision, out)
         self.parts = self._parts()
         self._say(f"precision: {precision}")
@@ -109,6 +113,7 @@ class Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
+            self.ema.to(self.accelerator.device)
             self.ema.decay = self.config.ema  # as with the learning rates, what the configuration says now holds
         self.step, self.seconds, self.cpu = state["step"], state["seconds"], state["cpu"]
         self._average = state["loss"]
@@ -167,7 +172,8 @@ class Loop:
     def _loss(self, part: Part) -> torch.Tensor:
         """The loss of one part; a loop that does not split has one part, the whole step."""
         rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        return self.loss_fn(self.module, self.make_batch(self.step), rng)  # type: ignore[arg-type]
+        batch = send_to_device(self.make_batch(self.step), self.accelerator.device)
+        return self.loss_fn(self.module, batch, rng)  # type: ignore[arg-type]
 
     def _train_step(self) -> float:
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
@@ -204,14 +210,24 @@ class Loop:
         """Run `on_sample` with the averaged weights and log what it measures."""
         if self.on_sample is None or not self.first:
             return
-        with self.averaged():
-            measured = self.on_sample(self.accelerator.unwrap_model(self.module), self.step)
+        with self.averaged() as module:
+            measured = self.on_sample(module, self.step)
         if measured:
             self._log(measured)
 
-    def averaged(self) -> _Averaged:
-        """Context in which the module holds the EMA weights."""
-        return _Averaged(self)
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[nn.Module]:
+        """Context in which the module holds the EMA weights, for figures on the CPU; gives the module."""
+        module = self.accelerator.unwrap_model(self.module)
+        if self.ema:
+            self.ema.store(self.parameters)
+            self.ema.copy_to(self.parameters)
+        try:
+            yield module.to("cpu") if self.figures_on_cpu else module
+        finally:
+            module.to(self.accelerator.device)
+            if self.ema:
+                self.ema.restore(self.parameters)
 
     def run(self, minutes: float | None = None) -> bool:
         """Train up to `config.steps`, until `minutes` of this call are over or a signal asks to stop.
@@ -269,6 +285,7 @@ class SplitLoop(Loop):
     """
 
     splits = True
+    figures_on_cpu = False
 
     def _loss(self, part: Part) -> torch.Tensor:
         rng = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
@@ -278,17 +295,3 @@ class SplitLoop(Loop):
         each = self.seconds / max(self.step, 1)
         rate = self.config.batch_size / each if each else 0.0
         return {"images_per_second": round(rate, 2), "eta": round((self.config.steps - self.step) * each)}
-
-
-class _Averaged:
-    def __init__(self, loop: Loop) -> None:
-        self.loop = loop
-
-    def __enter__(self) -> None:
-        if self.loop.ema:
-            self.loop.ema.store(self.loop.parameters)
-            self.loop.ema.copy_to(self.loop.parameters)
-
-    def __exit__(self, *_: object) -> None:
-        if self.loop.ema:
-            self.loop.ema.restore(self.loop.parameters)

@@ -99,7 +99,7 @@ def _real_turn(plan: Plan, device: str) -> Turn:
     unet = plan.skeleton.make_unet()
     adapter = way_named(plan.program.method).make(unet, plan.program.settings)
     module = AdaptedUNet(unet, adapter).to(device)
-    precision = plan.turn.precision if device == "cuda" else faster_precision()
+    precision = plan.turn.precision if device == "cuda" else faster_precision(device)
     return Turn(module.unet, module.adapter, plan.program.loss, plan.program.rules, precision)
 
 

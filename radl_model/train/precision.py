@@ -43,10 +43,14 @@ def seconds_of(step: Callable[[], None], clock: Callable[[], float]) -> float:
     return min(took)
 
 
-@lru_cache(maxsize=1)
-def faster_precision() -> str:
-    """ "bf16" or "no", timed once a process; a training and its figures use the same."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def training_device() -> str:
+    """ "cuda" where there is a GPU, else "cpu": where a training runs."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@lru_cache
+def faster_precision(device: str) -> str:
+    """ "bf16" or "no" on "cpu" or "cuda", timed once a process; a training and its figures use the same."""
     # Processor time, so that a process that waits for its turn on a busy machine is not misled.
     clock = time.perf_counter if device == "cuda" else time.process_time
     with torch.random.fork_rng(), torch.enable_grad():
@@ -54,7 +58,6 @@ def faster_precision() -> str:
     return min(took, key=lambda name: took[name])
 
 
-def autocast() -> torch.autocast:
-    """Context of the faster precision, for figures and sheets outside of a training loop."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=faster_precision() == "bf16")
+def autocast(device: str = "cpu") -> torch.autocast:
+    """Context of the faster precision on a device; figures and sheets outside of a training loop are the CPU's."""
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=faster_precision(device) == "bf16")

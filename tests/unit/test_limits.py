@@ -1,5 +1,5 @@
 """reports/limits.py: RaDL helped by a rendered scene; reports/by_size.py: success by the size of the box;
-reports/learnt.py: what adapters add, and what features tell of their place."""
+reports/learnt.py: what adapters add, and what features tell of their place; reports/naming.py: things to be named."""
 
 import importlib.util
 from pathlib import Path
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from radl_bench.benchmarks.loading import load_benchmark
 from radl_bench.errors import UsageError
@@ -131,3 +132,29 @@ def test_points_that_fall_reach_no_bar():
     curve = script("curve")
     line, covariance = curve.fit(np.array([1e3, 2e3, 4e3]), np.array([0.5, 0.4, 0.3]), np.full(3, 400.0))
     assert curve.time_to(0.9, line, covariance)[::2] == (np.inf, np.inf)
+
+
+def test_things_to_be_named_are_the_large_ones_without_a_word(tmp_path):
+    """On rendered scenes: each cut is the box of the thing that the second file names."""
+    naming = script("naming")
+    benchmark = load_benchmark("coco-mig", limit=6)
+    run = generate_run(benchmark, build_generator("sprites"), out=tmp_path / "runs", model="mini").run
+    naming.main([str(run), "--count", "5", "--least", "12", "--seed", "3", "--out", str(tmp_path / "things")])
+    rows = (tmp_path / "things.csv").read_text().splitlines()[1:]
+    assert len(rows) == 5
+    boxes = {
+        (s.id, i.category, f"{100 * (i.box[2] - i.box[0]) * (i.box[3] - i.box[1]):.1f}"): i.box
+        for s in benchmark.samples
+        for i in s.instances
+    }
+    shown = np.asarray(Image.open(tmp_path / "things.png"))
+    for row in rows:
+        number, sample, category, share = row.split(",")
+        assert float(share) > 12
+        x0, y0, x1, y1 = (round(128 * side) for side in boxes[sample, category, share])
+        inside = np.asarray(Image.open(run / "images" / f"{sample}_0.png"))[y0:y1, x0:x1].reshape(-1, 3)
+        cell = shown[14:136, int(number) * 150 : int(number) * 150 + 122]
+        cut = cell[~(cell == 255).all(-1)]
+        assert np.abs(cut.mean(0) - inside.mean(0)).max() < 12
+    with pytest.raises(SystemExit, match="No image of"):
+        naming.main([str(run), "--least", "99.5"])

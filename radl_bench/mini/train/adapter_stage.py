@@ -101,7 +101,7 @@ class AdapterTraining:
     def loss(self, module: AdaptedUNet, batch: AdapterBatch, rng: torch.Generator) -> torch.Tensor:
         """See `adapter_loss`; autocast is set here because the UNet is not called through `module.forward`."""
         draws = Draws(rng, Part.whole(len(batch.latents)))
-        with autocast():
+        with autocast(batch.latents.device.type):
             return adapter_loss(
                 module.unet, module.adapter, batch, self.scheduler, draws, texts=self.texts, **self.options
             )

@@ -141,11 +141,12 @@ class BaseTraining:
     ) -> torch.Tensor:
         """Mean squared error of the velocity; a tenth of the prompts is dropped for classifier-free guidance."""
         latents, ids, weights = batch
-        dropped = torch.rand(len(ids), 1, generator=rng) < 0.1
-        noise = torch.randn(latents.shape, generator=rng)
-        timesteps = draw_timesteps(len(ids), rng, self.noisy)
+        device = latents.device
+        dropped = (torch.rand(len(ids), 1, generator=rng) < 0.1).to(device)
+        noise = torch.randn(latents.shape, generator=rng).to(device)
+        timesteps = draw_timesteps(len(ids), rng, self.noisy).to(device)
         noised = self.scheduler.add_noise(latents, noise, timesteps)
-        velocity = module(noised, timesteps, torch.where(dropped, self.empty[:, : ids.shape[1]], ids))
+        velocity = module(noised, timesteps, torch.where(dropped, self.empty[:, : ids.shape[1]].to(device), ids))
         return weighted_error(velocity, self.scheduler.get_velocity(latents, noise, timesteps), weights)
 
 

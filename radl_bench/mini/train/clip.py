@@ -149,8 +149,7 @@ def make_batch(step: int, batch_size: int, tokens: SimpleTokenizer, seed: int) -
 
 def loss_fn(module: nn.Module, batch: tuple[Tensor, Tensor, Tensor], rng: torch.Generator) -> Tensor:
     """Symmetric cross-entropy of CLIP (Radford et al., arXiv 2103.00020), equal keys sharing the target."""
-    device = next(module.parameters()).device
-    images, texts, same = (part.to(device) for part in batch)
+    images, texts, same = batch
     image, text, scale = module(images, texts)
     logits = scale.clamp(max=100.0) * image.float() @ text.float().T
     goal = same / same.sum(1, keepdim=True)

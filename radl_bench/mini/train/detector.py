@@ -131,9 +131,7 @@ def make_batch(
 def loss_fn(module: nn.Module, batch: tuple[Tensor, list[Target]], rng: torch.Generator) -> Tensor:
     """Focal loss + GIoU + centreness, the sum of FCOS."""
     images, targets = batch
-    device = next(module.parameters()).device
-    on_device = [{name: value.to(device) for name, value in t.items()} for t in targets]
-    losses: dict[str, Tensor] = module(list(images.to(device).unbind()), on_device)
+    losses: dict[str, Tensor] = module(list(images.unbind()), targets)
     return torch.stack(list(losses.values())).sum()
 
 

@@ -84,10 +84,10 @@ def loss_fn(module: nn.Module, batch: Batch, rng: torch.Generator, velocity: boo
     images, classes, boxes = batch
     count = len(images)
     times = END + (START - END) * (torch.arange(count) + torch.rand(count, generator=rng)) / count
-    noise = torch.randn(images.shape, generator=rng)
-    signal = torch.tensor([log_alpha(t) for t in times.tolist()]).exp().view(-1, 1, 1, 1)
-    spread = torch.tensor([sigma(t) for t in times.tolist()]).view(-1, 1, 1, 1)
-    told = module(signal * images + spread * noise, model_times(times), classes, boxes)
+    noise = torch.randn(images.shape, generator=rng).to(images.device)
+    signal = torch.tensor([log_alpha(t) for t in times.tolist()]).exp().view(-1, 1, 1, 1).to(images.device)
+    spread = torch.tensor([sigma(t) for t in times.tolist()]).view(-1, 1, 1, 1).to(images.device)
+    told = module(signal * images + spread * noise, model_times(times).to(images.device), classes, boxes)
     error = told.float() - noise  # alpha times that of the velocity
     return (error / signal if velocity else error).square().mean()
 

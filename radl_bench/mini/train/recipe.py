@@ -132,18 +132,20 @@ class RecipeTraining:
     def loss(self, module: nn.Module, batch: Batch, rng: torch.Generator) -> Tensor:
         """Weighted squared error of the velocity, plus the alignment; a tenth of the prompts is empty."""
         latents, ids, weights, features, step = batch
-        empty = torch.rand(len(ids), 1, generator=rng) < EMPTY_SHARE
-        noise = torch.randn(latents.shape, generator=rng)
-        timesteps = stratified_timesteps(len(ids), rng, self.noisy(step))
+        device = latents.device
+        empty = (torch.rand(len(ids), 1, generator=rng) < EMPTY_SHARE).to(device)
+        noise = torch.randn(latents.shape, generator=rng).to(device)
+        timesteps = stratified_timesteps(len(ids), rng, self.noisy(step)).to(device)
         noised = self.scheduler.add_noise(latents, noise, timesteps)
-        velocity, middle = module(noised, timesteps, torch.where(empty, self.empty[:, : ids.shape[1]], ids))
+        nothing = self.empty[:, : ids.shape[1]].to(device)
+        velocity, middle = module(noised, timesteps, torch.where(empty, nothing, ids))
         if self.recipe.min_snr:
             weights = weights * self._snr_weights(timesteps)
         error = weighted_error(velocity, self.scheduler.get_velocity(latents, noise, timesteps), weights)
         return error + self.recipe.align * alignment_loss(middle, features) if self.recipe.align else error
 
     def _snr_weights(self, timesteps: Tensor) -> Tensor:
-        alpha = self.scheduler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        alpha = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps].view(-1, 1, 1, 1)
         snr = alpha / (1 - alpha).clamp(min=1e-8)
         return snr.clamp(max=self.recipe.min_snr) / (snr + 1)
 

@@ -109,5 +109,6 @@ def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     empty = settings.get("empty_share", stage.EMPTY_SHARE)
     training = stage.AdapterTraining(pipe, pool, config.batch_size, seed, options, things, empty, power)
     loop = Loop(module, training.make_batch, training.loss, config, out, partial(stage.on_sample, out, base_folder))
+    pipe.text_encoder.to(loop.accelerator.device)
     loop.resume()
     loop.run(minutes)
