@@ -24,7 +24,7 @@ Numbers = Mapping[str, Any]
 """num_inference_steps, guidance_scale, scheduler, negative_prompt, max_batch."""
 
 MINI = {"num_inference_steps": 15, "guidance_scale": 4.0, "scheduler": "base", "negative_prompt": "", "max_batch": 8}
-"""Thirty steps score the same (`reports/limits.md`)."""
+"""RaDL scores the same with thirty steps (`reports/limits.md`); all tables are made with fifteen."""
 PAPER = {
     "num_inference_steps": 60,
     "guidance_scale": 7.5,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from radl_model.train.adapted import AdaptedUNet
 from radl_model.train.counting import cost_of
 from radl_model.train.plan import Plan
-from radl_model.train.precision import faster_precision
+from radl_model.train.precision import faster_precision, training_device
 from radl_model.train.turn import Turn
 from radl_model.train.ways import way_named
 
@@ -79,7 +79,7 @@ def _under(unet: nn.Module, part: str) -> list[str]:
 
 def measure(plan: Plan, samples: int = 1, repeats: int = 2) -> list[Timed]:
     """Time each of `calls` at the plan's size with random weights, on the GPU where there is one."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = training_device()
     turn = _real_turn(plan, device)
     best: dict[str, float] = {}
     for _ in range(repeats):

@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,14 +76,14 @@ def random_images(seed: int, n: int = 14) -> list[Picture]:
     return images
 
 
-def pycocotools_ap(images: list[Picture]) -> list[float]:
+def pycocotools_ap(images: list[Picture], classes: Sequence[str] = CLASSES) -> list[float]:
     """Return AP, AP50, AP75 in per cent by pycocotools itself."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     truth, seen = [], []
     for number, image in enumerate(images, 1):
-        for label, name in enumerate(CLASSES):
+        for label, name in enumerate(classes):
             for x0, y0, x1, y1 in image.wanted.get(name, np.zeros((0, 4))) * 1000:
                 bbox = [x0, y0, x1 - x0, y1 - y0]
                 common = {"image_id": number, "category_id": label, "bbox": bbox, "area": bbox[2] * bbox[3]}
@@ -96,7 +97,7 @@ def pycocotools_ap(images: list[Picture]) -> list[float]:
         coco.dataset = {
             "info": {},
             "images": [{"id": n + 1} for n in range(len(images))],
-            "categories": [{"id": n, "name": name} for n, name in enumerate(CLASSES)],
+            "categories": [{"id": n, "name": name} for n, name in enumerate(classes)],
             "annotations": truth,
         }
         coco.createIndex()
@@ -312,12 +313,12 @@ def test_matching_prefers_the_best_free_box_and_the_overlap_is_that_of_box_iou()
 
 
 @pytest.mark.slow
-def test_ap_of_6400_images_with_six_boxes_takes_less_than_four_seconds_of_a_core() -> None:
-    """With its intervals; 38,400 boxes and as many detections, 80 classes, 800 layouts."""
+def test_ap_of_6400_images_with_six_boxes_takes_less_time_than_pycocotools_on_an_eighth() -> None:
+    """With its intervals; 38,400 boxes and as many detections, 80 classes, 800 layouts. Seconds are the processor's."""
     from time import process_time
 
     rng = np.random.default_rng(0)
-    views = []
+    images = []
     for n in range(6400):
         if n % 8 == 0:
             low = rng.uniform(0, 0.6, (6, 2))
@@ -327,10 +328,14 @@ def test_ap_of_6400_images_with_six_boxes_takes_less_than_four_seconds_of_a_core
             c: Boxes(b[None] + rng.normal(0, 0.05, 4), rng.uniform(0.05, 1, 1))
             for c, b in zip(names, boxes, strict=True)
         }
-        views.append(Picture(f"s{n // 8}", {c: b[None] for c, b in zip(names, boxes, strict=True)}, found).view)
+        images.append(Picture(f"s{n // 8}", {c: b[None] for c, b in zip(names, boxes, strict=True)}, found))
+    views = [image.view for image in images]
     start = process_time()
     pool = PrecisionPool()
     for view in views:
         pool.add(view)
     assert 0 < pool.estimates(None)["ap"].value < 100
-    assert process_time() - start < 4.0
+    own = process_time() - start
+    start = process_time()
+    assert pycocotools_ap(images[::8], [str(c) for c in range(80)])[0] > 0
+    assert own < process_time() - start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -53,6 +54,30 @@ def test_two_steps_of_each(name, work, tmp_path, monkeypatch):
     # Zero at the start, so a step has moved it.
     _, layer = written.named_layers()[0]
     assert layer.instance.attention.to_out[0].weight.abs().max() > 0
+
+
+def test_the_text_tower_of_the_adapter_stage_goes_where_the_batches_go(work, tmp_path, monkeypatch):
+    """It is no part of what trains, so the loop does not take it along. No loop runs here: only its device counts."""
+    losses = []
+
+    class Elsewhere:
+        accelerator = SimpleNamespace(device=torch.device("meta"))
+
+        def __init__(self, module, make_batch, loss, *rest):
+            losses.append(loss)
+
+        def resume(self):
+            pass
+
+        def run(self, minutes):
+            pass
+
+    monkeypatch.setattr(stages, "Loop", Elsewhere)
+    settings = load_config(CONFIGS / "gligen.toml")
+    settings["base"], settings["latents"] = str(work / "base"), [str(work / "latents")]
+    stages.adapter(settings, tmp_path, None)
+    tower = losses[0].__self__.texts.text_encoder
+    assert {parameter.device.type for parameter in tower.parameters()} == {"meta"}
 
 
 def test_the_share_of_empty_prompts(work):
