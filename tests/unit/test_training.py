@@ -18,6 +18,7 @@ from radl_bench.mini.train.text import MAX_LENGTH, build_tokenizer, token_ids
 from radl_bench.types import COLORS
 from radl_model.train.loop import Loop, LoopConfig, lr_factor
 
+VAE = str(Path(base.__file__).parents[3] / "radl_model" / "weights" / "mini" / "base" / "vae")
 CONFIG = LoopConfig(steps=8, batch_size=4, lr=1e-2, warmup=2, decay=3, precision="no", log_every=1)
 
 
@@ -100,15 +101,17 @@ def test_every_shipped_recipe_states_its_decay():
         ("adapter", {"base": "nowhere/base"}, "radl-train base --out nowhere"),
         ("cache", {"vae_folder": "nowhere/vae"}, "There is no autoencoder at nowhere/vae"),
         ("autoencoder", {"vae_folder": "nowhere/vae"}, "radl-train autoencoder --out nowhere"),
+        ("cache", {"vae_folder": VAE, "encoder_folder": "nowhere/encoder"}, "There is no scene encoder at nowhere"),
+        ("recipe", {"text": "nowhere/text"}, "There is no text tower at nowhere/text.*radl-train text --out nowhere"),
+        ("recipe", {"init_from": "nowhere/base"}, "There is no base model at nowhere/base"),
+        ("bench", {"judge": "nowhere/judge"}, "There is no classifier at nowhere/judge"),
     ],
 )
 def test_a_stage_without_the_one_before_it_says_what_to_train(tmp_path, monkeypatch, capsys, stage, settings, words):
-    from radl_bench.mini.train import cli
-
     monkeypatch.chdir(tmp_path)
     config = {**cli.load_config(cli.CONFIGS / f"{stage}.toml"), **settings}
     with pytest.raises(MissingData, match=words):
-        getattr(__import__("radl_bench.mini.train.stages", fromlist=["x"]), stage)(config, tmp_path / "out", None)
+        cli.stage_of(stage)(config, tmp_path / "out", None)
 
 
 def test_learning_rate_warms_up_stays_and_decays():

@@ -24,6 +24,7 @@ from radl_bench.mini.train import base as stage
 from radl_bench.mini.train import recipe, top1
 from radl_bench.mini.train.cache import LatentPool
 from radl_bench.mini.train.classifier import load as load_classifier
+from radl_bench.mini.train.config import CLASSIFIER, VAE, trained
 from radl_model.train.loop import Loop, LoopConfig
 
 WARM_STEPS, TIMED_STEPS = 3, 6
@@ -97,7 +98,7 @@ def run(variant: str, seed: int, settings: dict[str, Any], budget: float, judge:
     with TemporaryDirectory() as folder:
         built, loop = fit(lambda c: BUILDERS[settings["stage"]](settings, c), config, budget, Path(folder))
     module, tokenizer, _ = built
-    vae = AutoencoderTiny.from_pretrained(settings["vae_folder"])
+    vae = AutoencoderTiny.from_pretrained(trained(settings["vae_folder"], *VAE))
     asked = top1.wanted(count, seed)
     with loop.averaged():
         module.eval()
@@ -121,6 +122,7 @@ def table(results: list[Result]) -> str:
 
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Run what is missing, seed by seed; leaves `results.jsonl`. `minutes` ends it between two runs."""
+    judge = trained(settings["judge"], *CLASSIFIER)
     out.mkdir(parents=True, exist_ok=True)
     file, begin = out / "results.jsonl", time.monotonic()
     lines = file.read_text().splitlines() if file.exists() else []
@@ -133,7 +135,7 @@ def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
                 return
             shared = settings["shared"]
             both = {**shared, **own, "loop": {**shared["loop"], **own.get("loop", {})}}
-            results.append(run(name, seed, both, settings["budget"], Path(settings["judge"]), settings["count"]))
+            results.append(run(name, seed, both, settings["budget"], judge, settings["count"]))
             with file.open("a") as lines_out:
                 lines_out.write(json.dumps(asdict(results[-1])) + "\n")
     print(table(results))

@@ -21,6 +21,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from radl_bench.errors import MissingData
 from radl_bench.mini.train import base as stage
 from radl_bench.mini.train.cache import LatentPool
+from radl_bench.mini.train.config import BASE, TEXT, VAE, trained
 from radl_model.train.adapter_loss import weighted_error
 from radl_model.train.layouts import EMPTY_SHARE
 from radl_model.train.loop import Loop, LoopConfig
@@ -161,11 +162,11 @@ def build(settings: dict[str, Any], config: LoopConfig) -> tuple[AlignedBase, CL
     """Return what a recipe's table describes: the module, its tokenizer, batches and loss."""
     tokenizer = stage.build_tokenizer()
     if "init_from" in settings:
-        start = stage.load(Path(settings["init_from"]))
+        start = stage.load(trained(settings["init_from"], *BASE))
         unet, text_encoder = start.unet, start.text_encoder
     else:
         unet = stage.build_unet(tuple(settings["model"]["channels"]))
-        text_encoder = CLIPTextModel.from_pretrained(Path(settings["text"]), torch_dtype=torch.float32)
+        text_encoder = CLIPTextModel.from_pretrained(trained(settings["text"], *TEXT), torch_dtype=torch.float32)
     lessons = [
         Lesson(LatentPool(*map(Path, table.pop("latents"))), tokenizer, **{"batch_size": config.batch_size, **table})
         for table in map(dict, settings["lessons"])
@@ -182,7 +183,7 @@ def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig.from_dict(settings["loop"])
     module, tokenizer, training = build(settings, config)
-    snapshot = partial(on_sample, out, tokenizer, Path(settings["vae_folder"]), training.lessons[0].pool)
+    snapshot = partial(on_sample, out, tokenizer, trained(settings["vae_folder"], *VAE), training.lessons[0].pool)
     loop = Loop(module, training.make_batch, training.loss, config, out, snapshot)
     loop.resume()
     loop.run(minutes)

@@ -8,23 +8,8 @@ from typing import Any
 
 import torch
 
-from radl_bench.errors import MissingData
+from radl_bench.mini.train.config import ADAPTER, BASE, ENCODER, VAE, trained
 from radl_model.train.loop import Loop, LoopConfig
-
-VAE = ("config.json", "autoencoder", "autoencoder")
-BASE = ("model_index.json", "base model", "base")
-ADAPTER = ("config.json", "adapter", "adapter")
-
-
-def trained(folder: str | Path, file: str, what: str, stage: str) -> Path:
-    """Return the folder of an earlier stage's result, `file` in it; raises `MissingData` with the command for it."""
-    folder = Path(folder)
-    if not (folder / file).is_file():
-        raise MissingData(
-            f"There is no {what} at {folder} (no {file}). Train it first, radl-train {stage} --out {folder.parent}, or "
-            "name another folder in the config."
-        )
-    return folder
 
 
 def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
@@ -50,8 +35,9 @@ def cache(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Encode scenes once; leaves `latents-NNN.safetensors` and `.jsonl`. A shard that is begun is finished."""
     from radl_bench.mini.train.cache import write_shards
 
-    folders = {key: Path(value) for key, value in settings.items() if key.endswith("_folder")}
-    write_shards(out, **{**settings, **folders, "vae_folder": trained(settings["vae_folder"], *VAE)}, minutes=minutes)
+    kinds = {"vae_folder": VAE, "encoder_folder": ENCODER}
+    folders = {key: trained(settings[key], *kind) for key, kind in kinds.items() if key in settings}
+    write_shards(out, **{**settings, **folders}, minutes=minutes)
 
 
 def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:

@@ -70,8 +70,10 @@ def grid(images: NDArray[np.uint8], columns: int = 12) -> Image.Image:
 
 
 def main(
-    base: Annotated[Path, typer.Argument(help="Pipeline folder.")],
-    classifier: Annotated[Path, typer.Argument(help="Folder that the stage classifier leaves.")],
+    base: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Pipeline folder.")],
+    classifier: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="Folder that the stage classifier leaves.")
+    ],
     side: Annotated[int, typer.Option(help="Pixels: 64 draws whole things, 128 things of any size.")] = 64,
     count: Annotated[int, typer.Option(help="Images.")] = len(CATEGORIES) * len(COLORS),
     steps: Annotated[int, typer.Option(help="DDIM steps.")] = 30,
