@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from radl_bench.benchmarks.plurals import singular
+from radl_model.plurals import singular
 
 _WORD = re.compile(r"\w+(?:['-]\w+)*")
 

@@ -31,6 +31,7 @@ class BoxDiffGenerator(TrainingFreeGenerator):
         second: what PNDM's second first step starts from, "kept" or "lost"; "lost" with recipe=official when not set.
         tokens: words of a phrase that are looked at, "last" or "phrase"; "last" when not set, on mini "phrase". See
             `radl_model.guidance.boxdiff.BoxDiffConfig`.
+        plurals: whether the instances of one plural ("three horses") share its words, "shared" or "none".
         base: settings of `TrainingFreeGenerator`.
     """
 
@@ -47,6 +48,7 @@ class BoxDiffGenerator(TrainingFreeGenerator):
         after: str | None = None,
         second: str | None = None,
         tokens: str | None = None,
+        plurals: str = "shared",
         **base: Unpack[BaseSettings],
     ) -> None:
         readings = READINGS.get(base.get("recipe", "unified"), READINGS["unified"])
@@ -56,6 +58,7 @@ class BoxDiffGenerator(TrainingFreeGenerator):
             "after": readings[0] if after is None else after,
             "second": readings[1] if second is None else second,
             "tokens": TOKENS[model != "mini"] if tokens is None else tokens,
+            "plurals": plurals,
         }
         super().__init__(model, device, **base)
         self.params |= self.own

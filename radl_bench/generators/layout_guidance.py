@@ -29,6 +29,7 @@ class LayoutGuidanceGenerator(TrainingFreeGenerator):
         tokens: how phrases are found in the prompt, "spans" or "words"; "words" with recipe=official when not set.
         stop: when an image is left alone, "each-step" or "for-good"; "for-good" with recipe=official when not set. See
             `radl_model.guidance.layout_guidance.GuidanceConfig`.
+        plurals: whether the instances of one plural ("three horses") share its words, "shared" or "none".
         base: settings of `TrainingFreeGenerator`.
     """
 
@@ -45,6 +46,7 @@ class LayoutGuidanceGenerator(TrainingFreeGenerator):
         turns: int | str = 5,
         tokens: str | None = None,
         stop: str | None = None,
+        plurals: str = "shared",
         **base: Unpack[BaseSettings],
     ) -> None:
         readings = READINGS.get(base.get("recipe", "unified"), READINGS["unified"])
@@ -54,6 +56,7 @@ class LayoutGuidanceGenerator(TrainingFreeGenerator):
             "turns": whole("turns", turns, 0, 1000),
             "tokens": readings[0] if tokens is None else tokens,
             "stop": readings[1] if stop is None else stop,
+            "plurals": plurals,
         }
         super().__init__(model, device, **base)
         self.params |= self.own

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from radl_bench.benchmarks.plurals import singular
 from radl_bench.judges.templates import with_articles
 from radl_model.coco_classes import COCO_CLASSES
+from radl_model.plurals import singular
 
 CAPTION, CLASS, LOCATED = "caption", "class", "located"
 

@@ -48,9 +48,9 @@ class Texts:
         dtype = pipe.unet.dtype
         return Encoded(out.last_hidden_state.to(dtype), out.pooler_output.to(dtype))
 
-    def spans(self, layout: Layout) -> list[Span | None]:
+    def spans(self, layout: Layout, plurals: bool = False) -> list[Span | None]:
         """Return the tokens of the prompt that name each instance, see `token_spans`."""
-        return token_spans(self.pipe.tokenizer, layout.prompt, layout.phrases, layout.categories)
+        return token_spans(self.pipe.tokenizer, layout.prompt, layout.phrases, layout.categories, plurals)
 
     def note_of_cuts(self, texts: Sequence[str]) -> str:
         """Return a sentence that names the texts whose end is cut off, "" when all fit (77 tokens with v1 bases)."""

@@ -9,7 +9,7 @@ release; its oddities are settings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,12 @@ REACH = 1
 BOUNDS = {0.0: 0.95, 0.2: 0.5, 0.4: 0.2}
 """Share of the steps -> bound of the inner part, above which that step refines; steps 0, 10 and 20 of 50."""
 TURNS = 20
-CHOICES = {"tokens": ("last", "phrase"), "after": ("all", "inner"), "second": ("kept", "lost")}
+CHOICES = {
+    "tokens": ("last", "phrase"),
+    "after": ("all", "inner"),
+    "second": ("kept", "lost"),
+    "plurals": ("shared", "none"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class BoxDiffConfig:
             as released: the update before that second time moves the prediction alone; "kept" moves the start too.
         tokens: "last" reads the last token of a mention, its noun, as the release's examples do; "phrase" the average
             of all but the article.
+        plurals: "shared" lets the instances of one plural ("three horses") have its tokens together: each pulls them
+            into its own box, and none out of another's; "none" leaves them without guidance.
 
     Raises:
         UsageError: an unknown reading or a number out of its range.
@@ -60,6 +67,7 @@ class BoxDiffConfig:
     after: str = "all"
     second: str = "kept"
     tokens: str = "last"
+    plurals: str = "shared"
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -123,14 +131,19 @@ class BoxDiffSession(Session):
         share = config.active_fraction if run.active_fraction is None else run.active_fraction
         self.last = round(share * run.steps)
         self.bounds = {round(at * run.steps): bound for at, bound in reversed(BOUNDS.items())}
-        spans = [run.encoder.spans(layout) for layout in run.layouts]
+        spans = [run.encoder.spans(layout, config.plurals == "shared") for layout in run.layouts]
         self.note = [
             note_of_unguided(layout, [span is not None for span in own])
             for layout, own in zip(run.layouts, spans, strict=True)
         ]
         self.aims = [
             [
-                Aim(self._tokens(without_article(span, layout, i)), layout.boxes[i], run.device)
+                Aim(
+                    self._tokens(without_article(span, layout, i)),
+                    layout.boxes[i],
+                    run.device,
+                    [box for box, other in zip(layout.boxes, own, strict=True) if other == span],
+                )
                 for i, span in enumerate(own)
                 if span is not None
             ]
@@ -198,21 +211,30 @@ class BoxDiffSession(Session):
 
 
 class Aim:
-    """What one instance wants of its tokens' attention."""
+    """What one instance wants of its tokens' attention.
 
-    def __init__(self, tokens: tuple[int, ...], box: Four, device: torch.device | str) -> None:
+    Args:
+        tokens: of the instance; box: its own; shared: all boxes of these tokens, its own alone if not given.
+    """
+
+    def __init__(
+        self, tokens: tuple[int, ...], box: Four, device: torch.device | str, shared: Sequence[Four] = ()
+    ) -> None:
         self.tokens = tokens
         self.x0, self.y0, self.x1, self.y1 = cells_of(box, (SIDE, SIDE), nearest)
         self.mask = torch.zeros(SIDE, SIDE, dtype=torch.bool, device=device)
         self.mask[self.y0 : self.y1, self.x0 : self.x1] = True
+        self.union = self.mask.clone()
+        for x0, y0, x1, y1 in (cells_of(other, (SIDE, SIDE), nearest) for other in shared):
+            self.union[y0:y1, x0:x1] = True
 
     def losses(self, planes: Tensor) -> Tensor:
         """Inner part, and outer and corner parts together, [2], of [256, T - 2] shares without first and last token."""
         plane = smoothed(planes[:, [token - 1 for token in self.tokens]].mean(1).unflatten(0, (SIDE, SIDE)))
         inner = (1 - strongest(plane[self.mask])).clamp_min(0)
-        columns, rows = plane.amax(0), plane.amax(1)
-        corner = edge_loss(columns, self.x0, self.x1) + edge_loss(rows, self.y0, self.y1)
-        return torch.stack([inner, strongest(plane[~self.mask]) + corner])
+        columns = edge_loss(plane.amax(0), self.union.any(0), self.x0, self.x1)
+        rows = edge_loss(plane.amax(1), self.union.any(1), self.y0, self.y1)
+        return torch.stack([inner, strongest(plane[~self.union]) + columns + rows])
 
 
 def sharpened(shares: Tensor) -> Tensor:
@@ -241,12 +263,11 @@ def strongest(values: Tensor) -> Tensor:
     return values.topk(max(1, int(TOP * len(values)))).values.mean()
 
 
-def edge_loss(profile: Tensor, low: int, high: int) -> Tensor:
-    """How far a profile [16] is from 1 in [low, high) and 0 elsewhere, near both edges; a mean over all cells.
+def edge_loss(profile: Tensor, wanted: Tensor, low: int, high: int) -> Tensor:
+    """How far a profile [16] is from 1 where it is wanted and 0 elsewhere, near both edges; a mean over all cells.
 
-    The band of the far edge lies around its first cell outside, as in the release.
+    The edges are those of [low, high). The band of the far one lies around its first cell outside, as in the release.
     """
     at = torch.arange(len(profile), device=profile.device)
-    wanted = ((at >= low) & (at < high)).to(profile)
     near = ((at - low).abs() <= REACH) | ((at - high).abs() <= REACH)
-    return ((profile - wanted).abs() * near).mean()
+    return ((profile - wanted.to(profile)).abs() * near).mean()

@@ -22,7 +22,7 @@ from radl_model.guidance.cells import cut, mask_of
 from radl_model.guidance.gradient import carry_on, check_scheduler, gradient, moved
 from radl_model.guidance.words import note_of_unguided, without_article, word_positions
 
-CHOICES = {"tokens": ("spans", "words"), "stop": ("each-step", "for-good")}
+CHOICES = {"tokens": ("spans", "words"), "stop": ("each-step", "for-good"), "plurals": ("shared", "none")}
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class GuidanceConfig:
         turns: most updates a step; active_fraction: share of the steps with guidance (10 of 51).
         tokens: "spans" takes each instance's own mention, without its article; "words" counts words as the release
             does, takes the first mention, and guides equal phrases into the union of their boxes.
+        plurals: with "spans", "shared" guides the instances of one plural ("three horses") together into the union of
+            their boxes; "none" leaves them without guidance.
         stop: "each-step" measures anew in every step and moves what is above the threshold; "for-good" as released:
             the test looks at the energy before the last update, and an image that passed it is never measured again.
 
@@ -47,6 +49,7 @@ class GuidanceConfig:
     active_fraction: float = 0.2
     tokens: str = "spans"
     stop: str = "each-step"
+    plurals: str = "shared"
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -99,7 +102,7 @@ class LayoutGuidanceSession(Session):
         self.store, self.config = store, config
         share = config.active_fraction if run.active_fraction is None else run.active_fraction
         self.last = round(share * run.steps)
-        found = [targets_of(run, layout, config.tokens) for layout in run.layouts]
+        found = [targets_of(run, layout, config) for layout in run.layouts]
         grids = attention_grids(run.unet, run.grid)
         self.aims = [Aims(targets, {n: grids[n] for n in store.layers}, run.device) for targets, _ in found]
         self.note = [note_of_unguided(*pair) for pair in zip(run.layouts, (g for _, g in found), strict=True)]
@@ -181,16 +184,17 @@ class Aims:
         return self.masks[name].to(own) @ (own / whole)
 
 
-def targets_of(run: Run, layout: Layout, reading: str) -> tuple[list[Target], list[bool]]:
+def targets_of(run: Run, layout: Layout, config: GuidanceConfig) -> tuple[list[Target], list[bool]]:
     """Return the targets of an image, and for each instance whether one guides it."""
-    if reading == "words":
+    if config.tokens == "words":
         return _by_words(layout, run.prompt_states.shape[1] - 1)
-    spans = run.encoder.spans(layout)
-    targets = []
+    spans = run.encoder.spans(layout, config.plurals == "shared")
+    boxes: dict[tuple[int, ...], list[Four]] = {}
     for i, (span, box) in enumerate(zip(spans, layout.boxes, strict=True)):
         if span is not None:
             own = without_article(span, layout, i)
-            targets.append(Target(tuple(range(own.start, own.stop)), (box,)))
+            boxes.setdefault(tuple(range(own.start, own.stop)), []).append(box)
+    targets = [Target(tokens, tuple(shared)) for tokens, shared in boxes.items()]
     return targets, [span is not None for span in spans]
 
 

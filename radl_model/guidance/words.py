@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from radl_model.engine import Layout, Span
-from radl_model.engine.spans import mentions
-
-ARTICLES = ("a", "an", "the")
+from radl_model.engine.spans import ARTICLES, mentions
 
 
 def with_labels(prompt: str, phrases: Sequence[str], categories: Sequence[str] = ()) -> str:
@@ -19,6 +17,8 @@ def with_labels(prompt: str, phrases: Sequence[str], categories: Sequence[str] =
 
 def without_article(span: Span, layout: Layout, index: int) -> Span:
     """Return the span of an instance without the article that its text begins with."""
+    if span.by == "plural":  # found without one
+        return span
     words = (layout.phrases if span.by == "phrase" else layout.categories)[index].split()
     leads = len(words) > 1 and words[0].lower() in ARTICLES
     return Span(span.start + 1, span.stop, span.by) if leads else span

@@ -292,6 +292,21 @@ def test_equal_phrases_go_to_different_tokens(pipe):
     assert tokens(tokens="phrase") == [(2, 3), (6, 7), (10,)]
 
 
+def test_instances_of_one_plural_are_not_drawn_out_of_each_others_boxes(pipe):
+    left, right = (0.0, 0.25, 0.25, 0.75), (0.75, 0.25, 1.0, 0.75)
+    layout = Layout("two dogs", ("a dog", "a dog"), (left, right))
+    session, _, _ = opened(pipe, build(), [layout], [1])
+    assert [aim.tokens for aim in session.aims[0]] == [(2,), (2,)]
+    assert opened(pipe, build(plurals="none"), [layout], [1])[0].aims[0] == []
+    planes = torch.zeros(16, 16, 75)
+    planes[4:12, :4, 1] = planes[4:12, 12:, 1] = 1.0  # all attention in both boxes, none between them
+    for aim, box in zip(session.aims[0], (left, right), strict=True):
+        alone = Aim((2,), box, "cpu").losses(planes.flatten(0, 1))
+        inner, rest = aim.losses(planes.flatten(0, 1)).tolist()
+        assert inner == pytest.approx(float(alone[0]))
+        assert rest < float(alone[1]) / 2  # what is left is the smoothing at the edges
+
+
 def test_layers_are_those_with_16_by_16_cells_at_the_size_of_the_image():
     pipe, adapter = tiny_pipeline(), build()
     ours(pipe, FAST, adapter)

@@ -10,10 +10,10 @@ from radl_bench.benchmarks.importers.coco_mig import import_coco_mig, read_annot
 from radl_bench.benchmarks.importers.drawbench import import_drawbench, read_drawbench, read_name
 from radl_bench.benchmarks.importers.public_files import load_yaml
 from radl_bench.benchmarks.loading import load_benchmark
-from radl_bench.benchmarks.plurals import singular
 from radl_bench.cli import build_app
 from radl_bench.errors import BadInput, MissingData
 from radl_model.coco_classes import COCO_CLASSES
+from radl_model.plurals import singular
 
 ENTRY = """\
 {prompt}:

@@ -181,6 +181,17 @@ def test_tokens_of_a_mention_without_its_article(pipe):
     assert [target.tokens for target in session.aims[0].targets] == [(2, 3), (6, 7), (10,)]
 
 
+def test_a_plural_is_one_target_with_the_boxes_of_all_its_instances(pipe):
+    boxes = (BOX, (0.0, 0.0, 0.2, 0.2), (0.7, 0.7, 1.0, 1.0))
+    layout = Layout("two red cars and a dog", ("a red car", "a red car", "a dog"), boxes)
+    session, _, _ = opened(pipe, build(pipe), [layout], [1])
+    assert session.aims[0].targets == [Target((2, 3), boxes[:2]), Target((6,), boxes[2:])]
+    assert session.notes() == [""]
+    alone, _, _ = opened(pipe, build(pipe, plurals="none"), [layout], [1])
+    assert alone.aims[0].targets == [Target((6,), boxes[2:])]
+    assert alone.notes()[0].startswith("No guidance for 2 of 3 instances")
+
+
 def test_words_as_the_release_counts_them(pipe):
     assert word_positions("a red car and a red carrot.", "a red carrot") == (1, 2, 7)
     assert word_positions("a dog, a cat", "a dog") == (1,)  # "dog," is another word

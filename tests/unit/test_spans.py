@@ -56,6 +56,40 @@ def test_the_category_stands_in_and_is_named():
     assert taken == [Span(1, 4), None]
 
 
+def shared(prompt, *phrases, categories=()):
+    return token_spans(tokenizer(), prompt, phrases, categories, plurals=True)
+
+
+def test_instances_of_equal_text_share_their_plural_on_request():
+    phrases, categories = ("a horse",) * 3, ("horse",) * 3
+    assert spans("Three horses in a field.", *phrases, categories=categories) == [None] * 3
+    found = shared("Three horses in a field.", *phrases, categories=categories)
+    assert found == [Span(2, 3, "plural")] * 3
+    assert shared("Three horses in a field.", *phrases) == found
+    own = shared("two buses and one bus", "a bus", "a bus", "a bus", categories=("bus",) * 3)
+    assert own == [Span(5, 6, "category"), Span(2, 3, "plural"), Span(2, 3, "plural")]
+
+
+def test_a_plural_is_shared_by_one_kind_alone_and_the_whole_phrase_comes_first():
+    prompt = "two blue cars, three red cars and two red carrots"
+    phrases = ("a red car", "a blue car", "a red car", "a car")
+    found = shared(prompt, *phrases, categories=("car",) * 4)
+    assert [span and (words(prompt, span), span.by) for span in found] == [
+        ("red cars", "plural"), ("blue cars", "plural"), ("red cars", "plural"), None
+    ]  # fmt: skip
+    assert shared("red, cars", "a red car") == [None]
+    assert shared("a glass of wine, glasses", "a wine glass", "", categories=("wine glass", "")) == [None, None]
+    kinds = shared("two wine glasses and a pair of scissors", "a wine glass", "scissors")
+    assert [words("two wine glasses and a pair of scissors", span) for span in kinds] == ["wine glasses", "scissors"]
+
+
+def test_no_instance_of_drawbench_lacks_words():
+    for sample in load_benchmark("drawbench").samples:
+        got = shared(sample.prompt, *(i.phrase for i in sample.instances),
+                     categories=[i.category for i in sample.instances])  # fmt: skip
+        assert None not in got, sample.prompt
+
+
 def test_words_of_several_tokens():
     prompt = "a photo of a fire-hydrant, a zxqwv bird and a giraffe's zxqwv bird"
     found = spans(prompt, "a fire-hydrant", "a zxqwv bird", "giraffe")

@@ -144,6 +144,7 @@ def test_readings_of_layout_guidance(base):
     for settings, words in (
         ({"tokens": "span"}, "Unknown tokens 'span'. Did you mean 'spans'"),
         ({"threshold": "2"}, r"threshold in \[0, 1\]"),
+        ({"plurals": "share"}, "Unknown plurals 'share'. Did you mean 'shared'"),
         ({"turns": "2.5"}, "turns='2.5' is not a whole number"),
         ({"strength": "nan"}, "strength='nan' is not a number"),
     ):

@@ -22,12 +22,12 @@ from typing import Any
 from radl_bench.benchmarks.importers import write_benchmark
 from radl_bench.benchmarks.importers.drawbench_prompts import KINDS, prompt_key, read_prompts
 from radl_bench.benchmarks.importers.public_files import leave_out, load_yaml, quoted, read_box
-from radl_bench.benchmarks.plurals import singular
 from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.files import file_sha256
 from radl_bench.parsing import is_file, shown
 from radl_bench.types import COLORS, Instance, Relation, Sample
 from radl_model.home import data_home
+from radl_model.plurals import singular
 
 METRICS: dict[str, dict[str, Any]] = {
     "attribute": {"score": 0.25, "nms": 0.5, "coverage": 0.2},
