@@ -13,7 +13,7 @@ from torch import nn
 
 from radl_bench.errors import MissingData, UsageError
 from radl_bench.mini.atlas import CATEGORIES
-from radl_bench.mini.train import autoencoder, base, cache, cli
+from radl_bench.mini.train import autoencoder, base, cache, cli, encoder
 from radl_bench.mini.train.text import MAX_LENGTH, build_tokenizer, token_ids
 from radl_bench.types import COLORS
 from radl_model.train.loop import Loop, LoopConfig, lr_factor
@@ -147,6 +147,30 @@ def test_a_frozen_encoder_gets_no_gradient(tmp_path):
     vae = autoencoder.resume_decoder(tmp_path)
     assert not any(p.requires_grad for p in vae.encoder.parameters())
     assert all(p.requires_grad for p in vae.decoder.parameters())
+
+
+def test_the_perceptual_part_looks_with_an_eye_that_does_not_learn(tmp_path):
+    torch.manual_seed(0)
+    eye = encoder.SceneEncoder(4)
+    encoder.save(eye, {"width": 4}, tmp_path)
+    eye = encoder.load(tmp_path)
+    images = autoencoder.make_batch(0, 4)
+    assert [tuple(layer.shape[2:]) for layer in eye.layers(images)] == [(32, 32), (16, 16), (8, 8), (4, 4)]
+    assert torch.equal(eye.layers(images)[-1], eye(images))
+    blurred = torch.nn.functional.avg_pool2d(images, 5, 1, 2)
+    assert autoencoder.perceptual_distance(eye, images, images) == 0
+    assert (
+        0
+        < autoencoder.perceptual_distance(eye, blurred, images)
+        < autoencoder.perceptual_distance(eye, -images, images)
+    )
+    module = autoencoder.AutoencoderLoss(autoencoder.build(width=8), eye=eye, perceptual=2.0)
+    full = autoencoder.loss_fn(module, images, torch.Generator().manual_seed(0))
+    full.backward()
+    assert all(p.grad is not None for p in module.vae.decoder.parameters())
+    assert all(p.grad is None for p in eye.parameters())
+    module.perceptual = 0.0
+    assert autoencoder.loss_fn(module, images, torch.Generator().manual_seed(0)) < full
 
 
 @pytest.fixture

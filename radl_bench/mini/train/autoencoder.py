@@ -14,6 +14,7 @@ import torch
 from diffusers import AutoencoderTiny
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn.functional import normalize
 
 from radl_bench.mini.layouts import LayoutSampler, LayoutSettings
 from radl_bench.mini.scenes import SIZE, render
@@ -21,6 +22,8 @@ from radl_bench.types import Sample
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from radl_bench.mini.train.encoder import SceneEncoder
 
 CROP = 64
 LATENT_CHANNELS = 16
@@ -71,27 +74,53 @@ def make_batch(step: int, batch_size: int, seed: int = 1, **layout: Unpack[Layou
 
 
 class AutoencoderLoss(torch.nn.Module):
-    """Wraps the autoencoder so that encoding, noising and decoding are one forward under autocast."""
+    """Wraps the autoencoder so that encoding, noising, decoding and looking are one forward under autocast.
 
-    def __init__(self, vae: AutoencoderTiny, latent_noise: float = 0.08) -> None:
+    Args:
+        latent_noise: standard deviation of the noise on the latents.
+        eye: scene encoder that compares what is decoded with what it was; None compares pixels alone.
+        perceptual: weight of that comparison in the loss.
+    """
+
+    def __init__(
+        self,
+        vae: AutoencoderTiny,
+        latent_noise: float = 0.08,
+        eye: SceneEncoder | None = None,
+        perceptual: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.vae, self.latent_noise = vae, latent_noise
+        self.vae, self.latent_noise, self.eye, self.perceptual = vae, latent_noise, eye, perceptual
 
-    def forward(self, images: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return reconstruction [-1, 1] and latents."""
+    def forward(self, images: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return reconstruction [-1, 1], latents, and the `perceptual_distance` of the reconstruction."""
         latents = self.vae.encoder(images)
-        return self.vae.decoder(latents + self.latent_noise * noise), latents
+        output = self.vae.decoder(latents + self.latent_noise * noise)
+        apart = perceptual_distance(self.eye, output, images) if self.eye else output.new_zeros(())
+        return output, latents, apart
+
+
+def perceptual_distance(eye: SceneEncoder, output: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Squared difference of unit features, meaned over places and layers, in 0..4 (Zhang et al. 2018, unweighted)."""
+    with torch.no_grad():
+        wanted = eye.layers(images)
+    apart = [
+        (normalize(a.float(), dim=1) - normalize(b.float(), dim=1)).square().sum(1).mean()
+        for a, b in zip(eye.layers(output), wanted, strict=True)
+    ]
+    return torch.stack(apart).mean()
 
 
 def loss_fn(module: torch.nn.Module, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """L1 + 4 x squared error + 0.01 x (deviation of latent mean and variance from 0 and 1)."""
+    """L1 + 4 x squared error + 0.01 x (deviation of latent mean and variance from 0 and 1) + the perceptual part."""
     count, _, height, width = images.shape
     noise = torch.randn(count, LATENT_CHANNELS, height // 8, width // 8, generator=rng)
-    output, latents = module(images, noise.to(images.device))
+    output, latents, apart = module(images, noise.to(images.device))
     error = output.float() - images
     latents = latents.float()
     mean, variance = latents.mean((0, 2, 3)), latents.var((0, 2, 3))
-    return error.abs().mean() + 4 * error.square().mean() + 0.01 * (mean.square() + (variance - 1).square()).mean()
+    spread = 0.01 * (mean.square() + (variance - 1).square()).mean()
+    return error.abs().mean() + 4 * error.square().mean() + spread + module.perceptual * apart
 
 
 def psnr(vae: AutoencoderTiny, count: int = 64, seed: int = 990_000) -> tuple[float, NDArray[np.uint8]]:

@@ -52,6 +52,15 @@ class SceneEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.features(images)
 
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """Features at half, a quarter, an eighth and a sixteenth of the side, each after its last layer."""
+        kept = []
+        for index, layer in enumerate(self.features):
+            images = layer(images)
+            if index % 6 == 5:  # two convolutions of three layers each
+                kept.append(images)
+        return kept
+
     def goal(self, images: Tensor) -> Tensor:
         """Features less their mean, of length one in each cell: what a base is aligned with."""
         return normalize(self(images).float() - self.centre, dim=1)

@@ -13,8 +13,12 @@ from radl_model.train.loop import Loop, LoopConfig
 
 
 def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
-    """Train the autoencoder, or (with `vae_folder`) only its decoder; leaves `vae/` in diffusers format."""
+    """Train the autoencoder, or (with `vae_folder`) only its decoder; leaves `vae/` in diffusers format.
+
+    With `encoder_folder`, the scene encoder there compares what is decoded, with weight `perceptual`.
+    """
     from radl_bench.mini.train import autoencoder as stage
+    from radl_bench.mini.train import encoder
 
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig.from_dict(settings["loop"])
@@ -23,7 +27,8 @@ def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> N
         if "vae_folder" in settings
         else stage.build(**settings["model"])
     )
-    module = stage.AutoencoderLoss(vae)
+    eye = encoder.load(trained(settings["encoder_folder"], *ENCODER)) if "encoder_folder" in settings else None
+    module = stage.AutoencoderLoss(vae, eye=eye, perceptual=settings.get("perceptual", 1.0) if eye else 0.0)
     layout = settings.get("layout", {})
     batch = partial(stage.make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 1), **layout)
     loop = Loop(module, batch, stage.loss_fn, config, out, partial(stage.on_sample, out))
