@@ -104,6 +104,8 @@ def test_every_shipped_recipe_states_its_decay():
         ("cache", {"vae_folder": VAE, "encoder_folder": "nowhere/encoder"}, "There is no scene encoder at nowhere"),
         ("recipe", {"text": "nowhere/text"}, "There is no text tower at nowhere/text.*radl-train text --out nowhere"),
         ("recipe", {"init_from": "nowhere/base"}, "There is no base model at nowhere/base"),
+        ("detector", {"init_from": "nowhere/detector"}, "There is no detector at nowhere/detector"),
+        ("layout-diffusion", {"init_from": "nowhere/ld"}, "radl-train layout-diffusion --out nowhere"),
         ("bench", {"judge": "nowhere/judge"}, "There is no classifier at nowhere/judge"),
     ],
 )

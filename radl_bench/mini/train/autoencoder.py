@@ -101,7 +101,7 @@ class AutoencoderLoss(torch.nn.Module):
 
 
 def perceptual_distance(eye: SceneEncoder, output: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Squared difference of unit features, meaned over places and layers, in 0..4 (Zhang et al. 2018, unweighted)."""
+    """Squared difference of unit features, mean over places and layers, in 0..4 (Zhang et al. 2018, unweighted)."""
     with torch.no_grad():
         wanted = eye.layers(images)
     apart = [

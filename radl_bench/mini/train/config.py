@@ -16,6 +16,8 @@ ADAPTER = ("config.json", "adapter", "adapter")
 TEXT = ("config.json", "text tower", "text")
 ENCODER = ("config.json", "scene encoder", "encoder")
 CLASSIFIER = ("config.json", "classifier", "classifier")
+DETECTOR = ("model.safetensors", "detector", "detector")
+LAYOUT_DIFFUSION = ("config.json", "LayoutDiffusion", "layout-diffusion")
 
 
 def load_config(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from radl_bench.mini.judges.fcos import SIZE, NetworkSettings, build
 from radl_bench.mini.layouts import MIN_SIDE, LayoutSampler, LayoutSettings
 from radl_bench.mini.scenes import render, render_visible
 from radl_bench.mini.train.augment import augment
+from radl_bench.mini.train.config import DETECTOR, trained
 from radl_bench.mini.train.judges import VISIBLE, JudgeSettings, calibrate, save, to_tensor
 from radl_bench.mini.wrong import lookalikes
 from radl_bench.types import Box, Instance, Sample
@@ -184,7 +185,7 @@ def train(settings: Settings, out: Path, minutes: float | None) -> None:
     data: Scenes = settings.get("data", {})
     batch = partial(make_batch, batch_size=config.batch_size, seed=settings.get("data_seed", 7), **data)
     report = partial(on_sample, settings=settings["model"], out=out)
-    start = Path(settings["init_from"]) if "init_from" in settings else None
+    start = trained(settings["init_from"], *DETECTOR) if "init_from" in settings else None
     loop = Loop(new(settings["model"], start), batch, loss_fn, config, out, report)
     loop.resume()
     loop.run(minutes)

@@ -23,6 +23,7 @@ from radl_bench.mini.atlas import CATEGORIES
 from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.scenes import render
 from radl_bench.mini.train.autoencoder import to_tensor
+from radl_bench.mini.train.config import LAYOUT_DIFFUSION, trained
 from radl_bench.types import Sample
 from radl_model.layout_diffusion.config import LayoutDiffusionConfig
 from radl_model.layout_diffusion.labels import Encoded, empty, encode
@@ -157,7 +158,7 @@ def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     config = LoopConfig.from_dict(settings["loop"])
     module = build(settings["model"]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if "init_from" in settings:
-        module.load_state_dict(load(Path(settings["init_from"])).state_dict())
+        module.load_state_dict(load(trained(settings["init_from"], *LAYOUT_DIFFUSION)).state_dict())
     scenes = Scenes(
         module.config, settings["data_seed"], settings.get("dropped", 0.2), settings.get("level_weights", (1,) * 6)
     )
