@@ -205,6 +205,13 @@ def test_things_without_a_colour_word_are_as_many_as_asked(shards, tmp_path):
     assert any(thing.color for sample in cache.LatentPool(shards).samples for thing in sample.instances)
 
 
+def test_crowds_are_cached_as_asked(tmp_path, shards):
+    crowds = tmp_path / "crowds"
+    crowds.mkdir()
+    cache.write_shard(0, crowds, tmp_path / "vae", size=4, seed=3, level_weights=(0, 0, 1), crowded=1.0, repeat=1.0)
+    assert [len({i.category for i in s.instances}) for s in cache.LatentPool(crowds).samples] == [1] * 4
+
+
 def test_the_base_loss_reaches_every_parameter_and_the_folder_loads(shards, tmp_path):
     from diffusers import StableDiffusionPipeline
 

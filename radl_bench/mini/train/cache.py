@@ -18,7 +18,8 @@ from radl_bench.benchmarks.importers import samples_bytes
 from radl_bench.benchmarks.samples import parse_samples
 from radl_bench.errors import MissingData
 from radl_bench.files import replacing
-from radl_bench.mini.layouts import LayoutSampler, LayoutSettings
+from radl_bench.mini.crowds import CrowdedSampler
+from radl_bench.mini.layouts import LayoutSettings
 from radl_bench.mini.scenes import SIZE, render
 from radl_bench.mini.train.autoencoder import to_tensor
 from radl_bench.mini.train.encoder import load as load_encoder
@@ -44,11 +45,14 @@ def write_shard(
     pixels: int = SIZE,
     encoder_folder: Path | None = None,
     uncolored: float | None = None,
+    crowded: float = 0.0,
+    repeat: float = 0.0,
 ) -> None:
     """Write shard `index` unless it is there: `size` scenes as float16 latents and JSON lines.
 
     A scene of `pixels` pixels a side is [16, pixels / 8, pixels / 8]. With `encoder_folder` its features, to align a
     base with, lie beside: [C, pixels / 16, pixels / 16]. `uncolored`: as for `LayoutSampler`, and its default if None.
+    `crowded`, `repeat`: as for `CrowdedSampler`.
     """
     target = folder / f"latents-{index:03d}.safetensors"
     if target.exists():
@@ -58,7 +62,7 @@ def write_shard(
     drawn: LayoutSettings = {"level_weights": tuple(level_weights), "whole": whole}
     if uncolored is not None:
         drawn["uncolored"] = uncolored
-    layouts = LayoutSampler(seed * 10_000 + index, **drawn)
+    layouts = CrowdedSampler(seed * 10_000 + index, crowded, repeat=repeat, **drawn)
     samples = [layouts.sample() for _ in range(size)]
     encoder = load_encoder(encoder_folder) if encoder_folder else None
     parts: dict[str, list[torch.Tensor]] = {"latents": [], **({"features": []} if encoder else {})}
@@ -86,6 +90,8 @@ def write_shards(
     pixels: int = SIZE,
     encoder_folder: Path | None = None,
     uncolored: float | None = None,
+    crowded: float = 0.0,
+    repeat: float = 0.0,
     minutes: float | None = None,
 ) -> None:
     """Write the shards that are missing, one process a worker; the arguments are those of `write_shard`.
@@ -105,6 +111,8 @@ def write_shards(
         pixels=pixels,
         encoder_folder=encoder_folder,
         uncolored=uncolored,
+        crowded=crowded,
+        repeat=repeat,
     )
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for start in range(0, shards, workers):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -13,18 +13,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from radl_bench.mini.atlas import CATEGORIES
+from radl_bench.mini.crowds import CrowdedSampler
 from radl_bench.mini.judges.fcos import SIZE, NetworkSettings, build
-from radl_bench.mini.layouts import MIN_SIDE, LayoutSampler, LayoutSettings
+from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.scenes import render, render_visible
 from radl_bench.mini.train.augment import augment
 from radl_bench.mini.train.config import DETECTOR, trained
 from radl_bench.mini.train.judges import VISIBLE, JudgeSettings, calibrate, save, to_tensor
-from radl_bench.mini.wrong import lookalikes
-from radl_bench.types import Box, Instance, Sample
+from radl_bench.types import Sample
 from radl_model.train.loop import Loop, LoopConfig
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 LEVELS = (0.6, 0.8, 1.0, 1.2, 1.5, 2.0)
 HELD_OUT = 980_000
@@ -50,44 +47,6 @@ class Settings(JudgeSettings, Extras):
     """The content of `configs/detector.toml`."""
 
     model: NetworkSettings
-
-
-class CrowdedSampler(LayoutSampler):
-    """Layouts as the detector needs them to learn.
-
-    Args:
-        crowded: share of the layouts that are piled up without any rule, in boxes of all sizes and shapes, as a part of
-            COCO's.
-        alike: share of the things that are of a class that looks like the one before.
-        settings: as of `LayoutSampler`.
-    """
-
-    def __init__(self, seed: int, crowded: float = 0.5, alike: float = 0.0, **settings: Unpack[LayoutSettings]) -> None:
-        super().__init__(seed, **settings)
-        self.crowded, self.alike = crowded, alike
-        self._before: str | None = None
-
-    def _instance(self, box: Box, category: str | None = None) -> Instance:
-        # `and` keeps the sequence of a seed as it was: nothing is drawn where `alike` is 0.
-        if category is None and self._before and self.alike and self.rng.random() < self.alike:
-            category = str(self.rng.choice(lookalikes(self._before)))
-        made = super()._instance(box, category)
-        self._before = made.category
-        return made
-
-    def _boxes(self, level: int) -> list[Box]:
-        if self.rng.random() < self.crowded:
-            return [self._any_box() for _ in range(level)]
-        return super()._boxes(level)
-
-    def _any_box(self) -> Box:
-        """Long side log-uniform, the other shorter by up to six times."""
-        rng = self.rng
-        long = float(np.exp(rng.uniform(np.log(0.14), 0)))
-        short = max(long * float(np.exp(-np.abs(rng.normal(0, 0.7)))), MIN_SIDE, long / 6)
-        width, height = (long, short) if rng.random() < 0.45 else (short, long)
-        x, y = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
-        return (float(x), float(y), float(x + width), float(y + height))
 
 
 def target(sample: Sample, visible: NDArray[np.float64]) -> Target:

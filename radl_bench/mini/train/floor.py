@@ -19,10 +19,10 @@ from PIL import Image
 from radl_bench.judges.color import coverage
 from radl_bench.judges.contracts import Segmenter
 from radl_bench.judges.segmenters import MiniReachSegmenter, MiniSegmenter
+from radl_bench.mini.crowds import CrowdedSampler
 from radl_bench.mini.judges.detector import WEIGHTS, MiniDetector
 from radl_bench.mini.scenes import render
 from radl_bench.mini.train.augment import augment
-from radl_bench.mini.train.detector import CrowdedSampler
 from radl_bench.mini.wrong import KINDS, wrong
 from radl_bench.scoring.intervals import Interval, rate_interval, scaled
 from radl_bench.scoring.metrics import View, success
