@@ -40,7 +40,7 @@ TIMES = (999, 900, 600, 300)
 
 def pool_of(count: int, folder: Path) -> LatentPool:
     """Scenes of one to six things, through the autoencoder."""
-    write_shard(0, folder, resolve_base("mini") / "vae", count, SEED, (1,) * 6)
+    write_shard(0, folder, resolve_base("mini") / "vae", count, SEED, level_weights=(1,) * 6)
     return LatentPool(folder)
 
 

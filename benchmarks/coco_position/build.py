@@ -14,10 +14,11 @@ import random
 from itertools import permutations
 from pathlib import Path
 
+from radl_bench.benchmarks.builders.captions import told
 from radl_bench.benchmarks.builders.coco_position import FIELDS, METRICS
 from radl_bench.benchmarks.builders.draw import shuffled
 from radl_bench.benchmarks.builders.facts import LEVELS, Fact, draw, read_facts
-from radl_bench.benchmarks.builders.geometry import relation
+from radl_bench.benchmarks.builders.geometry import related_pairs, relation
 from radl_bench.benchmarks.importers import write_benchmark
 from radl_bench.types import Instance, Relation, Sample
 from radl_model.verbs.extract import extract_verbs
@@ -54,39 +55,18 @@ def _related(fact: Fact) -> bool:
 
 def _sample(number: int, fact: Fact, rng: random.Random) -> Sample:
     instances, relations = _arranged(fact, rng)
-    caption = "a photo of " + _listed(_clauses(instances, relations))
+    caption = "a photo of " + told(instances, relations)
     return Sample(f"pos-{number:06d}", caption, instances, relations, extract_verbs(caption))
 
 
 def _arranged(fact: Fact, rng: random.Random) -> tuple[tuple[Instance, ...], tuple[Relation, ...]]:
     """First the pairs in a relation, objects of different classes before equal ones; then the objects left alone."""
     drawn = shuffled(fact, rng)
-    ends = sorted(permutations(range(len(drawn)), 2), key=lambda pair: drawn[pair[0]][0] == drawn[pair[1]][0])
-    order: list[int] = []
-    predicates: list[str] = []
-    for i, j in ends:
-        predicate = relation(drawn[i][1], drawn[j][1])
-        if predicate and i not in order and j not in order:
-            order += [i, j]
-            predicates.append(predicate)
+    pairs = related_pairs(drawn)
+    order = [end for subject, _, goal in pairs for end in (subject, goal)]
     order += [i for i in range(len(drawn)) if i not in order]
     instances = tuple(Instance(f"a {drawn[i][0]}", drawn[i][0], None, drawn[i][1]) for i in order)
-    return instances, tuple(Relation(2 * k, predicate, 2 * k + 1) for k, predicate in enumerate(predicates))
-
-
-def _clauses(instances: tuple[Instance, ...], relations: tuple[Relation, ...]) -> list[str]:
-    """ "a cat on top of a bed", "a dog": what is in a relation together, the others alone."""
-    predicates = {r.subject: r.predicate for r in relations}
-    taken = {r.object for r in relations}
-    return [
-        f"{item.phrase} {predicates[i]} {instances[i + 1].phrase}" if i in predicates else item.phrase
-        for i, item in enumerate(instances)
-        if i not in taken
-    ]
-
-
-def _listed(clauses: list[str]) -> str:
-    return " and ".join([", ".join(clauses[:-1]), clauses[-1]] if len(clauses) > 1 else clauses)
+    return instances, tuple(Relation(2 * k, predicate, 2 * k + 1) for k, (_, predicate, _) in enumerate(pairs))
 
 
 if __name__ == "__main__":

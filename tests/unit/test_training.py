@@ -13,7 +13,7 @@ from torch import nn
 
 from radl_bench.errors import MissingData, UsageError
 from radl_bench.mini.atlas import CATEGORIES
-from radl_bench.mini.train import autoencoder, base, cache, cli, encoder
+from radl_bench.mini.train import autoencoder, base, cache, cli, encoder, stages
 from radl_bench.mini.train.text import MAX_LENGTH, build_tokenizer, token_ids
 from radl_bench.types import COLORS
 from radl_model.train.loop import Loop, LoopConfig, lr_factor
@@ -210,6 +210,14 @@ def test_crowds_are_cached_as_asked(tmp_path, shards):
     crowds.mkdir()
     cache.write_shard(0, crowds, tmp_path / "vae", size=4, seed=3, level_weights=(0, 0, 1), crowded=1.0, repeat=1.0)
     assert [len({i.category for i in s.instances}) for s in cache.LatentPool(crowds).samples] == [1] * 4
+
+
+def test_a_config_of_the_cache_is_checked(tmp_path):
+    right = {"vae_folder": "vae", "shards": 1, "size": 4, "seed": 1, "workers": 1}
+    with pytest.raises(UsageError, match=r"'shard'.*shards"):
+        stages.cache({**right, "shard": 1}, tmp_path, None)
+    with pytest.raises(UsageError, match="lacks 'size'"):
+        stages.cache({key: right[key] for key in right.keys() - {"size"}}, tmp_path, None)
 
 
 def test_the_base_loss_reaches_every_parameter_and_the_folder_loads(shards, tmp_path):

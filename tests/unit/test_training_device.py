@@ -64,7 +64,7 @@ def pool(tmp_path):
     encoder.save(encoder.SceneEncoder(4), {"width": 4}, tmp_path / "encoder")
     (tmp_path / "latents").mkdir()
     cache.write_shard(
-        0, tmp_path / "latents", tmp_path / "vae", 6, 3, (1, 1), pixels=64, encoder_folder=tmp_path / "encoder"
+        0, tmp_path / "latents", tmp_path / "vae", 6, 3, 64, encoder_folder=tmp_path / "encoder", level_weights=(1, 1)
     )
     return cache.LatentPool(tmp_path / "latents")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import permutations
+
 from radl_bench.types import Box
 
 MOST_SHARED = 0.25
@@ -23,6 +26,21 @@ def relation(a: Box, b: Box) -> str | None:
     if abs(ay - by) > abs(ax - bx) and _shared(a, b, 1) <= MOST_SHARED:
         return "above" if ay < by else "below"
     return None
+
+
+def related_pairs(things: Sequence[tuple[str, Box]]) -> list[tuple[int, str, int]]:
+    """Pairs in a relation as (subject, predicate, object), no thing in two of them; unlike classes before like ones.
+
+    Args:
+        things: class and box of each, in the order in which they are to be considered.
+    """
+    ends = sorted(permutations(range(len(things)), 2), key=lambda pair: things[pair[0]][0] == things[pair[1]][0])
+    pairs: list[tuple[int, str, int]] = []
+    for i, j in ends:
+        predicate = relation(things[i][1], things[j][1])
+        if predicate and not any({i, j} & {subject, goal} for subject, _, goal in pairs):
+            pairs.append((i, predicate, j))
+    return pairs
 
 
 def _centre(box: Box) -> tuple[float, float]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from radl_bench.benchmarks.importers import samples_bytes
 from radl_bench.benchmarks.samples import parse_samples
 from radl_bench.errors import MissingData
 from radl_bench.files import replacing
-from radl_bench.mini.crowds import CrowdedSampler
+from radl_bench.mini.crowds import CrowdedSampler, Habits
 from radl_bench.mini.layouts import LayoutSettings
 from radl_bench.mini.scenes import SIZE, render
 from radl_bench.mini.train.autoencoder import to_tensor
@@ -26,12 +26,24 @@ from radl_bench.mini.train.encoder import load as load_encoder
 from radl_bench.types import Sample
 from radl_model.train.precision import autocast
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 BATCH = 32
+NEEDED = {"vae_folder", "shards", "size", "seed", "workers"}
 
 
 def _encode(vae: AutoencoderTiny, scenes: list[np.ndarray]) -> torch.Tensor:
     with torch.no_grad(), autocast():
         return vae.encoder(to_tensor(np.stack(scenes))).half()
+
+
+class Drawn(LayoutSettings, Habits, total=False):
+    """What is in the scenes: arguments of `CrowdedSampler` beside the seed."""
+
+
+SETTINGS = NEEDED | {"pixels", "encoder_folder"} | Drawn.__optional_keys__
+"""What a config of the stage may say; `NEEDED` it must."""
 
 
 def write_shard(
@@ -40,29 +52,21 @@ def write_shard(
     vae_folder: Path,
     size: int,
     seed: int,
-    level_weights: Sequence[float],
-    whole: float = 0.0,
     pixels: int = SIZE,
     encoder_folder: Path | None = None,
-    uncolored: float | None = None,
-    crowded: float = 0.0,
-    repeat: float = 0.0,
+    **drawn: Unpack[Drawn],
 ) -> None:
     """Write shard `index` unless it is there: `size` scenes as float16 latents and JSON lines.
 
     A scene of `pixels` pixels a side is [16, pixels / 8, pixels / 8]. With `encoder_folder` its features, to align a
-    base with, lie beside: [C, pixels / 16, pixels / 16]. `uncolored`: as for `LayoutSampler`, and its default if None.
-    `crowded`, `repeat`: as for `CrowdedSampler`.
+    base with, lie beside: [C, pixels / 16, pixels / 16].
     """
     target = folder / f"latents-{index:03d}.safetensors"
     if target.exists():
         return
     torch.set_num_threads(1)
     vae = AutoencoderTiny.from_pretrained(vae_folder).to(memory_format=torch.channels_last).eval()
-    drawn: LayoutSettings = {"level_weights": tuple(level_weights), "whole": whole}
-    if uncolored is not None:
-        drawn["uncolored"] = uncolored
-    layouts = CrowdedSampler(seed * 10_000 + index, crowded, repeat=repeat, **drawn)
+    layouts = CrowdedSampler(seed * 10_000 + index, **drawn)
     samples = [layouts.sample() for _ in range(size)]
     encoder = load_encoder(encoder_folder) if encoder_folder else None
     parts: dict[str, list[torch.Tensor]] = {"latents": [], **({"features": []} if encoder else {})}
@@ -84,15 +88,11 @@ def write_shards(
     shards: int,
     size: int,
     seed: int,
-    level_weights: Sequence[float],
     workers: int,
-    whole: float = 0.0,
     pixels: int = SIZE,
     encoder_folder: Path | None = None,
-    uncolored: float | None = None,
-    crowded: float = 0.0,
-    repeat: float = 0.0,
     minutes: float | None = None,
+    **drawn: Unpack[Drawn],
 ) -> None:
     """Write the shards that are missing, one process a worker; the arguments are those of `write_shard`.
 
@@ -100,20 +100,8 @@ def write_shards(
     """
     begin = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    work = partial(
-        write_shard,
-        folder=folder,
-        vae_folder=vae_folder,
-        size=size,
-        seed=seed,
-        level_weights=level_weights,
-        whole=whole,
-        pixels=pixels,
-        encoder_folder=encoder_folder,
-        uncolored=uncolored,
-        crowded=crowded,
-        repeat=repeat,
-    )
+    places = {"folder": folder, "vae_folder": vae_folder, "encoder_folder": encoder_folder}
+    work = partial(write_shard, **places, size=size, seed=seed, pixels=pixels, **drawn)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for start in range(0, shards, workers):
             for index, _ in enumerate(pool.map(work, range(start, min(start + workers, shards))), start):

@@ -74,7 +74,7 @@ def make_batch(
         empty: share of pictures without a thing, for which every answer is wrong.
     """
     rng = np.random.default_rng((seed, step))
-    layouts = CrowdedSampler(int(rng.integers(1 << 31)), alike=alike, level_weights=LEVELS, uncolored=0.05)
+    layouts = CrowdedSampler(int(rng.integers(1 << 31)), crowded=0.5, alike=alike, level_weights=LEVELS, uncolored=0.05)
     images, targets = [], []
     for _ in range(batch_size):
         if empty and rng.random() < empty:

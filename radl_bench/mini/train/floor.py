@@ -129,7 +129,7 @@ def curve(
     weights: Path = WEIGHTS, segmenter: Segmenter | None = None, scenes: int = SCENES, rows: Sequence[str] = ROWS
 ) -> dict[str, list[Rate]]:
     """Return R_inst at each of `THRESHOLDS` by row; about three minutes on one core for all scenes and rows."""
-    layouts = CrowdedSampler(SEED, level_weights=(0, 0, 0, 0, 0, 1), uncolored=0.0, relations=0.0)
+    layouts = CrowdedSampler(SEED, crowded=0.5, level_weights=(0, 0, 0, 0, 0, 1), uncolored=0.0, relations=0.0)
     samples, detector = [layouts.sample() for _ in range(scenes)], MiniDetector(weights)
     out = {}
     for row in rows:

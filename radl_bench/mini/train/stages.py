@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from radl_bench.errors import UsageError, did_you_mean
 from radl_bench.mini.train.config import ADAPTER, BASE, ENCODER, VAE, trained
 from radl_model.train.loop import Loop, LoopConfig
 
@@ -38,8 +39,12 @@ def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> N
 
 def cache(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Encode scenes once; leaves `latents-NNN.safetensors` and `.jsonl`. A shard that is begun is finished."""
-    from radl_bench.mini.train.cache import write_shards
+    from radl_bench.mini.train.cache import NEEDED, SETTINGS, write_shards
 
+    for key in settings.keys() - SETTINGS:
+        raise UsageError(did_you_mean(key, SETTINGS, "setting of a cache"))
+    for key in NEEDED - settings.keys():
+        raise UsageError(f"The config of the cache lacks '{key}'.")
     kinds = {"vae_folder": VAE, "encoder_folder": ENCODER}
     folders = {key: trained(settings[key], *kind) for key, kind in kinds.items() if key in settings}
     write_shards(out, **{**settings, **folders}, minutes=minutes)
