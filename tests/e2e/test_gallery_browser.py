@@ -232,6 +232,7 @@ def test_6400_pictures_are_there_within_two_seconds(open_page, tmp_path):
     until(page, "document.getElementById('count').textContent.startsWith('2,134 ')")
 
 
+@pytest.mark.usefixtures("chromium")
 def test_the_screenshot_of_the_readme_is_made_by_one_command(page_runs, tmp_path):
     out = tmp_path / "shot.png"
     script = Path(__file__).parents[2] / "docs" / "make_screenshot.py"
