@@ -100,8 +100,16 @@ def write_shards(
     """
     begin = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    places = {"folder": folder, "vae_folder": vae_folder, "encoder_folder": encoder_folder}
-    work = partial(write_shard, **places, size=size, seed=seed, pixels=pixels, **drawn)
+    work = partial(
+        write_shard,
+        folder=folder,
+        vae_folder=vae_folder,
+        size=size,
+        seed=seed,
+        pixels=pixels,
+        encoder_folder=encoder_folder,
+        **drawn,
+    )
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for start in range(0, shards, workers):
             for index, _ in enumerate(pool.map(work, range(start, min(start + workers, shards))), start):
