@@ -18,9 +18,9 @@ from radl_bench.benchmarks.builders.captions import told
 from radl_bench.benchmarks.builders.coco_position import FIELDS, METRICS
 from radl_bench.benchmarks.builders.draw import shuffled
 from radl_bench.benchmarks.builders.facts import LEVELS, Fact, draw, read_facts
-from radl_bench.benchmarks.builders.geometry import related_pairs, relation
+from radl_bench.benchmarks.builders.geometry import arranged, relation
 from radl_bench.benchmarks.importers import write_benchmark
-from radl_bench.types import Instance, Relation, Sample
+from radl_bench.types import Instance, Sample
 from radl_model.verbs.extract import extract_verbs
 
 SEED = 20262
@@ -54,19 +54,11 @@ def _related(fact: Fact) -> bool:
 
 
 def _sample(number: int, fact: Fact, rng: random.Random) -> Sample:
-    instances, relations = _arranged(fact, rng)
+    drawn = shuffled(fact, rng)
+    order, relations = arranged(drawn)
+    instances = tuple(Instance(f"a {drawn[i][0]}", drawn[i][0], None, drawn[i][1]) for i in order)
     caption = "a photo of " + told(instances, relations)
     return Sample(f"pos-{number:06d}", caption, instances, relations, extract_verbs(caption))
-
-
-def _arranged(fact: Fact, rng: random.Random) -> tuple[tuple[Instance, ...], tuple[Relation, ...]]:
-    """First the pairs in a relation, objects of different classes before equal ones; then the objects left alone."""
-    drawn = shuffled(fact, rng)
-    pairs = related_pairs(drawn)
-    order = [end for subject, _, goal in pairs for end in (subject, goal)]
-    order += [i for i in range(len(drawn)) if i not in order]
-    instances = tuple(Instance(f"a {drawn[i][0]}", drawn[i][0], None, drawn[i][1]) for i in order)
-    return instances, tuple(Relation(2 * k, predicate, 2 * k + 1) for k, (_, predicate, _) in enumerate(pairs))
 
 
 if __name__ == "__main__":

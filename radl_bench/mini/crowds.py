@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from radl_bench.benchmarks.builders import captions
-from radl_bench.benchmarks.builders.geometry import related_pairs
+from radl_bench.benchmarks.builders.geometry import arranged
 from radl_bench.mini.layouts import MIN_SIDE, LayoutSampler, LayoutSettings, with_article
 from radl_bench.mini.wrong import lookalikes
-from radl_bench.types import Box, Instance, Relation, Sample
+from radl_bench.types import Box, Instance, Sample
 from radl_model.verbs.extract import extract_verbs
 
 if TYPE_CHECKING:
@@ -96,11 +96,8 @@ class CrowdedSampler(LayoutSampler):
 
 
 def tell(sample: Sample) -> Sample:
-    """The same things, those in a relation first and in pairs, under a caption that tells it (`related_pairs`)."""
-    pairs = related_pairs([(i.category, i.box) for i in sample.instances])
-    order = [end for subject, _, goal in pairs for end in (subject, goal)]
-    order += [i for i in range(sample.level) if i not in order]
+    """The same things as `arranged` puts them, under a caption that tells their relations."""
+    order, relations = arranged([(i.category, i.box) for i in sample.instances])
     instances = tuple(sample.instances[i] for i in order)
-    relations = tuple(Relation(2 * k, predicate, 2 * k + 1) for k, (_, predicate, _) in enumerate(pairs))
     prompt = "a photo of " + captions.told(instances, relations)
     return replace(sample, prompt=prompt, instances=instances, relations=relations, verbs=extract_verbs(prompt))

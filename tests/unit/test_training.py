@@ -13,7 +13,7 @@ from torch import nn
 
 from radl_bench.errors import MissingData, UsageError
 from radl_bench.mini.atlas import CATEGORIES
-from radl_bench.mini.train import autoencoder, base, cache, cli, encoder, stages
+from radl_bench.mini.train import autoencoder, base, cache, cli, encoder, recipe, stages
 from radl_bench.mini.train.text import MAX_LENGTH, build_tokenizer, token_ids
 from radl_bench.types import COLORS
 from radl_model.train.loop import Loop, LoopConfig, lr_factor
@@ -218,6 +218,17 @@ def test_a_config_of_the_cache_is_checked(tmp_path):
         stages.cache({**right, "shard": 1}, tmp_path, None)
     with pytest.raises(UsageError, match="lacks 'size'"):
         stages.cache({key: right[key] for key in right.keys() - {"size"}}, tmp_path, None)
+
+
+@pytest.mark.parametrize("stage", [base.Lesson, recipe.Lesson])
+def test_a_misspelt_setting_of_a_lesson_is_named(stage):
+    with pytest.raises(UsageError, match=r"'tokns'.*tokens"):
+        base.read_lessons(stage, [{"latents": [], "tokns": 16}], None, 4)
+
+
+def test_a_misspelt_setting_of_the_recipe_is_named():
+    with pytest.raises(UsageError, match=r"'algn'.*align"):
+        recipe.build({"recipe": {"algn": 1.0}}, LoopConfig.from_dict({"steps": 1, "batch_size": 1, "lr": 1e-3}))
 
 
 def test_the_base_loss_reaches_every_parameter_and_the_folder_loads(shards, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import permutations
 
-from radl_bench.types import Box
+from radl_bench.types import Box, Relation
 
 MOST_SHARED = 0.25
 """Beside or above each other are boxes that share at most this part of the shorter extent along that axis."""
@@ -28,19 +28,24 @@ def relation(a: Box, b: Box) -> str | None:
     return None
 
 
-def related_pairs(things: Sequence[tuple[str, Box]]) -> list[tuple[int, str, int]]:
-    """Pairs in a relation as (subject, predicate, object), no thing in two of them; unlike classes before like ones.
+def arranged(things: Sequence[tuple[str, Box]]) -> tuple[list[int], tuple[Relation, ...]]:
+    """Return an order of the things, those in a relation first and in pairs, and the relations in that order.
+
+    No thing is in two pairs; pairs of unlike classes come before those of like ones.
 
     Args:
         things: class and box of each, in the order in which they are to be considered.
     """
     ends = sorted(permutations(range(len(things)), 2), key=lambda pair: things[pair[0]][0] == things[pair[1]][0])
-    pairs: list[tuple[int, str, int]] = []
+    order: list[int] = []
+    predicates: list[str] = []
     for i, j in ends:
         predicate = relation(things[i][1], things[j][1])
-        if predicate and not any({i, j} & {subject, goal} for subject, _, goal in pairs):
-            pairs.append((i, predicate, j))
-    return pairs
+        if predicate and i not in order and j not in order:
+            order += [i, j]
+            predicates.append(predicate)
+    order += [i for i in range(len(things)) if i not in order]
+    return order, tuple(Relation(2 * k, predicate, 2 * k + 1) for k, predicate in enumerate(predicates))
 
 
 def _centre(box: Box) -> tuple[float, float]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from radl_bench.mini.atlas import CATEGORIES
 from radl_bench.mini.train.autoencoder import LATENT_CHANNELS
 from radl_bench.mini.train.cache import LatentPool
+from radl_bench.mini.train.config import only
 from radl_bench.mini.train.emphasis import thing_weights
 from radl_bench.mini.train.text import build_text_encoder, build_tokenizer, token_ids
 from radl_bench.types import COLORS
@@ -104,6 +106,8 @@ class Lesson:
         things, power: see `thing_weights`.
     """
 
+    SETTINGS: ClassVar = {"latents", "batch_size", "share", "tokens", "things", "power"}
+
     def __init__(
         self,
         pool: LatentPool,
@@ -117,6 +121,19 @@ class Lesson:
         self.pool, self.batch_size, self.share = pool, batch_size, share
         self.ids = token_ids(tokenizer, [s.prompt for s in pool.samples]).int()[:, :tokens]
         self.weights = thing_weights(pool.samples, pool.latents.shape[-1], things, power)
+
+
+AnyLesson = TypeVar("AnyLesson", bound=Lesson)
+
+
+def read_lessons(
+    kind: type[AnyLesson], tables: Sequence[Mapping[str, Any]], tokenizer: CLIPTokenizer, batch_size: int
+) -> list[AnyLesson]:
+    """Return the lessons of a config's `[[lessons]]`; raises `UsageError` for a setting that the kind does not take."""
+    for table in tables:
+        only(table, kind.SETTINGS, "setting of a lesson")
+    rows = [{"batch_size": batch_size, **table} for table in tables]
+    return [kind(LatentPool(*map(Path, row.pop("latents"))), tokenizer, **row) for row in rows]
 
 
 class BaseTraining:

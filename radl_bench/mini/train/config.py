@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from radl_bench.errors import MissingData
+from radl_bench.errors import MissingData, UsageError, did_you_mean
 from radl_model.train import config
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -23,6 +24,13 @@ LAYOUT_DIFFUSION = ("config.json", "LayoutDiffusion", "layout-diffusion")
 def load_config(path: Path) -> dict[str, Any]:
     """Read a TOML file as `radl_model.train.config.load_config` does; its errors name the shipped ones."""
     return config.load_config(path, CONFIGS)
+
+
+def only(given: Iterable[str], known: Collection[str], what: str) -> None:
+    """Raise `UsageError` for the first of the given names that is not among the known ones; `what` a name is of."""
+    for name in given:
+        if name not in known:
+            raise UsageError(did_you_mean(name, sorted(known), what))
 
 
 def trained(folder: str | Path, file: str, what: str, stage: str) -> Path:

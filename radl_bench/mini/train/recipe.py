@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from radl_bench.errors import MissingData
 from radl_bench.mini.train import base as stage
 from radl_bench.mini.train.cache import LatentPool
-from radl_bench.mini.train.config import BASE, TEXT, VAE, trained
+from radl_bench.mini.train.config import BASE, TEXT, VAE, only, trained
 from radl_model.train.adapter_loss import weighted_error
 from radl_model.train.layouts import EMPTY_SHARE
 from radl_model.train.loop import Loop, LoopConfig
@@ -94,6 +94,8 @@ class Recipe:
 class Lesson(stage.Lesson):
     """A lesson that a training takes from step `first` up to step `last`."""
 
+    SETTINGS: ClassVar = stage.Lesson.SETTINGS | {"first", "last"}
+
     def __init__(self, *args: Any, first: int = 0, last: int = 1 << 60, **options: Any) -> None:
         super().__init__(*args, **options)
         self.first, self.last = first, last
@@ -160,6 +162,7 @@ def on_sample(
 
 def build(settings: dict[str, Any], config: LoopConfig) -> tuple[AlignedBase, CLIPTokenizer, RecipeTraining]:
     """Return what a recipe's table describes: the module, its tokenizer, batches and loss."""
+    only(settings.get("recipe", {}), Recipe.__dataclass_fields__, "setting of [recipe]")
     tokenizer = stage.build_tokenizer()
     if "init_from" in settings:
         start = stage.load(trained(settings["init_from"], *BASE))
@@ -167,10 +170,7 @@ def build(settings: dict[str, Any], config: LoopConfig) -> tuple[AlignedBase, CL
     else:
         unet = stage.build_unet(tuple(settings["model"]["channels"]))
         text_encoder = CLIPTextModel.from_pretrained(trained(settings["text"], *TEXT), torch_dtype=torch.float32)
-    lessons = [
-        Lesson(LatentPool(*map(Path, table.pop("latents"))), tokenizer, **{"batch_size": config.batch_size, **table})
-        for table in map(dict, settings["lessons"])
-    ]
+    lessons = stage.read_lessons(Lesson, settings["lessons"], tokenizer, config.batch_size)
     width = lessons[0].pool.features.shape[1]  # type: ignore[union-attr]
     module = AlignedBase(unet, text_encoder, width)
     stage.attend_explicitly(module)  # type: ignore[arg-type]

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from radl_bench.errors import UsageError, did_you_mean
-from radl_bench.mini.train.config import ADAPTER, BASE, ENCODER, VAE, trained
+from radl_bench.errors import UsageError
+from radl_bench.mini.train.config import ADAPTER, BASE, ENCODER, VAE, only, trained
 from radl_model.train.loop import Loop, LoopConfig
 
 
@@ -41,10 +41,9 @@ def cache(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Encode scenes once; leaves `latents-NNN.safetensors` and `.jsonl`. A shard that is begun is finished."""
     from radl_bench.mini.train.cache import NEEDED, SETTINGS, write_shards
 
-    for key in settings.keys() - SETTINGS:
-        raise UsageError(did_you_mean(key, SETTINGS, "setting of a cache"))
-    for key in NEEDED - settings.keys():
-        raise UsageError(f"The config of the cache lacks '{key}'.")
+    only(settings, SETTINGS, "setting of a cache")
+    if missing := sorted(NEEDED - settings.keys()):
+        raise UsageError(f"The config of the cache lacks '{missing[0]}'.")
     kinds = {"vae_folder": VAE, "encoder_folder": ENCODER}
     folders = {key: trained(settings[key], *kind) for key, kind in kinds.items() if key in settings}
     write_shards(out, **{**settings, **folders}, minutes=minutes)
@@ -53,19 +52,13 @@ def cache(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
 def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train UNet and text tower on captions alone; leaves `base/`, a Stable Diffusion pipeline folder."""
     from radl_bench.mini.train import base as stage
-    from radl_bench.mini.train.cache import LatentPool
 
     torch.manual_seed(settings.get("init_seed", 0))
     config = LoopConfig.from_dict(settings["loop"])
     module, tokenizer = stage.build(settings["model"])
     if "init_from" in settings:
         module = stage.load(trained(settings["init_from"], *BASE))
-    lessons = [
-        stage.Lesson(
-            LatentPool(*map(Path, table.pop("latents"))), tokenizer, **{"batch_size": config.batch_size, **table}
-        )
-        for table in map(dict, settings["lessons"])
-    ]
+    lessons = stage.read_lessons(stage.Lesson, settings["lessons"], tokenizer, config.batch_size)
     seed = settings.get("data_seed", 2)
     training = stage.BaseTraining(lessons, tokenizer, seed, **settings.get("loss", {}))
     pool = lessons[-1].pool
