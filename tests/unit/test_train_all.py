@@ -120,6 +120,16 @@ def test_slices_and_a_kill_end_where_an_undisturbed_run_does(folder, tmp_path_fa
     assert sorted(set(steps)) == [1, 2, 3, 4]
 
 
+def test_a_misspelt_setting_of_a_late_stage_is_told_before_anything_starts(folder):
+    late = folder / "recipe.toml"
+    late.write_text("nosy = 0.1\n" + late.read_text())
+    with pytest.raises(UsageError) as raised:
+        run_all(folder, None, cli.stage_of)
+    assert "recipe.toml: Unknown setting of the recipe stage 'nosy'" in str(raised.value)
+    assert "adapter.toml: The config of the adapter stage lacks 'loss'" in str(raised.value)
+    assert not (folder / "work").exists()
+
+
 def test_every_fault_is_told_before_anything_starts(folder):
     (folder / "vae" / "config.json").unlink()
     plan = (folder / "all.toml").read_text().split("\n\n")

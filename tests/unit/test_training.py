@@ -14,6 +14,8 @@ from torch import nn
 from radl_bench.errors import MissingData, UsageError
 from radl_bench.mini.atlas import CATEGORIES
 from radl_bench.mini.train import autoencoder, base, cache, cli, encoder, recipe, stages
+from radl_bench.mini.train.config import CONFIGS, load_config
+from radl_bench.mini.train.plan import read_plan
 from radl_bench.mini.train.text import MAX_LENGTH, build_tokenizer, token_ids
 from radl_bench.types import COLORS
 from radl_model.train.loop import Loop, LoopConfig, lr_factor
@@ -218,6 +220,33 @@ def test_a_config_of_the_cache_is_checked(tmp_path):
         stages.cache({**right, "shard": 1}, tmp_path, None)
     with pytest.raises(UsageError, match="lacks 'size'"):
         stages.cache({key: right[key] for key in right.keys() - {"size"}}, tmp_path, None)
+
+
+@pytest.mark.parametrize("name", [name for name in cli.STAGES if name != "layouts"])
+def test_each_stage_takes_its_shipped_config_and_names_what_it_does_not_know(name, tmp_path):
+    stage, shipped = cli.stage_of(name), load_config(CONFIGS / f"{name}.toml")
+    assert stage.name == name
+    stage.check(shipped)
+    with pytest.raises(UsageError, match=f"setting of the {name} stage 'moddel'"):
+        stage({**shipped, "moddel": {}}, tmp_path, None)
+    needed = sorted(stage.needs)[0]
+    with pytest.raises(UsageError, match=f"{name} stage lacks '{needed}'"):
+        stage({key: value for key, value in shipped.items() if key != needed}, tmp_path, None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_config_of_the_shipped_plan_is_one_that_its_stage_takes():
+    for entry in read_plan(CONFIGS):
+        cli.stage_of(entry.stage).check(entry.settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "table"), [("autoencoder", "layout"), ("autoencoder", "model"), ("detector", "data"), ("base", "loss")]
+)
+def test_a_misspelt_setting_of_a_table_is_named(name, table, tmp_path):
+    shipped = load_config(CONFIGS / f"{name}.toml")
+    with pytest.raises(UsageError, match=rf"setting of \[{table}\] 'widht'"):
+        cli.stage_of(name)({**shipped, table: {"widht": 1}}, tmp_path, None)
 
 
 @pytest.mark.parametrize("stage", [base.Lesson, recipe.Lesson])

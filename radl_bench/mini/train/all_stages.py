@@ -10,13 +10,13 @@ from typing import Any
 
 from radl_bench.errors import BadInput, UsageError
 from radl_bench.files import replacing
-from radl_bench.mini.train.plan import Entry, check_inputs, digests, read_plan
+from radl_bench.mini.train.config import Run, Stage
+from radl_bench.mini.train.plan import Entry, check_inputs, digests, read_plan, refuse
 
 RECORD = "stage.json"
-Stage = Callable[[dict[str, Any], Path, "float | None"], None]
 
 
-def run_all(folder: Path, minutes: float | None, stage_of: Callable[[str], Stage]) -> bool:
+def run_all(folder: Path, minutes: float | None, stage_of: Callable[[str], Run]) -> bool:
     """Run the stages of `FOLDER/all.toml` in order, skipping those that are done; return whether all are done.
 
     Args:
@@ -29,6 +29,7 @@ def run_all(folder: Path, minutes: float | None, stage_of: Callable[[str], Stage
     """
     entries = read_plan(folder)
     check_inputs(entries)
+    _check_settings(entries, stage_of)
     marks = digests(entries)
     _check_records(entries, marks)
     begin = time.monotonic()
@@ -63,6 +64,18 @@ def finished(entry: Entry) -> bool:
 def _stopped(entry: Entry) -> bool:
     print(f"Out of time at {entry.out}. Re-running resumes.", flush=True)
     return False
+
+
+def _check_settings(entries: Sequence[Entry], stage_of: Callable[[str], Run]) -> None:
+    faults = []
+    for entry in entries:
+        stage = stage_of(entry.stage)
+        try:
+            if isinstance(stage, Stage):
+                stage.check(entry.settings)
+        except UsageError as error:
+            faults.append(f"{entry.source}: {error}")
+    refuse(faults)
 
 
 def _check_records(entries: Sequence[Entry], marks: Sequence[str]) -> None:

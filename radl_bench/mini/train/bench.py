@@ -24,7 +24,7 @@ from radl_bench.mini.train import base as stage
 from radl_bench.mini.train import recipe, top1
 from radl_bench.mini.train.cache import LatentPool
 from radl_bench.mini.train.classifier import load as load_classifier
-from radl_bench.mini.train.config import CLASSIFIER, VAE, trained
+from radl_bench.mini.train.config import CLASSIFIER, VAE, takes, trained
 from radl_model.train.loop import Loop, LoopConfig
 
 WARM_STEPS, TIMED_STEPS = 3, 6
@@ -120,6 +120,7 @@ def table(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
+@takes("bench", needs={"seeds", "budget", "count", "judge", "shared", "variants"})
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Run what is missing, seed by seed; leaves `results.jsonl`. `minutes` ends it between two runs."""
     judge = trained(settings["judge"], *CLASSIFIER)

@@ -22,6 +22,7 @@ from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.scenes import render
 from radl_bench.mini.train.augment import augment
 from radl_bench.mini.train.autoencoder import to_tensor
+from radl_bench.mini.train.config import LEARNS, takes
 from radl_bench.mini.train.judges import calibrate, save
 from radl_bench.types import COLORS
 from radl_model.train.loop import Loop, LoopConfig
@@ -111,6 +112,7 @@ def load(folder: Path) -> ThingClassifier:
     return classifier.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
 
+@takes("classifier", needs={"loop", "width", "data_seed"}, may=LEARNS)
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train the classifier; leaves `classifier/`."""
     torch.manual_seed(settings.get("init_seed", 0))

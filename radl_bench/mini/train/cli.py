@@ -11,8 +11,8 @@ import typer
 
 import radl_model
 from radl_bench.errors import RadlBenchError, UsageError, did_you_mean
-from radl_bench.mini.train.all_stages import Stage, run_all
-from radl_bench.mini.train.config import CONFIGS, load_config
+from radl_bench.mini.train.all_stages import run_all
+from radl_bench.mini.train.config import CONFIGS, Run, load_config
 from radl_bench.streams import finish, prepare
 
 STAGES = {
@@ -35,12 +35,12 @@ DEFAULTS = {"layouts": Path(radl_model.__file__).parent / "train" / "configs" / 
 """Shipped configurations that have another name than their stage."""
 
 
-def stage_of(name: str) -> Stage:
+def stage_of(name: str) -> Run:
     """Return the function of a stage. Raises `UsageError` for a name that is none."""
     if name not in STAGES:
         raise UsageError(did_you_mean(name, ("all", *STAGES), "stage"))
     module, function = STAGES[name].split(":")
-    made: Stage = getattr(importlib.import_module(module), function)
+    made: Run = getattr(importlib.import_module(module), function)
     return made
 
 

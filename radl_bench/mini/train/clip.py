@@ -25,6 +25,7 @@ from radl_bench.mini.judges.common import square
 from radl_bench.mini.layouts import LayoutSampler, with_article
 from radl_bench.mini.scenes import render_visible
 from radl_bench.mini.train.augment import augment
+from radl_bench.mini.train.config import LEARNS, takes
 from radl_bench.mini.train.judges import VISIBLE, JudgeSettings, calibrate, save, to_tensor
 from radl_bench.runs.images import crop_square
 from radl_bench.types import COLORS, Instance, Sample
@@ -204,6 +205,7 @@ def on_sample(
     return measured
 
 
+@takes("clip", needs={"loop", "embed_dim", "vision", "text"}, may=LEARNS)
 def train(settings: Settings, out: Path, minutes: float | None) -> None:
     """Train the mini CLIP; leaves `weights/` for `radl_bench.mini.judges.clip`."""
     torch.manual_seed(settings.get("init_seed", 0))

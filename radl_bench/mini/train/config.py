@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,51 @@ def only(given: Iterable[str], known: Collection[str], what: str) -> None:
     for name in given:
         if name not in known:
             raise UsageError(did_you_mean(name, sorted(known), what))
+
+
+Run = Callable[[Any, Path, "float | None"], None]
+"""Settings (a TOML table), output folder, minutes -> trained weights in the folder."""
+
+LEARNS = frozenset({"init_seed", "data_seed"})
+"""Settings of every stage that trains a network: the seeds of its first weights and of its data."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A training stage, and what its config may say.
+
+    Attributes:
+        name: as in `radl-train NAME`.
+        needs: settings that have to be there.
+        may: further ones.
+        tables: the names that a table of the settings may hold, for tables that no part of their own checks.
+    """
+
+    name: str
+    run: Run
+    needs: frozenset[str]
+    may: frozenset[str]
+    tables: Mapping[str, Collection[str]]
+
+    def __call__(self, settings: dict[str, Any], out: Path, minutes: float | None) -> None:
+        """Check the settings, then run."""
+        self.check(settings)
+        self.run(settings, out, minutes)
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Raise `UsageError` for a setting that this stage does not know, or lacks."""
+        only(settings, self.needs | self.may, f"setting of the {self.name} stage")
+        if missing := sorted(self.needs - settings.keys()):
+            raise UsageError(f"The config of the {self.name} stage lacks '{missing[0]}'.")
+        for table, known in self.tables.items():
+            only(settings.get(table, {}), known, f"setting of [{table}]")
+
+
+def takes(
+    name: str, needs: Collection[str], may: Collection[str] = (), tables: Mapping[str, Collection[str]] | None = None
+) -> Callable[[Run], Stage]:
+    """Make a stage of the function below; see `Stage`."""
+    return lambda run: Stage(name, run, frozenset(needs), frozenset(may), tables or {})
 
 
 def trained(folder: str | Path, file: str, what: str, stage: str) -> Path:

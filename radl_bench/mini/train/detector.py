@@ -18,7 +18,7 @@ from radl_bench.mini.judges.fcos import SIZE, NetworkSettings, build
 from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.scenes import render, render_visible
 from radl_bench.mini.train.augment import augment
-from radl_bench.mini.train.config import DETECTOR, trained
+from radl_bench.mini.train.config import DETECTOR, LEARNS, takes, trained
 from radl_bench.mini.train.judges import VISIBLE, JudgeSettings, calibrate, save, to_tensor
 from radl_bench.types import Sample
 from radl_model.train.loop import Loop, LoopConfig
@@ -137,6 +137,9 @@ def _normalise(images: Tensor) -> Tensor:
     return (images - 0.5) / 0.25
 
 
+@takes(
+    "detector", needs={"loop", "model"}, may=LEARNS | {"init_from", "data"}, tables={"data": Scenes.__optional_keys__}
+)
 def train(settings: Settings, out: Path, minutes: float | None) -> None:
     """Train the mini detector; leaves `weights/` for `radl_bench.mini.judges.detector`."""
     torch.manual_seed(settings.get("init_seed", 0))

@@ -21,6 +21,7 @@ from radl_bench.mini.atlas import CATEGORIES
 from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.scenes import render
 from radl_bench.mini.train.autoencoder import to_tensor
+from radl_bench.mini.train.config import LEARNS, takes
 from radl_bench.mini.train.judges import calibrate, save
 from radl_bench.types import COLORS, Sample
 from radl_model.train.loop import Loop, LoopConfig
@@ -158,6 +159,7 @@ def load(folder: Path) -> SceneEncoder:
     return encoder.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
 
+@takes("encoder", needs={"loop", "width", "data_seed"}, may=LEARNS)
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train the encoder; leaves `encoder/`."""
     torch.manual_seed(settings.get("init_seed", 0))

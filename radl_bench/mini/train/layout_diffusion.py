@@ -23,7 +23,7 @@ from radl_bench.mini.atlas import CATEGORIES
 from radl_bench.mini.layouts import LayoutSampler
 from radl_bench.mini.scenes import render
 from radl_bench.mini.train.autoencoder import to_tensor
-from radl_bench.mini.train.config import LAYOUT_DIFFUSION, trained
+from radl_bench.mini.train.config import LAYOUT_DIFFUSION, LEARNS, takes, trained
 from radl_bench.types import Sample
 from radl_model.layout_diffusion.config import LayoutDiffusionConfig
 from radl_model.layout_diffusion.labels import Encoded, empty, encode
@@ -152,6 +152,7 @@ pixels out. It reads neither caption nor colour. Weights in half precision.
 """
 
 
+@takes("layout-diffusion", needs={"loop", "model", "data_seed"}, may=LEARNS | {"init_from", "dropped", "level_weights"})
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train the network; leaves `layout-diffusion/`, a folder that `generate --method layout-diffusion` reads."""
     torch.manual_seed(settings.get("init_seed", 0))

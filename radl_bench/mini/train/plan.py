@@ -86,7 +86,7 @@ def read_plan(folder: Path) -> list[Entry]:
     faults += [f"Two stages have the folder {out}." for out in sorted({o for o in outs if outs.count(o) > 1})]
     if not entries and not faults:
         faults.append(f"{folder / 'all.toml'} lists no stages.")
-    _refuse(faults)
+    refuse(faults)
     return entries
 
 
@@ -124,7 +124,7 @@ def check_inputs(entries: Sequence[Entry]) -> None:
             fault = _fault(n, folder, kinds, makers)
             faults += [f"{entry.source} ({entry.out}): {key} = {folder} {fault}"] if fault else []
         faults += [f"{entry.source} ({entry.out}): {fault}" for fault in _mismatches(entry, makers)]
-    _refuse(faults)
+    refuse(faults)
 
 
 def _fault(n: int, folder: Path, kinds: Kinds, makers: Mapping[Path, tuple[int, Entry]]) -> str:
@@ -163,7 +163,8 @@ def digests(entries: Sequence[Entry]) -> list[str]:
     return [known[entry.product] for entry in entries]
 
 
-def _refuse(faults: Sequence[str]) -> None:
+def refuse(faults: Sequence[str]) -> None:
+    """Raise `UsageError` that lists the faults, if there are any."""
     if faults:
         lines = "".join(f"\n- {fault}" for fault in faults)
         raise UsageError(f"Nothing was started; {len(faults)} fault(s) in the plan:{lines}")

@@ -21,7 +21,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from radl_bench.errors import MissingData
 from radl_bench.mini.train import base as stage
 from radl_bench.mini.train.cache import LatentPool
-from radl_bench.mini.train.config import BASE, TEXT, VAE, only, trained
+from radl_bench.mini.train.config import BASE, LEARNS, TEXT, VAE, only, takes, trained
 from radl_model.train.adapter_loss import weighted_error
 from radl_model.train.layouts import EMPTY_SHARE
 from radl_model.train.loop import Loop, LoopConfig
@@ -178,6 +178,7 @@ def build(settings: dict[str, Any], config: LoopConfig) -> tuple[AlignedBase, CL
     return module, tokenizer, RecipeTraining(lessons, tokenizer, settings.get("data_seed", 2), recipe)
 
 
+@takes("recipe", needs={"loop", "lessons", "vae_folder"}, may=LEARNS | {"init_from", "text", "model", "recipe"})
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train the base by the recipe; leaves `base/`, a Stable Diffusion pipeline folder."""
     torch.manual_seed(settings.get("init_seed", 0))

@@ -1,4 +1,4 @@
-"""One function a training stage: settings (a TOML table), output folder, minutes -> trained weights in the folder."""
+"""The training stages of autoencoder, latents, base and adapters; see `config.Stage`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from typing import Any
 
 import torch
 
-from radl_bench.errors import UsageError
-from radl_bench.mini.train.config import ADAPTER, BASE, ENCODER, VAE, only, trained
+from radl_bench.mini.layouts import LayoutSettings
+from radl_bench.mini.train.cache import NEEDED, SETTINGS
+from radl_bench.mini.train.config import ADAPTER, BASE, ENCODER, LEARNS, VAE, takes, trained
 from radl_model.train.loop import Loop, LoopConfig
 
 
+@takes(
+    "autoencoder",
+    needs={"loop"},
+    may=LEARNS | {"model", "vae_folder", "encoder_folder", "perceptual", "layout"},
+    tables={"model": {"width", "latent_channels"}, "layout": LayoutSettings.__optional_keys__},
+)
 def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train the autoencoder, or (with `vae_folder`) only its decoder; leaves `vae/` in diffusers format.
 
@@ -26,7 +33,7 @@ def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> N
     vae = (
         stage.resume_decoder(trained(settings["vae_folder"], *VAE))
         if "vae_folder" in settings
-        else stage.build(**settings["model"])
+        else stage.build(**settings.get("model", {}))
     )
     eye = encoder.load(trained(settings["encoder_folder"], *ENCODER)) if "encoder_folder" in settings else None
     module = stage.AutoencoderLoss(vae, eye=eye, perceptual=settings.get("perceptual", 1.0) if eye else 0.0)
@@ -37,18 +44,22 @@ def autoencoder(settings: dict[str, Any], out: Path, minutes: float | None) -> N
     loop.run(minutes)
 
 
+@takes("cache", needs=NEEDED, may=SETTINGS)
 def cache(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Encode scenes once; leaves `latents-NNN.safetensors` and `.jsonl`. A shard that is begun is finished."""
-    from radl_bench.mini.train.cache import NEEDED, SETTINGS, write_shards
+    from radl_bench.mini.train.cache import write_shards
 
-    only(settings, SETTINGS, "setting of a cache")
-    if missing := sorted(NEEDED - settings.keys()):
-        raise UsageError(f"The config of the cache lacks '{missing[0]}'.")
     kinds = {"vae_folder": VAE, "encoder_folder": ENCODER}
     folders = {key: trained(settings[key], *kind) for key, kind in kinds.items() if key in settings}
     write_shards(out, **{**settings, **folders}, minutes=minutes)
 
 
+@takes(
+    "base",
+    needs={"loop", "lessons", "model", "vae_folder"},
+    may=LEARNS | {"init_from", "loss"},
+    tables={"model": {"channels"}, "loss": {"noisy"}},
+)
 def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train UNet and text tower on captions alone; leaves `base/`, a Stable Diffusion pipeline folder."""
     from radl_bench.mini.train import base as stage
@@ -68,6 +79,11 @@ def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     loop.run(minutes)
 
 
+@takes(
+    "adapter",
+    needs={"loop", "base", "latents", "loss"},
+    may=LEARNS | {"method", "fusion", "gligen", "init_from", "empty_share"},
+)
 def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train a layout adapter on the frozen base; leaves `adapter/` (config.json and safetensors).
 

@@ -20,6 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from radl_bench.mini.atlas import CATEGORIES
 from radl_bench.mini.layouts import LayoutSampler
+from radl_bench.mini.train.config import LEARNS, takes
 from radl_bench.mini.train.text import build_text_encoder, build_tokenizer, token_ids
 from radl_bench.types import COLORS, Sample
 from radl_model.train.loop import Loop, LoopConfig
@@ -109,6 +110,7 @@ def on_sample(out: Path, tokenizer: CLIPTokenizer, module: nn.Module, step: int)
     return measured
 
 
+@takes("text", needs={"loop"}, may=LEARNS)
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train the text tower alone; leaves `text_encoder/`."""
     torch.manual_seed(settings.get("init_seed", 0))
