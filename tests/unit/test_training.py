@@ -255,6 +255,24 @@ def test_a_misspelt_setting_of_a_lesson_is_named(stage):
         base.read_lessons(stage, [{"latents": [], "tokns": 16}], None, 4)
 
 
+@pytest.mark.parametrize("stage", [base.Lesson, recipe.Lesson])
+def test_a_lesson_without_latents_is_named(stage):
+    with pytest.raises(UsageError, match="lacks 'latents'"):
+        base.read_lessons(stage, [{"tokens": 16}], None, 4)
+
+
+def test_an_adapter_without_the_table_of_its_method_is_named(tmp_path):
+    shipped = load_config(CONFIGS / "adapter.toml")
+    with pytest.raises(UsageError, match="lacks 'gligen'"):
+        stages.adapter({**shipped, "method": "gligen"}, tmp_path, None)
+
+
+def test_a_recipe_from_nothing_needs_a_model_and_a_text_tower():
+    loop = LoopConfig.from_dict({"steps": 1, "batch_size": 1, "lr": 1e-3})
+    with pytest.raises(UsageError, match="lacks 'text'"):
+        recipe.build({"model": {"channels": [8, 8]}, "lessons": []}, loop)
+
+
 def test_a_misspelt_setting_of_the_recipe_is_named():
     with pytest.raises(UsageError, match=r"'algn'.*align"):
         recipe.build({"recipe": {"algn": 1.0}}, LoopConfig.from_dict({"steps": 1, "batch_size": 1, "lr": 1e-3}))

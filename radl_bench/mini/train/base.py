@@ -20,7 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from radl_bench.mini.atlas import CATEGORIES
 from radl_bench.mini.train.autoencoder import LATENT_CHANNELS
 from radl_bench.mini.train.cache import LatentPool
-from radl_bench.mini.train.config import only
+from radl_bench.mini.train.config import only, present
 from radl_bench.mini.train.emphasis import thing_weights
 from radl_bench.mini.train.text import build_text_encoder, build_tokenizer, token_ids
 from radl_bench.types import COLORS
@@ -132,6 +132,7 @@ def read_lessons(
     """Return the lessons of a config's `[[lessons]]`; raises `UsageError` for a setting that the kind does not take."""
     for table in tables:
         only(table, kind.SETTINGS, "setting of a lesson")
+        present(table, ("latents",), "A lesson")
     rows = [{"batch_size": batch_size, **table} for table in tables]
     return [kind(LatentPool(*map(Path, row.pop("latents"))), tokenizer, **row) for row in rows]
 

@@ -34,6 +34,13 @@ def only(given: Iterable[str], known: Collection[str], what: str) -> None:
             raise UsageError(did_you_mean(name, sorted(known), what))
 
 
+def present(given: Collection[str], needed: Iterable[str], what: str) -> None:
+    """Raise `UsageError` for the first of the needed names that is not among the given ones; `what` lacks it."""
+    for name in needed:
+        if name not in given:
+            raise UsageError(f"{what} lacks '{name}'.")
+
+
 Run = Callable[[Any, Path, "float | None"], None]
 """Settings (a TOML table), output folder, minutes -> trained weights in the folder."""
 
@@ -66,8 +73,7 @@ class Stage:
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raise `UsageError` for a setting that this stage does not know, or lacks."""
         only(settings, self.needs | self.may, f"setting of the {self.name} stage")
-        if missing := sorted(self.needs - settings.keys()):
-            raise UsageError(f"The config of the {self.name} stage lacks '{missing[0]}'.")
+        present(settings, sorted(self.needs), f"The config of the {self.name} stage")
         for table, known in self.tables.items():
             only(settings.get(table, {}), known, f"setting of [{table}]")
 

@@ -21,7 +21,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from radl_bench.errors import MissingData
 from radl_bench.mini.train import base as stage
 from radl_bench.mini.train.cache import LatentPool
-from radl_bench.mini.train.config import BASE, LEARNS, TEXT, VAE, only, takes, trained
+from radl_bench.mini.train.config import BASE, LEARNS, TEXT, VAE, only, present, takes, trained
 from radl_model.train.adapter_loss import weighted_error
 from radl_model.train.layouts import EMPTY_SHARE
 from radl_model.train.loop import Loop, LoopConfig
@@ -168,6 +168,7 @@ def build(settings: dict[str, Any], config: LoopConfig) -> tuple[AlignedBase, CL
         start = stage.load(trained(settings["init_from"], *BASE))
         unet, text_encoder = start.unet, start.text_encoder
     else:
+        present(settings, ("model", "text"), "The config of the recipe stage, which has no 'init_from',")
         unet = stage.build_unet(tuple(settings["model"]["channels"]))
         text_encoder = CLIPTextModel.from_pretrained(trained(settings["text"], *TEXT), torch_dtype=torch.float32)
     lessons = stage.read_lessons(Lesson, settings["lessons"], tokenizer, config.batch_size)

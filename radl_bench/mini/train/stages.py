@@ -10,7 +10,7 @@ import torch
 
 from radl_bench.mini.layouts import LayoutSettings
 from radl_bench.mini.train.cache import NEEDED, SETTINGS
-from radl_bench.mini.train.config import ADAPTER, BASE, ENCODER, LEARNS, VAE, takes, trained
+from radl_bench.mini.train.config import ADAPTER, BASE, ENCODER, LEARNS, VAE, present, takes, trained
 from radl_model.train.loop import Loop, LoopConfig
 
 
@@ -100,6 +100,7 @@ def adapter(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     config = LoopConfig.from_dict(settings["loop"])
     method = settings.get("method", "fusion")
     way = way_named(method)
+    present(settings, (method,), "The config of the adapter stage")
     base_folder = trained(settings["base"], *BASE)
     pipe = StableDiffusionPipeline.from_pretrained(base_folder)
     made = way.make(pipe.unet, settings[method])
