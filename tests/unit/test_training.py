@@ -241,12 +241,54 @@ def test_every_config_of_the_shipped_plan_is_one_that_its_stage_takes():
 
 
 @pytest.mark.parametrize(
-    ("name", "table"), [("autoencoder", "layout"), ("autoencoder", "model"), ("detector", "data"), ("base", "loss")]
+    ("name", "table"),
+    [
+        ("autoencoder", "layout"),
+        ("autoencoder", "model"),
+        ("detector", "data"),
+        ("detector", "model"),
+        ("clip", "vision"),
+        ("clip", "text"),
+        ("base", "loss"),
+        ("recipe", "model"),
+        ("recipe", "recipe"),
+    ],
 )
 def test_a_misspelt_setting_of_a_table_is_named(name, table, tmp_path):
-    shipped = load_config(CONFIGS / f"{name}.toml")
+    stage, shipped = cli.stage_of(name), load_config(CONFIGS / f"{name}.toml")
     with pytest.raises(UsageError, match=rf"setting of \[{table}\] 'widht'"):
-        cli.stage_of(name)({**shipped, table: {"widht": 1}}, tmp_path, None)
+        stage({**shipped, table: {"widht": 1}}, tmp_path, None)
+    with pytest.raises(UsageError, match=rf"\[{table}\] of the training config is 3, and must be a table"):
+        stage({**shipped, table: 3}, tmp_path, None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loop_that_is_no_table_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"\[loop\] of the training config is 3, and must be a table"):
+        cli.stage_of("encoder")({**load_config(CONFIGS / "encoder.toml"), "loop": 3}, tmp_path, None)
+
+
+@pytest.mark.parametrize("name", ["base", "recipe"])
+def test_a_model_of_a_base_says_its_channels(name, tmp_path):
+    with pytest.raises(UsageError, match=r"\[model\] lacks 'channels'"):
+        cli.stage_of(name)({**load_config(CONFIGS / f"{name}.toml"), "model": {}}, tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"stage": "recipes"}, "stage of variant 'mine' 'recipes'.*recipe"),
+        ({"stage": "recipe", "lesson": []}, "setting of variant 'mine' 'lesson'.*lessons"),
+        ({"stage": "recipe", "recipe": {"algn": 1.0}}, r"setting of \[recipe\] 'algn'"),
+        ({"stage": "recipe", "model": {}}, r"\[model\] lacks 'channels'"),
+        ({}, "Variant 'mine' lacks 'stage'"),
+        (3, "Variant 'mine' of the training config is 3, and must be a table"),
+    ],
+)
+def test_a_variant_of_the_bench_is_checked_before_the_first_trains(changed, words, tmp_path):
+    shipped = load_config(CONFIGS / "bench.toml")
+    with pytest.raises(UsageError, match=words):
+        cli.stage_of("bench")({**shipped, "variants": {**shipped["variants"], "mine": changed}}, tmp_path, None)
 
 
 @pytest.mark.parametrize("stage", [base.Lesson, recipe.Lesson])
@@ -271,11 +313,6 @@ def test_a_recipe_from_nothing_needs_a_model_and_a_text_tower():
     loop = LoopConfig.from_dict({"steps": 1, "batch_size": 1, "lr": 1e-3})
     with pytest.raises(UsageError, match="lacks 'text'"):
         recipe.build({"model": {"channels": [8, 8]}, "lessons": []}, loop)
-
-
-def test_a_misspelt_setting_of_the_recipe_is_named():
-    with pytest.raises(UsageError, match=r"'algn'.*align"):
-        recipe.build({"recipe": {"algn": 1.0}}, LoopConfig.from_dict({"steps": 1, "batch_size": 1, "lr": 1e-3}))
 
 
 def test_the_base_loss_reaches_every_parameter_and_the_folder_loads(shards, tmp_path):

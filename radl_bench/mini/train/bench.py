@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ from radl_bench.mini.train import base as stage
 from radl_bench.mini.train import recipe, top1
 from radl_bench.mini.train.cache import LatentPool
 from radl_bench.mini.train.classifier import load as load_classifier
-from radl_bench.mini.train.config import CLASSIFIER, VAE, takes, trained
+from radl_bench.mini.train.config import CLASSIFIER, VAE, as_table, only, present, sized, takes, trained
 from radl_model.train.loop import Loop, LoopConfig
 
 WARM_STEPS, TIMED_STEPS = 3, 6
@@ -62,6 +62,9 @@ def build_today(settings: dict[str, Any], config: LoopConfig) -> Built:
     training = stage.BaseTraining(lessons, tokenizer, settings["data_seed"], **options)
     return stage.attend_explicitly(module), tokenizer, training
 
+
+VARIANT = frozenset({"stage", "vae_folder", "text", "lessons", "model", "recipe", "loop", "data_seed"})
+"""Settings of a variant and of `shared`."""
 
 BUILDERS: dict[str, Callable[[dict[str, Any], LoopConfig], Built]] = {"base": build_today, "recipe": recipe.build}
 
@@ -120,7 +123,24 @@ def table(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
-@takes("bench", needs={"seeds", "budget", "count", "judge", "shared", "variants"})
+def check_variants(settings: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for a variant that names a stage or a setting that there is not, or lacks one."""
+    shared = as_table(settings["shared"], "[shared]")
+    for name, own in as_table(settings["variants"], "[variants]").items():
+        both = mixed(shared, as_table(own, f"Variant '{name}'"))
+        present(both, ("stage", "lessons", "loop", "vae_folder"), f"Variant '{name}'")
+        only([both["stage"]], BUILDERS, f"stage of variant '{name}'")
+        only(both, VARIANT, f"setting of variant '{name}'")
+        only(both.get("recipe", {}), recipe.Recipe.__dataclass_fields__, "setting of [recipe]")
+        sized(both)
+
+
+def mixed(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a variant: the shared ones under its own, the table of the loop entry by entry."""
+    return {**shared, **own, "loop": {**shared.get("loop", {}), **own.get("loop", {})}}
+
+
+@takes("bench", needs={"seeds", "budget", "count", "judge", "shared", "variants"}, also=check_variants)
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Run what is missing, seed by seed; leaves `results.jsonl`. `minutes` ends it between two runs."""
     judge = trained(settings["judge"], *CLASSIFIER)
@@ -134,8 +154,7 @@ def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
                 continue
             if minutes is not None and time.monotonic() - begin > 60 * minutes:
                 return
-            shared = settings["shared"]
-            both = {**shared, **own, "loop": {**shared["loop"], **own.get("loop", {})}}
+            both = mixed(settings["shared"], own)
             results.append(run(name, seed, both, settings["budget"], judge, settings["count"]))
             with file.open("a") as lines_out:
                 lines_out.write(json.dumps(asdict(results[-1])) + "\n")

@@ -205,7 +205,12 @@ def on_sample(
     return measured
 
 
-@takes("clip", needs={"loop", "embed_dim", "vision", "text"}, may=LEARNS)
+@takes(
+    "clip",
+    needs={"loop", "embed_dim", "vision", "text"},
+    may=LEARNS,
+    tables={"vision": {"layers", "width", "head_width", "image_size"}, "text": {"width", "heads", "layers"}},
+)
 def train(settings: Settings, out: Path, minutes: float | None) -> None:
     """Train the mini CLIP; leaves `weights/` for `radl_bench.mini.judges.clip`."""
     torch.manual_seed(settings.get("init_seed", 0))

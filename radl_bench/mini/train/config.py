@@ -41,8 +41,18 @@ def present(given: Collection[str], needed: Iterable[str], what: str) -> None:
             raise UsageError(f"{what} lacks '{name}'.")
 
 
+def as_table(given: Any, what: str) -> Mapping[str, Any]:
+    """Return a table of a TOML file; raises `UsageError` where there is anything else."""
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{what} of the training config is {given!r}, and must be a table.")
+    return given
+
+
 Run = Callable[[Any, Path, "float | None"], None]
 """Settings (a TOML table), output folder, minutes -> trained weights in the folder."""
+
+Check = Callable[[Mapping[str, Any]], None]
+"""Raises `UsageError` for settings that a stage cannot run with."""
 
 LEARNS = frozenset({"init_seed", "data_seed"})
 """Settings of every stage that trains a network: the seeds of its first weights and of its data."""
@@ -57,6 +67,7 @@ class Stage:
         needs: settings that have to be there.
         may: further ones.
         tables: the names that a table of the settings may hold, for tables that no part of their own checks.
+        also: what else has to hold.
     """
 
     name: str
@@ -64,6 +75,7 @@ class Stage:
     needs: frozenset[str]
     may: frozenset[str]
     tables: Mapping[str, Collection[str]]
+    also: Check | None = None
 
     def __call__(self, settings: dict[str, Any], out: Path, minutes: float | None) -> None:
         """Check the settings, then run."""
@@ -74,15 +86,28 @@ class Stage:
         """Raise `UsageError` for a setting that this stage does not know, or lacks."""
         only(settings, self.needs | self.may, f"setting of the {self.name} stage")
         present(settings, sorted(self.needs), f"The config of the {self.name} stage")
+        as_table(settings.get("loop", {}), "[loop]")
         for table, known in self.tables.items():
-            only(settings.get(table, {}), known, f"setting of [{table}]")
+            only(as_table(settings.get(table, {}), f"[{table}]"), known, f"setting of [{table}]")
+        if self.also is not None:
+            self.also(settings)
 
 
 def takes(
-    name: str, needs: Collection[str], may: Collection[str] = (), tables: Mapping[str, Collection[str]] | None = None
+    name: str,
+    needs: Collection[str],
+    may: Collection[str] = (),
+    tables: Mapping[str, Collection[str]] | None = None,
+    also: Check | None = None,
 ) -> Callable[[Run], Stage]:
     """Make a stage of the function below; see `Stage`."""
-    return lambda run: Stage(name, run, frozenset(needs), frozenset(may), tables or {})
+    return lambda run: Stage(name, run, frozenset(needs), frozenset(may), tables or {}, also)
+
+
+def sized(settings: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for a [model] of a base that does not say its channels."""
+    if "model" in settings:
+        present(settings["model"], ("channels",), "[model]")
 
 
 def trained(folder: str | Path, file: str, what: str, stage: str) -> Path:

@@ -138,7 +138,10 @@ def _normalise(images: Tensor) -> Tensor:
 
 
 @takes(
-    "detector", needs={"loop", "model"}, may=LEARNS | {"init_from", "data"}, tables={"data": Scenes.__optional_keys__}
+    "detector",
+    needs={"loop", "model"},
+    may=LEARNS | {"init_from", "data"},
+    tables={"data": Scenes.__optional_keys__, "model": NetworkSettings.__optional_keys__},
 )
 def train(settings: Settings, out: Path, minutes: float | None) -> None:
     """Train the mini detector; leaves `weights/` for `radl_bench.mini.judges.detector`."""

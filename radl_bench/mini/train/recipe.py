@@ -21,7 +21,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from radl_bench.errors import MissingData
 from radl_bench.mini.train import base as stage
 from radl_bench.mini.train.cache import LatentPool
-from radl_bench.mini.train.config import BASE, LEARNS, TEXT, VAE, only, present, takes, trained
+from radl_bench.mini.train.config import BASE, LEARNS, TEXT, VAE, present, sized, takes, trained
 from radl_model.train.adapter_loss import weighted_error
 from radl_model.train.layouts import EMPTY_SHARE
 from radl_model.train.loop import Loop, LoopConfig
@@ -162,7 +162,6 @@ def on_sample(
 
 def build(settings: dict[str, Any], config: LoopConfig) -> tuple[AlignedBase, CLIPTokenizer, RecipeTraining]:
     """Return what a recipe's table describes: the module, its tokenizer, batches and loss."""
-    only(settings.get("recipe", {}), Recipe.__dataclass_fields__, "setting of [recipe]")
     tokenizer = stage.build_tokenizer()
     if "init_from" in settings:
         start = stage.load(trained(settings["init_from"], *BASE))
@@ -179,7 +178,13 @@ def build(settings: dict[str, Any], config: LoopConfig) -> tuple[AlignedBase, CL
     return module, tokenizer, RecipeTraining(lessons, tokenizer, settings.get("data_seed", 2), recipe)
 
 
-@takes("recipe", needs={"loop", "lessons", "vae_folder"}, may=LEARNS | {"init_from", "text", "model", "recipe"})
+@takes(
+    "recipe",
+    needs={"loop", "lessons", "vae_folder"},
+    may=LEARNS | {"init_from", "text", "model", "recipe"},
+    tables={"model": {"channels"}, "recipe": Recipe.__dataclass_fields__},
+    also=sized,
+)
 def train(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train the base by the recipe; leaves `base/`, a Stable Diffusion pipeline folder."""
     torch.manual_seed(settings.get("init_seed", 0))

@@ -10,7 +10,7 @@ import torch
 
 from radl_bench.mini.layouts import LayoutSettings
 from radl_bench.mini.train.cache import NEEDED, SETTINGS
-from radl_bench.mini.train.config import ADAPTER, BASE, ENCODER, LEARNS, VAE, present, takes, trained
+from radl_bench.mini.train.config import ADAPTER, BASE, ENCODER, LEARNS, VAE, present, sized, takes, trained
 from radl_model.train.loop import Loop, LoopConfig
 
 
@@ -59,6 +59,7 @@ def cache(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     needs={"loop", "lessons", "model", "vae_folder"},
     may=LEARNS | {"init_from", "loss"},
     tables={"model": {"channels"}, "loss": {"noisy"}},
+    also=sized,
 )
 def base(settings: dict[str, Any], out: Path, minutes: float | None) -> None:
     """Train UNet and text tower on captions alone; leaves `base/`, a Stable Diffusion pipeline folder."""
