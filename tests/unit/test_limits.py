@@ -156,5 +156,14 @@ def test_things_to_be_named_are_the_large_ones_without_a_word(tmp_path):
         cell = shown[14:136, int(number) * 150 : int(number) * 150 + 122]
         cut = cell[~(cell == 255).all(-1)]
         assert np.abs(cut.mean(0) - inside.mean(0)).max() < 12
+    naming.main([str(run), "--count", "5", "--seed", "3", "--least", "12", "--whole", "--out", str(tmp_path / "whole")])
+    assert (tmp_path / "whole.csv").read_text().splitlines()[1:] == rows
+    frames = (np.asarray(Image.open(tmp_path / "whole.png")) == naming.FRAME).all(-1)
+    for row in rows:
+        number, sample, category, share = row.split(",")
+        found = np.argwhere(frames[:, int(number) * 284 : (int(number) + 1) * 284])
+        corners = [2 * round(128 * side) for side in boxes[sample, category, share]]
+        edges = np.array([*(found.min(0) - (14, 0))[::-1], *(found.max(0) - (14, 0))[::-1]])
+        assert np.abs(edges - corners).max() <= 1
     with pytest.raises(SystemExit, match="No image of"):
         naming.main([str(run), "--least", "99.5"])
