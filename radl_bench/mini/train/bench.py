@@ -123,21 +123,26 @@ def table(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
-def check_variants(settings: Mapping[str, Any]) -> None:
+def check_variants(settings: Mapping[str, object]) -> None:
     """Raise `UsageError` for a variant that names a stage or a setting that there is not, or lacks one."""
     shared = as_table(settings["shared"], "[shared]")
     for name, own in as_table(settings["variants"], "[variants]").items():
         both = mixed(shared, as_table(own, f"Variant '{name}'"))
         present(both, ("stage", "lessons", "loop", "vae_folder"), f"Variant '{name}'")
-        only([both["stage"]], BUILDERS, f"stage of variant '{name}'")
+        only([str(both["stage"])], BUILDERS, f"stage of variant '{name}'")
         only(both, VARIANT, f"setting of variant '{name}'")
-        only(both.get("recipe", {}), recipe.Recipe.__dataclass_fields__, "setting of [recipe]")
+        only(as_table(both.get("recipe", {}), "[recipe]"), recipe.Recipe.__dataclass_fields__, "setting of [recipe]")
         sized(both)
 
 
-def mixed(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def loop_of(settings: Mapping[str, object]) -> Mapping[str, object]:
+    """Return [loop] of a table, empty where there is none."""
+    return as_table(settings.get("loop", {}), "[loop]")
+
+
+def mixed(shared: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
     """Return the settings of a variant: the shared ones under its own, the table of the loop entry by entry."""
-    return {**shared, **own, "loop": {**shared.get("loop", {}), **own.get("loop", {})}}
+    return {**shared, **own, "loop": {**loop_of(shared), **loop_of(own)}}
 
 
 @takes("bench", needs={"seeds", "budget", "count", "judge", "shared", "variants"}, also=check_variants)

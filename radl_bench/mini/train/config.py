@@ -41,7 +41,7 @@ def present(given: Collection[str], needed: Iterable[str], what: str) -> None:
             raise UsageError(f"{what} lacks '{name}'.")
 
 
-def as_table(given: Any, what: str) -> Mapping[str, Any]:
+def as_table(given: object, what: str) -> Mapping[str, object]:
     """Return a table of a TOML file; raises `UsageError` where there is anything else."""
     if not isinstance(given, Mapping):
         raise UsageError(f"{what} of the training config is {given!r}, and must be a table.")
@@ -51,7 +51,7 @@ def as_table(given: Any, what: str) -> Mapping[str, Any]:
 Run = Callable[[Any, Path, "float | None"], None]
 """Settings (a TOML table), output folder, minutes -> trained weights in the folder."""
 
-Check = Callable[[Mapping[str, Any]], None]
+Check = Callable[[Mapping[str, object]], None]
 """Raises `UsageError` for settings that a stage cannot run with."""
 
 LEARNS = frozenset({"init_seed", "data_seed"})
@@ -82,7 +82,7 @@ class Stage:
         self.check(settings)
         self.run(settings, out, minutes)
 
-    def check(self, settings: Mapping[str, Any]) -> None:
+    def check(self, settings: Mapping[str, object]) -> None:
         """Raise `UsageError` for a setting that this stage does not know, or lacks."""
         only(settings, self.needs | self.may, f"setting of the {self.name} stage")
         present(settings, sorted(self.needs), f"The config of the {self.name} stage")
@@ -104,10 +104,10 @@ def takes(
     return lambda run: Stage(name, run, frozenset(needs), frozenset(may), tables or {}, also)
 
 
-def sized(settings: Mapping[str, Any]) -> None:
+def sized(settings: Mapping[str, object]) -> None:
     """Raise `UsageError` for a [model] of a base that does not say its channels."""
     if "model" in settings:
-        present(settings["model"], ("channels",), "[model]")
+        present(as_table(settings["model"], "[model]"), ("channels",), "[model]")
 
 
 def trained(folder: str | Path, file: str, what: str, stage: str) -> Path:
