@@ -281,6 +281,8 @@ def test_a_model_of_a_base_says_its_channels(name, tmp_path):
         ({"stage": "recipe", "lesson": []}, "setting of variant 'mine' 'lesson'.*lessons"),
         ({"stage": "recipe", "recipe": {"algn": 1.0}}, r"setting of \[recipe\] 'algn'"),
         ({"stage": "recipe", "model": {}}, r"\[model\] lacks 'channels'"),
+        ({"stage": "base", "model": {"channels": [8, 8], "widht": 1}}, r"setting of \[model\] 'widht'"),
+        ({"stage": "base", "loop": {"bath_size": 1}}, r"Unknown key of \[loop\] 'bath_size'"),
         ({}, "Variant 'mine' lacks 'stage'"),
         (3, "Variant 'mine' of the training config is 3, and must be a table"),
     ],
@@ -289,6 +291,13 @@ def test_a_variant_of_the_bench_is_checked_before_the_first_trains(changed, word
     shipped = load_config(CONFIGS / "bench.toml")
     with pytest.raises(UsageError, match=words):
         cli.stage_of("bench")({**shipped, "variants": {**shipped["variants"], "mine": changed}}, tmp_path, None)
+
+
+def test_a_variant_on_a_text_tower_of_its_own_says_where_that_is(tmp_path):
+    shipped = load_config(CONFIGS / "bench.toml")
+    shared = {key: value for key, value in shipped["shared"].items() if key != "text"}
+    with pytest.raises(UsageError, match="Variant 'text first' lacks 'text'"):
+        cli.stage_of("bench")({**shipped, "shared": shared}, tmp_path, None)
 
 
 @pytest.mark.parametrize("stage", [base.Lesson, recipe.Lesson])

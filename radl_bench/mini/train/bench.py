@@ -128,11 +128,15 @@ def check_variants(settings: Mapping[str, object]) -> None:
     shared = as_table(settings["shared"], "[shared]")
     for name, own in as_table(settings["variants"], "[variants]").items():
         both = mixed(shared, as_table(own, f"Variant '{name}'"))
-        present(both, ("stage", "lessons", "loop", "vae_folder"), f"Variant '{name}'")
+        present(both, ("stage", "lessons", "loop", "model", "vae_folder"), f"Variant '{name}'")
         only([str(both["stage"])], BUILDERS, f"stage of variant '{name}'")
         only(both, VARIANT, f"setting of variant '{name}'")
         only(as_table(both.get("recipe", {}), "[recipe]"), recipe.Recipe.__dataclass_fields__, "setting of [recipe]")
+        only(as_table(both["model"], "[model]"), {"channels"}, "setting of [model]")
         sized(both)
+        if both["stage"] == "recipe":
+            present(both, ("text",), f"Variant '{name}'")
+        LoopConfig.from_dict({**loop_of(both), **RUN})
 
 
 def loop_of(settings: Mapping[str, object]) -> Mapping[str, object]:
