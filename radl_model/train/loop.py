@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -20,13 +19,13 @@ from accelerate.utils import send_to_device
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from radl_model.checkpoints.tensors import first_line
 from radl_model.errors import BadInput, UsageError
 from radl_model.files import replacing, room_for
 from radl_model.train.accelerating import accelerator_of
 from radl_model.train.draws import Draws, Part
 from radl_model.train.optimizer import LoopConfig, build_optimizer, lr_factor
 from radl_model.train.precision import faster_precision, training_device
+from radl_model.train.progress import CHECKPOINT, UNREADABLE, unreadable
 from radl_model.train.signals import stop_asked
 
 Batch = Any
@@ -81,7 +80,7 @@ class Loop:
 
     @property
     def checkpoint(self) -> Path:
-        return self.out / "checkpoint.pt"
+        return self.out / CHECKPOINT
 
     @property
     def first(self) -> bool:
@@ -131,10 +130,8 @@ class Loop:
             state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
             if state["parameters"].keys() != set(self.names):
                 raise BadInput(f"{self.checkpoint} is of another model. Use another --out.")
-        except (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            raise BadInput(
-                f"{self.checkpoint} cannot be read ({first_line(error)}). Put back a copy, or delete it to begin again."
-            ) from None
+        except UNREADABLE as error:
+            raise unreadable(self.checkpoint, error) from None
         return state
 
     def save(self) -> None:

@@ -54,11 +54,10 @@ def finished(entry: Entry) -> bool:
     """Whether a stage has nothing left to do: all its shards, or all its steps."""
     if entry.stage == "cache":
         return len(list(entry.out.glob("latents-*.safetensors"))) >= entry.settings["shards"]
-    import torch
+    from radl_model.train.progress import progress  # loads torch
 
-    file = entry.out / "checkpoint.pt"
-    steps = entry.settings["loop"]["steps"]
-    return file.is_file() and int(torch.load(file, weights_only=True, mmap=True)["step"]) >= steps
+    reached = progress(entry.out)
+    return reached is not None and reached[0] >= entry.settings["loop"]["steps"]
 
 
 def _stopped(entry: Entry) -> bool:

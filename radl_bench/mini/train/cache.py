@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from radl_bench.benchmarks.importers import samples_bytes
 from radl_bench.benchmarks.samples import parse_samples
-from radl_bench.errors import MissingData
+from radl_bench.errors import MissingData, UsageError
 from radl_bench.files import replacing
 from radl_bench.mini.crowds import CrowdedSampler, Habits
 from radl_bench.mini.layouts import LayoutSettings
@@ -82,6 +83,32 @@ def write_shard(
         save_file({name: torch.cat(rows).contiguous() for name, rows in parts.items()}, part)
 
 
+RECORD = "pool.json"
+
+
+def _record(folder: Path, shards: int, settings: dict[str, object]) -> None:
+    """Note how many shards the folder is to hold, and of what; raises `UsageError` if it holds those of others."""
+    file, made = folder / RECORD, json.loads(json.dumps(settings))
+    held = json.loads(file.read_text("utf-8"))["settings"] if file.exists() else made
+    changed = sorted(key for key in held.keys() | made.keys() if held.get(key) != made.get(key))
+    if changed:
+        named = ", ".join(f"{key} was {held.get(key)}, is {made.get(key)}" for key in changed)
+        raise UsageError(f"{folder} holds scenes of other settings: {named}. Give another --out.")
+    with replacing(file) as part:
+        Path(part).write_text(json.dumps({"shards": shards, "settings": made}) + "\n", "utf-8")
+
+
+def _whole(folder: Path, found: int) -> None:
+    """Raise `MissingData` if the folder is to hold more shards than were found; one without a record is whole."""
+    file = folder / RECORD
+    wanted = json.loads(file.read_text("utf-8"))["shards"] if file.exists() else found
+    if found < wanted:
+        raise MissingData(
+            f"The latent shards in {folder} are not finished: {found} of {wanted}. Run radl-train cache --out {folder} "
+            f"again with its config (re-running resumes), with shards = {found} to end it here."
+        )
+
+
 def write_shards(
     folder: Path,
     vae_folder: Path,
@@ -100,6 +127,7 @@ def write_shards(
     """
     begin = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
+    _record(folder, shards, {"size": size, "seed": seed, "pixels": pixels, **drawn})
     work = partial(
         write_shard,
         folder=folder,
@@ -122,7 +150,7 @@ class LatentPool:
     """All shards of some folders in memory: `latents` float16 [N, C, 16, 16], `samples`; `features` if all have them.
 
     Raises:
-        MissingData: a folder holds no shard.
+        MissingData: a folder holds no shard, or fewer than its config asked for.
     """
 
     def __init__(self, *folders: Path) -> None:
@@ -131,6 +159,7 @@ class LatentPool:
             found = sorted(folder.glob("latents-*.safetensors"))
             if not found:
                 raise MissingData(f"No latent shards in {folder}. Run: radl-train cache --out {folder}.")
+            _whole(folder, len(found))
             files += found
         shards = [load_file(file) for file in files]
         self.latents = torch.cat([shard["latents"] for shard in shards])

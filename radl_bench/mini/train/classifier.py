@@ -99,7 +99,7 @@ def on_sample(out: Path, width: int, seed: int, module: nn.Module, step: int) ->
     module.eval()
     calibrate(module, [make_batch(n, 128, seed + 1)[0] for n in range(4)])
     measured = {name: round(value, 4) for name, value in accuracy(module).items()}
-    save(module, {"width": width}, out / "classifier")
+    save(module, {"width": width, "accuracy": measured}, out / "classifier")
     module.train()
     return measured
 

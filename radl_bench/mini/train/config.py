@@ -111,11 +111,24 @@ def sized(settings: Mapping[str, object]) -> None:
 
 
 def trained(folder: str | Path, file: str, what: str, stage: str) -> Path:
-    """Return the folder of an earlier stage's result, `file` in it; raises `MissingData` with the command for it."""
+    """Return the folder of an earlier stage's result, `file` in it.
+
+    Raises:
+        MissingData: it is not there, or its training stopped before its last step; with the command for it. A folder
+            without a checkpoint beside it, such as a shipped one, counts as trained.
+    """
     folder = Path(folder)
     if not (folder / file).is_file():
         raise MissingData(
             f"There is no {what} at {folder} (no {file}). Train it first, radl-train {stage} --out {folder.parent}, or "
             "name another folder in the config."
+        )
+    from radl_model.train.progress import progress  # loads torch
+
+    reached = progress(folder.parent)
+    if reached is not None and reached[0] < reached[1]:
+        raise MissingData(
+            f"The {what} at {folder} is not finished: step {reached[0]} of {reached[1]}. Run radl-train {stage} --out "
+            f"{folder.parent} again with its config (re-running resumes), with steps = {reached[0]} to end it here."
         )
     return folder

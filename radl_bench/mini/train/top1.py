@@ -7,6 +7,7 @@ The number to steer a base by. Every class in every colour is asked for once (79
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +17,14 @@ import typer
 from numpy.typing import NDArray
 from PIL import Image
 
+from radl_bench.errors import RadlBenchError
 from radl_bench.mini.atlas import CATEGORIES
 from radl_bench.mini.train.autoencoder import to_tensor
 from radl_bench.mini.train.classifier import ThingClassifier, load
+from radl_bench.mini.train.config import CLASSIFIER, trained
 from radl_bench.types import COLORS
 from radl_model.train.precision import autocast
+from radl_model.train.progress import progress
 
 BATCH = 32
 
@@ -69,6 +73,24 @@ def grid(images: NDArray[np.uint8], columns: int = 12) -> Image.Image:
     return Image.fromarray(np.vstack(rows))
 
 
+def measured(classifier: Path) -> object:
+    """What the classifier tells right of rendered things, held out (0..1), so that it is read beside its verdict."""
+    return json.loads((classifier / "config.json").read_text("utf-8")).get("accuracy")
+
+
+def _finished(classifier: Path) -> Path:
+    try:
+        return trained(classifier, *CLASSIFIER)
+    except RadlBenchError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def _reached(base: Path) -> dict[str, str]:
+    """Of a base whose training has not ended, the step: it may be measured on the way."""
+    reached = progress(base.absolute().parent)
+    return {} if reached is None or reached[0] >= reached[1] else {"base": f"step {reached[0]} of {reached[1]}"}
+
+
 def main(
     base: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Pipeline folder.")],
     classifier: Annotated[
@@ -83,13 +105,15 @@ def main(
     """Draw, judge, print one JSON line."""
     from diffusers import StableDiffusionPipeline
 
+    ruler = load(_finished(classifier))
     pipe = StableDiffusionPipeline.from_pretrained(base)
     pipe.set_progress_bar_config(disable=True)
     asked = wanted(count)
     images = draw(pipe, asked, side, steps, guidance)
     if sheet is not None:
         grid(images[:48]).save(sheet)
-    print(json.dumps({"side": side, "steps": steps, "guidance": guidance, **judge(load(classifier), images, asked)}))
+    told = {"side": side, "steps": steps, "guidance": guidance, **judge(ruler, images, asked)}
+    print(json.dumps({**told, "classifier": measured(classifier), **_reached(base)}))
 
 
 if __name__ == "__main__":
