@@ -86,11 +86,15 @@ def bounded_interval(value: float, error: float, telling: int, level: float = 0.
     """Return Student's t interval on the logit scale, in 0..1, of a value with its standard error.
 
     `telling` is the number of samples that the value's distance from the nearer bound rests on; below `LEAST` there is
-    no interval, since then the standard error is not known.
+    no interval, since then the standard error is not known. Nor is there where the error is over twice that distance:
+    the interval would reach over most of the scale, and say nothing.
     """
     if telling < LEAST or not 0.0 < value < 1.0 or not error > 0.0:
         side = "above 0" if value < 0.5 else "below the maximum"
         return no_interval(f"Fewer than {LEAST} samples are {side}: no interval.")
+    if error > 2.0 * value * (1.0 - value):
+        bound = "0" if value < 0.5 else "the maximum"
+        return no_interval(f"The standard error is over twice the distance from {bound}: no interval.")
     centre = math.log(value / (1.0 - value))
     half = t_quantile(telling - 1, level) * error / (value * (1.0 - value))
     return Interval(_logistic(centre - half), _logistic(centre + half), "logit-t")

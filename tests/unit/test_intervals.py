@@ -67,6 +67,14 @@ def test_there_is_never_an_interval_of_no_width() -> None:
     assert math.isnan(bounded_interval(0.01, 0.01, 2).low)
 
 
+def test_an_error_of_over_twice_the_distance_from_a_bound_gives_no_interval() -> None:
+    assert bounded_interval(0.002, 0.0039, 20).high < 0.2
+    for value, bound in ((0.002, "0"), (0.998, "the maximum")):
+        found = bounded_interval(value, 0.0041, 20)
+        assert math.isnan(found.low)
+        assert found.note == f"The standard error is over twice the distance from {bound}: no interval."
+
+
 @given(st.lists(st.floats(0, 1), min_size=6, max_size=40))
 def test_the_value_is_inside_and_shares_stay_within_their_bounds(values: list[float]) -> None:
     for interval in (share_interval, mean_interval):
