@@ -34,7 +34,7 @@ def few_figures(monkeypatch):
 def test_a_result_is_refused_until_its_training_has_ended(tmp_path, train, settings, kind) -> None:
     folder = tmp_path / {"autoencoder": "vae"}.get(kind[1], kind[2])
     train({**settings, "loop": LOOP}, tmp_path, 0)
-    with pytest.raises(MissingData, match=rf"The {kind[1]} at \S+ is not finished: step 1 of 2\. Run radl-train"):
+    with pytest.raises(MissingData, match=rf"The {kind[1]} at \S+ is not finished: step 1 of 2\. Repeat the command"):
         trained(folder, *kind)
     train({**settings, "loop": LOOP}, tmp_path, None)
     assert trained(folder, *kind) == folder
@@ -101,6 +101,14 @@ def test_a_pool_does_not_take_scenes_of_other_settings(tmp_path, vae) -> None:
         pool(tmp_path / "pool", vae, seed=4, crowded=0.5)
     (tmp_path / "pool" / "pool.json").unlink()  # one made before there were records
     assert len(cache.LatentPool(tmp_path / "pool").samples) == 2
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"shards": 1}'])
+def test_a_damaged_record_of_a_pool_is_named(tmp_path, damage) -> None:
+    (tmp_path / "latents-000.safetensors").touch()
+    (tmp_path / "pool.json").write_text(damage)
+    with pytest.raises(BadInput, match=r"pool\.json is no record of a pool"):
+        cache.LatentPool(tmp_path)
 
 
 def test_the_command_says_so_in_one_line(tmp_path, capsys, monkeypatch) -> None:

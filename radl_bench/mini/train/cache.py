@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from radl_bench.benchmarks.importers import samples_bytes
 from radl_bench.benchmarks.samples import parse_samples
-from radl_bench.errors import MissingData, UsageError
+from radl_bench.errors import BadInput, MissingData, UsageError
 from radl_bench.files import replacing
 from radl_bench.mini.crowds import CrowdedSampler, Habits
 from radl_bench.mini.layouts import LayoutSettings
@@ -86,10 +86,19 @@ def write_shard(
 RECORD = "pool.json"
 
 
+def _read(file: Path) -> tuple[int, dict[str, object]]:
+    """Return shards and settings of a record; raises `BadInput` for one that is damaged."""
+    try:
+        record = json.loads(file.read_text("utf-8"))
+        return int(record["shards"]), dict(record["settings"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise BadInput(f"{file} is no record of a pool. Remove it; a pool without one counts as whole.") from None
+
+
 def _record(folder: Path, shards: int, settings: dict[str, object]) -> None:
     """Note how many shards the folder is to hold, and of what; raises `UsageError` if it holds those of others."""
     file, made = folder / RECORD, json.loads(json.dumps(settings))
-    held = json.loads(file.read_text("utf-8"))["settings"] if file.exists() else made
+    held = _read(file)[1] if file.exists() else made
     changed = sorted(key for key in held.keys() | made.keys() if held.get(key) != made.get(key))
     if changed:
         named = ", ".join(f"{key} was {held.get(key)}, is {made.get(key)}" for key in changed)
@@ -101,7 +110,7 @@ def _record(folder: Path, shards: int, settings: dict[str, object]) -> None:
 def _whole(folder: Path, found: int) -> None:
     """Raise `MissingData` if the folder is to hold more shards than were found; one without a record is whole."""
     file = folder / RECORD
-    wanted = json.loads(file.read_text("utf-8"))["shards"] if file.exists() else found
+    wanted = _read(file)[0] if file.exists() else found
     if found < wanted:
         raise MissingData(
             f"The latent shards in {folder} are not finished: {found} of {wanted}. Run radl-train cache --out {folder} "

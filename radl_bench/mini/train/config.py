@@ -128,7 +128,7 @@ def trained(folder: str | Path, file: str, what: str, stage: str) -> Path:
     reached = progress(folder.parent)
     if reached is not None and reached[0] < reached[1]:
         raise MissingData(
-            f"The {what} at {folder} is not finished: step {reached[0]} of {reached[1]}. Run radl-train {stage} --out "
-            f"{folder.parent} again with its config (re-running resumes), with steps = {reached[0]} to end it here."
+            f"The {what} at {folder} is not finished: step {reached[0]} of {reached[1]}. Repeat the command that "
+            f"trains it (re-running resumes), or set steps = {reached[0]} in its config and repeat it, to end it here."
         )
     return folder
